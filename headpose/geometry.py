@@ -1,0 +1,165 @@
+"""Rotations of the head: the only place with a sign convention.
+
+Axes, of the camera and of the head alike: x to the right of the image, y up, z towards the camera.
+A rotation ``R`` takes head coordinates to camera coordinates, ``v_camera = R @ v_head``; the
+identity is a face that looks straight into the lens. The Euler angles are those of 300W-LP and
+AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016), whose ``Pose_Para`` is
+
+    R = Rx(pitch) @ Ry(yaw) @ Rz(roll)
+
+with transposed elementary matrices, so that
+
+* yaw > 0 turns the nose to the LEFT of the image,
+* pitch > 0 turns it up,
+* roll > 0 tilts the head clockwise on the screen.
+
+Angles are degrees, in the order yaw, pitch, roll. Every function works on arrays of any leading
+shape and computes in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Branch = Literal["smallest", "asin"]
+
+_MIRROR = np.diag([-1.0, 1.0, 1.0])
+# x right, y down, z away from the camera: OpenCV's camera, and ROS's optical frame.
+_OPTICAL = np.diag([1.0, -1.0, -1.0])
+# ROS REP 103 body axes (x forward, y left, z up) written in head axes, one column each. The face
+# looks along +z, its left is the image's right.
+_REP103_BODY = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+_COS_LOCKED = 1e-7
+
+
+def wrap_degrees(angles: ArrayLike) -> Array:
+    """Brings angles into [-180, 180)."""
+    return (np.asarray(angles, np.float64) + 180.0) % 360.0 - 180.0
+
+
+def rotation_from_euler(euler: ArrayLike) -> Array:
+    """Rotation matrices from Euler angles.
+
+    Args:
+        euler: (..., 3) yaw, pitch, roll in degrees.
+
+    Returns:
+        (..., 3, 3) rotations, head to camera.
+    """
+    yaw, pitch, roll = np.moveaxis(np.deg2rad(np.asarray(euler, np.float64)), -1, 0)
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    rows = [
+        [cy * cr, cy * sr, -sy],
+        [sp * sy * cr - cp * sr, sp * sy * sr + cp * cr, sp * cy],
+        [cp * sy * cr + sp * sr, cp * sy * sr - sp * cr, cp * cy],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Array:
+    """Euler angles of rotation matrices.
+
+    Two triples give every rotation: (yaw, pitch, roll) and (180 - yaw, pitch + 180, roll + 180).
+
+    Args:
+        rotation: (..., 3, 3) rotations, head to camera.
+        branch: ``"smallest"`` picks the triple with the smaller |pitch| + |roll|, so a profile at
+            93 degrees reads (93, 0, 0); ``"asin"`` the one with |yaw| <= 90, as published code does.
+
+    Returns:
+        (..., 3) yaw, pitch, roll in degrees, each in [-180, 180]. At |yaw| = 90, where only a
+        combination of pitch and roll is defined, roll is 0.
+    """
+    r = np.asarray(rotation, np.float64)
+    yaw = np.arcsin(np.clip(-r[..., 0, 2], -1.0, 1.0))
+    locked = np.hypot(r[..., 0, 0], r[..., 0, 1]) < _COS_LOCKED
+    pitch_locked = np.arctan2(np.sign(yaw) * r[..., 1, 0], r[..., 1, 1])
+    pitch = np.where(locked, pitch_locked, np.arctan2(r[..., 1, 2], r[..., 2, 2]))
+    roll = np.where(locked, 0.0, np.arctan2(r[..., 0, 1], r[..., 0, 0]))
+    euler = np.rad2deg(np.stack([yaw, pitch, roll], -1))
+    if branch == "asin":
+        return euler
+    other = wrap_degrees(np.stack([180.0 - euler[..., 0], euler[..., 1] + 180.0, euler[..., 2] + 180.0], -1))
+    smaller = np.abs(other[..., 1:]).sum(-1) < np.abs(euler[..., 1:]).sum(-1)
+    return np.where((smaller & ~locked)[..., None], other, euler)
+
+
+def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
+    """Angle of the rotation that takes ``a`` to ``b``: the geodesic distance on SO(3).
+
+    Computed as 2 asin(|a - b|_F / sqrt(8)), which keeps its precision at small angles where the
+    usual acos((trace - 1) / 2) loses half its digits.
+
+    Args:
+        a, b: (..., 3, 3) rotations.
+
+    Returns:
+        (...) degrees in [0, 180].
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    chord = np.sqrt((difference**2).sum((-2, -1)) / 8.0)
+    return np.rad2deg(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
+
+
+def nearest_rotation(matrix: ArrayLike) -> Array:
+    """The rotation nearest to (..., 3, 3) matrices in the Frobenius norm (SVD, determinant +1)."""
+    u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
+    sign = np.ones(u.shape[:-1])
+    sign[..., 2] = np.linalg.det(u @ vt)
+    return (u * sign[..., None, :]) @ vt
+
+
+def mirror(rotation: ArrayLike) -> Array:
+    """Rotations (..., 3, 3) of the horizontally mirrored picture: yaw and roll change sign."""
+    return _MIRROR @ np.asarray(rotation, np.float64) @ _MIRROR
+
+
+def turn_picture(rotation: ArrayLike, clockwise_degrees: ArrayLike) -> Array:
+    """Rotations (..., 3, 3) after the picture is turned clockwise on the screen by an angle."""
+    angle = np.asarray(clockwise_degrees, np.float64)
+    turn = rotation_from_euler(np.stack([np.zeros_like(angle), np.zeros_like(angle), angle], -1))
+    return turn @ np.asarray(rotation, np.float64)
+
+
+def to_opencv(rotation: ArrayLike) -> Array:
+    """Rotations (..., 3, 3) for OpenCV's camera (x right, y down, z away), head axes turned alike.
+
+    The identity stays the identity; ``cv2.Rodrigues`` of the result is a ``solvePnP`` rvec for a
+    model whose points are in the same axes.
+    """
+    return _OPTICAL @ np.asarray(rotation, np.float64) @ _OPTICAL
+
+
+def from_opencv(rotation: ArrayLike) -> Array:
+    """Inverse of ``to_opencv``."""
+    return to_opencv(rotation)
+
+
+def to_mediapipe(rotation: ArrayLike) -> Array:
+    """Upper-left 3x3 of MediaPipe's facial transformation matrix.
+
+    Its metric space (x right, y up, z towards the viewer) and its canonical face have our axes.
+    """
+    return np.array(rotation, np.float64)
+
+
+def from_mediapipe(rotation: ArrayLike) -> Array:
+    """Inverse of ``to_mediapipe``."""
+    return np.array(rotation, np.float64)
+
+
+def to_ros(rotation: ArrayLike) -> Array:
+    """Rotations of a REP 103 head (x out of the nose, y to its left, z up) in an optical frame.
+
+    The optical frame is REP 103's: x right, y down, z away from the camera.
+    """
+    return _OPTICAL @ np.asarray(rotation, np.float64) @ _REP103_BODY
+
+
+def from_ros(rotation: ArrayLike) -> Array:
+    """Inverse of ``to_ros``."""
+    return _OPTICAL @ np.asarray(rotation, np.float64) @ _REP103_BODY.T

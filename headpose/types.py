@@ -1,0 +1,214 @@
+"""Value objects that travel between the parts of the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose import geometry
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, channels blue, green, red."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle in pixels; pixel (i, j) covers [i, i + 1) x [j, j + 1).
+
+    Unless a name says otherwise, the TIGHT box of the 68 facial landmarks: from the brows to the
+    chin, from jaw to jaw. It may reach outside the picture.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.x1, self.y1, self.x2, self.y2))):
+            raise ValueError(f"box has a coordinate that is not a number: {self}")
+        if self.x2 <= self.x1 or self.y2 <= self.y1:
+            raise ValueError(f"box is empty: x2 > x1 and y2 > y1 are needed, got {self}")
+
+    @property
+    def width(self) -> float:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        return self.y2 - self.y1
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        return self.x1, self.y1, self.x2, self.y2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, in [0, 1]."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        if width <= 0 or height <= 0:
+            return 0.0
+        shared = width * height
+        return shared / (self.width * self.height + other.width * other.height - shared)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face: its tight box and the detector's confidence in [0, 1]."""
+
+    box: Box
+    score: float
+
+
+class EulerAngles(NamedTuple):
+    """Degrees, in the convention of ``headpose.geometry``."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadPose:
+    """The pose of one face.
+
+    Attributes:
+        face: where it is in the picture.
+        rotation: (3, 3) float64, head axes to camera axes (``headpose.geometry``).
+    """
+
+    face: Face
+    rotation: NDArray[np.float64]
+
+    @property
+    def box(self) -> Box:
+        return self.face.box
+
+    @property
+    def euler(self) -> EulerAngles:
+        """Yaw, pitch and roll in degrees, the triple with the smaller |pitch| + |roll|."""
+        return EulerAngles(*map(float, geometry.euler_from_rotation(self.rotation)))
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """(3, 3) rows: where the head's x (its left), y (up), z (out of the nose) point on screen.
+
+        Each row is (right, down, towards the camera), unit length.
+        """
+        return self.rotation.T * np.array([1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, slots=True)
+class CropSpec:
+    """How a network's input is cut out of a picture. Stored with the weights, never passed by hand.
+
+    Attributes:
+        size: side of the input, pixels.
+        scale: side of the crop as a multiple of the tight box (of its longer side if ``square``).
+        shift_y: downward shift of the crop's centre, in heights of the tight box.
+        square: cut a square around the longer side; otherwise the box's own aspect is stretched.
+        interpolation: between pixels; shrinking always averages over the area besides.
+        border: what lies outside the picture, its edge pixel or black.
+        mean, std: per channel red, green, blue, of values in [0, 1].
+    """
+
+    size: int
+    scale: float = 1.3
+    shift_y: float = 0.0
+    square: bool = True
+    interpolation: Literal["linear", "cubic"] = "linear"
+    border: Literal["replicate", "black"] = "replicate"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
+        object.__setattr__(self, "std", tuple(map(float, self.std)))
+        if not 8 <= self.size <= 1024:
+            raise ValueError(f"crop size must be 8 to 1024 pixels, got {self.size}")
+        if not self.scale > 0:
+            raise ValueError(f"crop scale must be positive, got {self.scale}")
+        if self.interpolation not in ("linear", "cubic") or self.border not in ("replicate", "black"):
+            raise ValueError(f"unknown interpolation {self.interpolation!r} or border {self.border!r}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError("crop mean and std need three values each, std above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, lists for tuples: what goes into TOML and into ONNX metadata."""
+        values = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CropSpec:
+        """Inverse of ``to_dict``; ValueError on an unknown key or a value out of range."""
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown crop setting: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One entry of the manifest of weights (``models.toml``).
+
+    Attributes:
+        name: what users call it.
+        file: file name of the ONNX network.
+        sha256: of that file, hexadecimal.
+        bytes: its size.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        lane: ``clean`` (rendered heads only) or ``research`` (photographs on research-only terms).
+        licence: of the weights, in words.
+        data: what it was trained on, in words.
+        recipe: name of the recipe that made it.
+        parent: the model it was compressed from, or "".
+        crop: how its input is cut out.
+        metrics: measured figures by name; degrees, see the model's card for the commands.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    precision: str
+    lane: str
+    licence: str
+    data: str
+    recipe: str
+    parent: str
+    crop: CropSpec
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled face of a data set.
+
+    Attributes:
+        image: the picture's file.
+        box: tight box of the 68 landmarks, pixels.
+        euler: the label as the data set gives it, not re-wrapped.
+        weight: of this sample in the loss and in weighted means, >= 0.
+        group: name of the source photograph (or of a cluster of near-duplicates): samples of one
+            group never fall on both sides of a split.
+    """
+
+    image: Path
+    box: Box
+    euler: EulerAngles
+    weight: float = 1.0
+    group: str = ""
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3) float64, head axes to camera axes."""
+        return geometry.rotation_from_euler(self.euler)
