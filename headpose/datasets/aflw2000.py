@@ -1,0 +1,30 @@
+"""AFLW2000-3D: 2000 pictures of 450 x 450 pixels, image?????.jpg beside image?????.mat. For tests only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from headpose.datasets import mat
+from headpose.errors import DataError
+from headpose.types import Sample
+
+
+def read(folder: str | os.PathLike[str]) -> list[Sample]:
+    """Every labelled picture of the folder, sorted by file stem.
+
+    The angles are the raw Pose_Para in degrees: 31 of the 2000 pictures have one beyond +-99, up to
+    972 degrees. Which pictures count is the protocol's choice (``headpose.evaluation.protocols``).
+
+    Raises:
+        DataError: no labelled picture is there, or a label file is damaged.
+    """
+    pictures = mat.labelled_pictures(Path(folder))
+    if not pictures:
+        raise DataError(f"no AFLW2000-3D in {folder}: it holds no .jpg with a .mat beside it")
+    return [
+        mat.read_sample(picture, group=picture.stem)
+        for picture in tqdm(pictures, desc="labels", unit="file", leave=False, disable=None)
+    ]

@@ -1,0 +1,99 @@
+"""Near-duplicate pictures: one photograph saved, cropped or retouched twice.
+
+Each sample has two perceptual hashes, of the whole picture and of the face alone, because a second
+crop of the same photograph moves the one but not the other. A hash is the signs, about their
+median, of the 255 lowest DCT coefficients of a 32 x 32 grey thumbnail.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from headpose.crop import cut
+from headpose.errors import DataError
+from headpose.images import read_image
+from headpose.types import CropSpec, Sample
+
+_THUMBNAIL = 32
+_FREQUENCIES = 16
+_FACE = CropSpec(size=_THUMBNAIL, scale=1.3)
+_BLOCK = 1024
+
+Bits = NDArray[np.float32]
+"""(N, 255), each -1 or 1, so that the Hamming distance of two rows is (255 - their product) / 2."""
+
+
+def group_near_duplicates(samples: Sequence[Sample], largest_distance: int = 60) -> list[Sample]:
+    """Joins the groups of samples that look alike, or like the mirror image of each other.
+
+    Chains count: if a resembles b and b resembles c, all three are one group. Comparing 18,728 crops
+    takes half a minute on one core.
+
+    Args:
+        samples: their pictures are read.
+        largest_distance: of the 255 bits that may differ. Measured on the 18,728 AFLW crops of
+            120 x 120 pixels: at 60 or less 3,400 pairs, of which about 20 by chance (the count of
+            accidental mirror images); at 66 over 100 by chance, at 72 most of the added ones.
+
+    Returns:
+        The samples in their order, ``group`` replaced by the cluster's first name in the alphabet.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        DataError: scipy is not installed.
+    """
+    if not samples:
+        return []
+    progress = tqdm(samples, "near-duplicates", unit="picture", leave=False, disable=None)
+    thumbnails = np.stack([_thumbnails(sample) for sample in progress])
+    names, group = np.unique([sample.group or sample.image.stem for sample in samples], return_inverse=True)
+    pairs = [group[pair] for hashed in np.moveaxis(thumbnails, 1, 0) for pair in _similar(hashed, largest_distance)]
+    cluster = _connected(len(names), np.concatenate(pairs))
+    first = {label: str(name) for label, name in reversed(list(zip(cluster, names, strict=True)))}
+    return [dataclasses.replace(sample, group=first[cluster[i]]) for sample, i in zip(samples, group, strict=True)]
+
+
+def _thumbnails(sample: Sample) -> NDArray[np.float32]:
+    """(2, 32, 32): the whole picture and the face, grey."""
+    image = read_image(sample.image)
+    small = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
+    views = (small, cut(image, sample.box, _FACE))
+    return np.stack([cv2.cvtColor(view, cv2.COLOR_BGR2GRAY) for view in views]).astype(np.float32)
+
+
+def _similar(thumbnails: NDArray[np.float32], largest_distance: int) -> Iterator[NDArray[np.intp]]:
+    """Index pairs (M, 2), i < j, of thumbnails (N, 32, 32) within a Hamming distance."""
+    i = np.arange(_THUMBNAIL)
+    cosines = np.cos(np.pi * (2 * i + 1) * i[:_FREQUENCIES, None] / (2 * _THUMBNAIL)).astype(np.float32)
+    spectrum = cosines @ thumbnails @ cosines.T
+    mirrored = spectrum * np.where(i[:_FREQUENCIES] % 2, -1, 1)  # a mirror flips the odd columns
+    bits, mirrored_bits = _bits(spectrum), _bits(mirrored)
+    least = bits.shape[1] - 2 * largest_distance
+    for start in range(0, len(bits), _BLOCK):
+        for other in (bits, mirrored_bits):
+            row, column = np.nonzero(bits[start : start + _BLOCK] @ other[start:].T >= least)
+            keep = column > row
+            yield np.stack([row[keep], column[keep]], 1) + start
+
+
+def _bits(spectrum: NDArray[np.float32]) -> Bits:
+    coefficients = spectrum.reshape(len(spectrum), -1)[:, 1:]  # without the mean brightness
+    return np.where(coefficients > np.median(coefficients, 1, keepdims=True), 1, -1).astype(np.float32)
+
+
+def _connected(count: int, pairs: NDArray[np.intp]) -> NDArray[np.int32]:
+    """Label of the connected component of each of ``count`` nodes, given edges (M, 2)."""
+    try:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+    except ImportError as error:
+        raise DataError("grouping near-duplicates needs scipy: pip install 'open-headpose[eval]'") from error
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))
+    labels: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return labels

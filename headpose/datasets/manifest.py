@@ -1,0 +1,99 @@
+"""Anybody's own data: a CSV file with one line for each face.
+
+Columns ``image,x1,y1,x2,y2,yaw,pitch,roll`` and at most one of ``spread`` and ``weight``; others are
+ignored. ``image`` is relative to the CSV's folder. The box is the tight box of the 68 landmarks in
+pixels, the angles are degrees in the convention of ``headpose.geometry``.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from headpose.errors import DataError
+from headpose.types import Box, EulerAngles, Sample
+
+COLUMNS = ("image", "x1", "y1", "x2", "y2", "yaw", "pitch", "roll")
+_LARGEST = {"yaw": 360.0, "pitch": 360.0, "roll": 360.0}
+_LARGEST_COORDINATE = 1e5
+_SPREAD_AT_HALF_WEIGHT = 10.0
+
+
+def weight_from_spread(spread: float) -> float:
+    """Weight of a pseudo-label whose annotators disagree by ``spread`` degrees, in (0, 1].
+
+    1 / (1 + (spread / 10)^2): full weight where they agree, half at 10 degrees. A weight rather than
+    a cut, because disagreement is largest on the rare profiles.
+    """
+    return 1.0 / (1.0 + (spread / _SPREAD_AT_HALF_WEIGHT) ** 2)
+
+
+def read(file: str | os.PathLike[str]) -> list[Sample]:
+    """The samples of a manifest, in its order; the group of each is its picture's name in the file.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column or has no line; or, with the line's
+            number, a value is not a number or out of range, a box is empty, a picture is missing.
+    """
+    path = Path(file)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text, restkey="")
+            _check_columns(path, reader.fieldnames or [])
+            samples = [_sample(path, row, f"{path}, line {reader.line_num}") for row in reader]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    if not samples:
+        raise DataError(f"{path} has a header and no faces")
+    return samples
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise DataError(f"{path} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}[,spread|weight]")
+    if "spread" in columns and "weight" in columns:
+        raise DataError(f"{path} has both spread and weight: keep one")
+
+
+def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
+    picture = path.parent / (row["image"] or "")
+    if not picture.is_file():
+        raise DataError(f"{where}: there is no picture {picture}")
+    try:
+        box = Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    return Sample(
+        image=picture,
+        box=box,
+        euler=EulerAngles(*(_number(row, name, where) for name in ("yaw", "pitch", "roll"))),
+        weight=_weight(row, where),
+        group=Path(row["image"] or "").with_suffix("").as_posix(),
+    )
+
+
+def _weight(row: dict[str, str | None], where: str) -> float:
+    name = next((name for name in ("spread", "weight") if name in row), None)
+    if name is None:
+        return 1.0
+    value = _number(row, name, where)
+    if value < 0:
+        raise DataError(f"{where}: {name} is negative: {value}")
+    return weight_from_spread(value) if name == "spread" else value
+
+
+def _number(row: dict[str, str | None], name: str, where: str) -> float:
+    text = row[name]
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise DataError(f"{where}: {name} is not a number: {text!r}") from None
+    if not (math.isfinite(value) and abs(value) <= _LARGEST.get(name, _LARGEST_COORDINATE)):
+        raise DataError(f"{where}: {name} is out of range: {text}")
+    return value

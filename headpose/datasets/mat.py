@@ -1,0 +1,119 @@
+"""The .mat label files of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
+
+``Pose_Para`` is (1, 7): pitch, yaw, roll in radians, translation x, y, z and scale. ``pt3d_68`` is
+(3, 68), the landmarks of the fitted face in pixels; ``pt2d`` is (2, n), the annotated ones, with -1
+for a point that was not seen. Coordinates are pixels, x right, y down. They count from MATLAB's 1;
+the half pixel to ``Box``'s corners is left alone, as in every published evaluation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose.errors import DataError
+from headpose.images import SUFFIXES
+from headpose.types import Box, EulerAngles, Sample
+
+_LARGEST_ANGLE_RAD = 100.0  # AFLW2000-3D itself holds a roll of 17 radians
+_LARGEST_COORDINATE = 1e5
+
+Variables = Mapping[str, NDArray[np.generic]]
+
+
+def read_sample(picture: Path, group: str) -> Sample:
+    """The sample of a picture whose labels lie beside it in a .mat file of the same name.
+
+    The box spans the 68 landmarks of ``pt3d_68``, or of ``pt2d`` in a file without the former.
+
+    Args:
+        picture: the picture's file; it is not opened.
+        group: name of the source photograph.
+
+    Raises:
+        DataError: the .mat file is missing, damaged, or holds values that cannot be labels.
+    """
+    file = picture.with_suffix(".mat")
+    variables = _load(file)
+    pitch, yaw, roll = np.rad2deg(_pose_para(file, variables)[:3])
+    low, high = (f(_landmarks(file, variables), axis=1) for f in (np.min, np.max))
+    try:
+        box = Box(*map(float, (*low, *high)))
+    except ValueError as error:
+        raise DataError(f"{file}: the landmarks span no area: {error}") from error
+    return Sample(picture, box, EulerAngles(float(yaw), float(pitch), float(roll)), group=group)
+
+
+def labelled_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder that have a .mat file beside them, sorted by name.
+
+    Raises:
+        DataError: the folder cannot be listed, or a .mat file has no picture.
+    """
+    try:
+        files = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    labels = {file.stem for file in files if file.suffix == ".mat"}
+    pictures = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES and file.stem in labels}
+    if len(pictures) < len(labels) and pictures:
+        missing = min(labels - pictures.keys())
+        raise DataError(f"{folder}: {missing}.mat has no picture {missing}.jpg: the copy is incomplete")
+    return [pictures[stem] for stem in sorted(pictures)]
+
+
+def _load(file: Path) -> Variables:
+    with _one_line(file):
+        from scipy.io import loadmat
+
+        variables: Variables = loadmat(file, appendmat=False, variable_names=["Pose_Para", "pt3d_68", "pt2d"])
+        return variables
+
+
+@contextlib.contextmanager
+def _one_line(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise DataError("reading .mat files needs scipy: pip install 'open-headpose[eval]'") from error
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    except Exception as error:  # scipy lets a dozen kinds escape from a damaged file, zlib.error among them
+        raise DataError(f"{file} is not a MATLAB 5 file, or is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _array(file: Path, variables: Variables, name: str) -> NDArray[np.float64]:
+    value = variables[name]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        raise DataError(f"{file}: {name} is not an array of numbers")
+    return value.astype(np.float64)
+
+
+def _pose_para(file: Path, variables: Variables) -> NDArray[np.float64]:
+    if "Pose_Para" not in variables:
+        raise DataError(f"{file} has no Pose_Para: it is not a label of 300W-LP or AFLW2000-3D")
+    pose = _array(file, variables, "Pose_Para").ravel()
+    if pose.size != 7:
+        raise DataError(f"{file}: Pose_Para has {pose.size} values, 7 are needed")
+    if not (np.abs(pose[:3]) <= _LARGEST_ANGLE_RAD).all():  # also false for NaN
+        raise DataError(f"{file}: Pose_Para has an angle that is not one: {pose[:3].tolist()} radians")
+    return pose
+
+
+def _landmarks(file: Path, variables: Variables) -> NDArray[np.float64]:
+    name = next((name for name in ("pt3d_68", "pt2d") if name in variables), None)
+    if name is None:
+        raise DataError(f"{file} has neither pt3d_68 nor pt2d: no box can be made")
+    points = _array(file, variables, name)
+    if points.shape not in ((2, 68), (3, 68)):
+        raise DataError(f"{file}: {name} has shape {points.shape}, 68 landmarks are needed")
+    points = points[:2]
+    if not (np.abs(points) <= _LARGEST_COORDINATE).all():
+        raise DataError(f"{file}: {name} has a coordinate that is not one")
+    if name == "pt2d" and (points == -1).all(0).any():
+        raise DataError(f"{file}: pt2d has unseen points (-1) and there is no pt3d_68: no tight box can be made")
+    return points

@@ -1,0 +1,53 @@
+"""300W-LP: AFW, HELEN, IBUG, LFPW and their mirrored copies *_Flip, .jpg beside .mat; and data in its layout."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tqdm import tqdm
+
+from headpose.datasets import mat
+from headpose.errors import DataError
+from headpose.types import Sample
+
+_VIEW = re.compile(r"_\d+$")
+# A face's number has one or two digits and follows the photograph's own number. LFPW has no face
+# numbers: the 0001 of LFPW_image_test_0001 is the photograph.
+_FACE = re.compile(r"(?<=\d)_\d{1,2}$")
+
+
+def read(folder: str | os.PathLike[str]) -> list[Sample]:
+    """Every labelled picture of a folder, or of its subfolders if it holds none itself.
+
+    Samples are sorted by subfolder and name. Their group is the source photograph: all its faces,
+    synthesised views and mirror images.
+
+    Args:
+        folder: the root of 300W-LP (``landmarks`` and ``Code`` in it are passed over), or a single
+            subfolder such as ``HELEN``.
+
+    Raises:
+        DataError: no labelled picture is there, or a label file is damaged.
+    """
+    root = Path(folder)
+    pictures = mat.labelled_pictures(root)
+    if not pictures:
+        subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+        pictures = [picture for subfolder in subfolders for picture in mat.labelled_pictures(subfolder)]
+    if not pictures:
+        raise DataError(f"no 300W-LP in {folder}: neither it nor its subfolders hold a .jpg with a .mat beside it")
+    return [
+        mat.read_sample(picture, source_photograph(picture.stem))
+        for picture in tqdm(pictures, desc="labels", unit="file", leave=False, disable=None)
+    ]
+
+
+def source_photograph(stem: str) -> str:
+    """The photograph that a file of 300W-LP was made from.
+
+    ``HELEN_100040721_2_13`` (photograph, face, view) -> ``HELEN_100040721``;
+    ``LFPW_image_train_0012_7`` (photograph, view) -> ``LFPW_image_train_0012``.
+    """
+    return _FACE.sub("", _VIEW.sub("", stem.replace("_Flip", "")))

@@ -1,0 +1,239 @@
+"""Sinks: annotated pictures and videos, and rows of numbers.
+
+A file appears under its name only when its sink closes without an error: until then, and for good
+after one, that name holds what it held before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import cv2
+
+from headpose import files
+from headpose.draw import Style, draw_poses
+from headpose.errors import HeadPoseError
+from headpose.images import is_writable_format, write_image
+from headpose.streams.sources import Frame
+from headpose.types import HeadPose, Image
+
+# What OpenCV's own wheels can encode; H.264 is not among it.
+_CODEC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+_LONGEST_GAP_S = 10.0
+
+CSV_COLUMNS = ("frame", "name", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")
+
+
+class Sink(Protocol):
+    """Takes frames with their poses, in order."""
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        """Takes one frame; HeadPoseError if it cannot be written."""
+        ...
+
+
+class RowFile:
+    """A text file with one row a face, or stdout, where each frame's rows come out at once."""
+
+    def __init__(
+        self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = ""
+    ) -> None:
+        """Args: target: a file, or "-" for stdout; row, header: lines with their line ends."""
+        self._target, self._row, self._header = target, row, header
+        self._stack = contextlib.ExitStack()
+        self._stream: TextIO = sys.stdout
+
+    def __enter__(self) -> RowFile:
+        if self._target != "-":
+            temporary = self._stack.enter_context(files.atomic_path(self._target))
+            self._stream = self._stack.enter_context(_opened(temporary, self._target))
+        self._stream.write(self._header)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
+
+    def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        try:
+            self._stream.writelines(self._row(frame, pose) for pose in poses)
+            if self._target == "-":
+                self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise HeadPoseError(f"cannot write {self._target}: {error.strerror or error}") from None
+
+
+def json_lines(target: str | os.PathLike[str]) -> RowFile:
+    """JSON lines: one object a face, with frame, name (pictures only), box [x1, y1, x2, y2] (the tight
+    box, pixels), score, yaw, pitch, roll (degrees) and rotation (3 rows of 3)."""
+    return RowFile(target, _json_row)
+
+
+def csv_file(target: str | os.PathLike[str]) -> RowFile:
+    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels and angles in degrees."""
+    return RowFile(target, _csv_row, _csv_line(CSV_COLUMNS))
+
+
+class PictureFile:
+    """The annotated picture of a source that is one picture."""
+
+    def __init__(self, target: str | os.PathLike[str], style: Style = "axes") -> None:
+        """HeadPoseError if the ending of ``target`` is no picture format."""
+        _check_picture(target)
+        self._target, self._style = Path(target), style
+
+    def __enter__(self) -> PictureFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        write_image(self._target, draw_poses(frame.image, poses, self._style))
+
+
+class PictureFolder:
+    """Annotated pictures under their own names in a folder, which is made if it is not there."""
+
+    def __init__(self, folder: str | os.PathLike[str], style: Style = "axes") -> None:
+        self._folder, self._style = Path(folder), style
+
+    def __enter__(self) -> PictureFolder:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HeadPoseError(f"cannot make the folder {self._folder}: {error.strerror or error}") from None
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        write_image(self._folder / frame.name, draw_poses(frame.image, poses, self._style))
+
+
+class VideoFile:
+    """An annotated video.
+
+    OpenCV's writer keeps silent about a full disk, so the file is read back when it is closed: what
+    does not open again, or with fewer frames, is an error.
+    """
+
+    def __init__(
+        self, target: str | os.PathLike[str], fps: float, style: Style = "axes", *, by_clock: bool = False
+    ) -> None:
+        """Checks the format.
+
+        Args:
+            target: file; its ending (.mp4, .m4v, .mov, .mkv, .avi, .webm) picks the format.
+            fps: frames per second of the file.
+            style: what is drawn.
+            by_clock: repeat frames so that the file runs as fast as ``Frame.time_s``: for a camera whose
+                frames come slower than it says. Otherwise one frame in is one frame out.
+
+        Raises:
+            HeadPoseError: the ending is no video format.
+        """
+        self._target, self._fps, self._style, self._by_clock = Path(target), fps, style, by_clock
+        if self._target.suffix.lower() not in _CODEC:
+            raise HeadPoseError(f"cannot write {target}: a video needs one of the endings {' '.join(_CODEC)}")
+        self._stack = contextlib.ExitStack()
+        self._temporary = self._target
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._written = 0
+
+    def __enter__(self) -> VideoFile:
+        self._temporary = self._stack.enter_context(files.atomic_path(self._target))
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        if exc_type is not None:
+            self._stack.__exit__(exc_type, *rest)  # type: ignore[arg-type]
+            return
+        with self._stack:
+            self._check_written()
+
+    def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        image = draw_poses(frame.image, poses, self._style)
+        size = (image.shape[1], image.shape[0])
+        if self._writer is None:
+            self._size, self._writer = size, self._open(size)
+        if size != self._size:  # cv2.VideoWriter would drop it without a word
+            raise HeadPoseError(f"cannot write {self._target}: frame {frame.index} is {size}, the first {self._size}")
+        for _ in range(self._copies(frame)):
+            self._writer.write(image)
+            self._written += 1
+
+    def _copies(self, frame: Frame) -> int:
+        if not self._by_clock:
+            return 1
+        due = round(frame.time_s * self._fps) + 1 - self._written
+        return max(1, min(due, round(_LONGEST_GAP_S * self._fps)))
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        codec = cv2.VideoWriter.fourcc(*_CODEC[self._target.suffix.lower()])
+        writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, size)
+        if not writer.isOpened():
+            raise HeadPoseError(f"cannot write {self._target}: no encoder here for {size[0]}x{size[1]} at {self._fps:g} fps")
+        return writer
+
+    def _check_written(self) -> None:
+        if self._writer is None:
+            raise HeadPoseError(f"cannot write {self._target}: there was no frame")
+        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if count < self._written:
+            raise HeadPoseError(f"cannot write {self._target}: {count} of {self._written} frames arrived; is the disk full?")
+
+
+def _check_picture(target: str | os.PathLike[str]) -> None:
+    if not is_writable_format(target):
+        raise HeadPoseError(f"cannot write {target}: the annotated picture needs an ending such as .jpg or .png")
+
+
+@contextlib.contextmanager
+def _opened(temporary: Path, target: str | os.PathLike[str]):
+    pass
+
+
+def _json_row(frame: Frame, pose: HeadPose) -> str:
+    yaw, pitch, roll = pose.euler
+    values = {
+        "frame": frame.index,
+        **({"name": frame.name} if frame.name else {}),
+        "box": list(pose.box.as_tuple()),
+        "score": pose.face.score,
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+        "rotation": pose.rotation.tolist(),
+    }
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _csv_row(frame: Frame, pose: HeadPose) -> str:
+    box = [f"{side:.2f}" for side in pose.box.as_tuple()]
+    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *(f"{a:.3f}" for a in pose.euler)])
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

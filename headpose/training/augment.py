@@ -1,0 +1,103 @@
+"""Augmentation: where the crop is taken, and what happens to its pixels.
+
+Geometry goes through ``headpose.crop`` with the label turned along; pixels through albumentations.
+Everything is drawn from one generator a sample, so a sample's picture depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose import crop, geometry
+from headpose.training.recipe import AugmentRecipe
+from headpose.types import Box, CropSpec, Image
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+import albumentations
+
+
+class Augmenter:
+    """Turns a picture, its box and its rotation into a training crop and the crop's rotation."""
+
+    def __init__(self, recipe: AugmentRecipe, spec: CropSpec) -> None:
+        self.recipe = recipe
+        self.spec = spec
+        self._pixels = _pixel_steps(recipe, spec.size)
+
+    def __call__(
+        self, image: Image, box: Box, rotation: NDArray[np.float64], rng: np.random.Generator
+    ) -> tuple[Image, NDArray[np.float64]]:
+        """One random view.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            box: tight box, pixels.
+            rotation: (3, 3), head to camera.
+            rng: the sample's own generator.
+
+        Returns:
+            (S, S, 3) uint8 BGR and (3, 3) float64.
+        """
+        recipe = self.recipe
+        low, high = recipe.scale
+        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        turn = rng.normal(0.0, recipe.turn)
+        if rng.random() < recipe.wide_turn:
+            turn = rng.uniform(-recipe.wide_turn_degrees, recipe.wide_turn_degrees)
+        spec = dataclasses.replace(self.spec, scale=scale)
+        view = crop.cut(image, _jittered(box, recipe, rng), spec, turn)
+        rotation = geometry.turn_picture(rotation, turn)
+        if rng.random() < recipe.flip:
+            view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
+        self._pixels.set_random_seed(int(rng.integers(1 << 31)))
+        return self._pixels(image=view)["image"], rotation
+
+
+def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:
+    side = max(box.width, box.height)
+    x, y = np.array(box.center) + rng.normal(0.0, recipe.shift * side, 2)
+    stretch = math.exp(rng.normal(0.0, recipe.stretch) / 2)
+    width, height = box.width * stretch, box.height / stretch
+    return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:
+    """The steps on pixels, in the order in which a camera would suffer them."""
+    a = albumentations
+    hole = (0.08, 0.35)
+    steps = [
+        a.CoarseDropout((1, 3), hole, hole, fill="random_uniform", p=recipe.occlude),
+        a.OneOf(
+            [
+                a.RandomBrightnessContrast((-0.25, 0.25), (-0.4, 0.3)),
+                a.RandomGamma((35, 220)),
+                a.HueSaturationValue(12, 40, 25),
+                a.PlanckianJitter(),
+                a.RandomShadow(shadow_intensity_range=(0.3, 0.7)),
+                a.MultiplicativeNoise((0.25, 1.0)),  # one factor for the picture: under-exposure
+            ],
+            p=recipe.light,
+        ),
+        a.ToGray(p=recipe.grey),
+        a.OneOf(
+            [
+                a.GaussianBlur(blur_limit=0, sigma_limit=(0.4, size / 40)),
+                a.MotionBlur((3, max(3, size // 8) | 1)),
+            ],
+            p=recipe.blur,
+        ),
+        a.Downscale(
+            (0.2, 0.7),
+            interpolation_pair={"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR},
+            p=recipe.low_resolution,
+        ),
+        a.GaussNoise((0.01, 0.08), p=recipe.noise),
+        a.ImageCompression(quality_range=(25, 90), p=recipe.jpeg),
+    ]
+    return a.Compose([step for step in steps if step.p > 0])

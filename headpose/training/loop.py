@@ -1,0 +1,237 @@
+"""The training loop of one process: plain, resumable, and the same samples in the same order every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from headpose.errors import DataError, RecipeError
+from headpose.files import atomic_path, write_text
+from headpose.training import checkpoint, data, schedule
+from headpose.training.average import WeightAverage
+from headpose.training.log import Log, Row
+from headpose.training.network import HeadPoseNet
+from headpose.training.recipe import Recipe
+from headpose.training.rotations import geodesic
+from headpose.training.validate import Validation, Validator
+
+LAST, BEST, RECIPE, LOG = "last.pt", "best.safetensors", "recipe.json", "log.csv"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands: what a checkpoint holds beside the tensors."""
+
+    step: int = 0
+    best_geodesic: float = math.inf
+    best_step: int = 0
+
+
+class Trainer:
+    """One run in one folder.
+
+    The folder holds ``recipe.json`` (resolved, with the revision and versions), ``log.csv``,
+    ``last.pt`` (the checkpoint) and ``best.safetensors`` (the averaged weights that validated best).
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool = False) -> None:
+        self.recipe, self.folder = recipe, folder
+        if recipe.run.threads:
+            torch.set_num_threads(recipe.run.threads)
+        self._bf16 = _use_bf16(recipe.run.bf16)
+        self._prepare_folder(resume)
+        self.split = data.read(recipe.data)
+        if not self.split.training or not self.split.validation:
+            raise DataError(
+                f"{len(self.split.training)} faces to train on and {len(self.split.validation)} to validate on: "
+                "both are needed; add data or change data.validation"
+            )
+        torch.manual_seed(recipe.run.seed)
+        self.network = HeadPoseNet(recipe.network.build()).to(memory_format=torch.channels_last)
+        self.average = WeightAverage(self.network, recipe.run.ema)
+        self.optimiser = _optimiser(recipe, self.network)
+        self.progress = Progress()
+        if resume:
+            self._restore()
+        self.log = Log(folder / LOG, keep_below=self.progress.step)
+        self.validator = Validator(self.split.validation, recipe.crop, data.Pictures(0))
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return math.ceil(self.recipe.run.images / self.recipe.run.batch)
+
+    def run(self) -> Validation:
+        """Trains to the end; returns the last validation, of the averaged weights."""
+        run = self.recipe.run
+        if self.progress.step >= self.steps:
+            return self.validator(self.average.network)
+        every_check = max(1, run.checkpoint_images // run.batch)
+        every_validation = max(1, run.validate_images // run.batch)
+        losses: list[float] = []
+        stream = data.batches(self.recipe, self.split, self.progress.step, self.steps)
+        bar = tqdm(stream, total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name)
+        result = None
+        for batch in bar:
+            losses.append(self._step(batch))
+            self.progress.step += 1
+            step = self.progress.step
+            if step % every_validation == 0 or step == self.steps:
+                result = self._validate(losses)
+                losses = []
+                bar.set_postfix_str(f"validation {result.geodesic:.2f} degrees")
+            # A checkpoint at each validation too: what the log says is then never ahead of it by much.
+            if step % every_check == 0 or step % every_validation == 0 or step == self.steps:
+                self._save()
+        assert result is not None
+        return result
+
+    def _step(self, batch: data.Batch) -> float:
+        seen = self.progress.step * self.recipe.run.batch
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)
+        self.network.train()
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            raw = self.network.raw(images)
+        loss = self._loss(raw, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.optimiser.clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
+        self.optimiser.step()
+        self.average.update(self.network, self.progress.step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise RecipeError(
+                f"the loss is {value} at step {self.progress.step}: lower optimiser.rate, "
+                "then start again from the last checkpoint with --resume"
+            )
+        return value
+
+    def _loss(self, raw: Tensor, batch: data.Batch) -> Tensor:
+        """Weighted mean of the geodesic distance, in radians; for an Euler head, of the squared angles.
+
+        The paper does not print its loss: the squared error of the three angles is ours.
+        """
+        if self.network.spec.output == "6d":
+            each = geodesic(self.network.rotation(raw), batch.rotations)
+        else:
+            each = (raw.float() - batch.eulers).square().mean(1)
+        return (each * batch.weights).sum() / batch.weights.sum().clamp(min=1e-6)
+
+    def _validate(self, losses: list[float]) -> Validation:
+        result = self.validator(self.average.network)
+        progress = self.progress
+        self.log.add(
+            Row(
+                step=progress.step,
+                images=progress.step * self.recipe.run.batch,
+                rate=self.optimiser.param_groups[0]["lr"],
+                loss=sum(losses) / len(losses),
+                geodesic=result.geodesic,
+                mae=result.mae,
+                yaw=result.yaw,
+                pitch=result.pitch,
+                roll=result.roll,
+                profile_geodesic=result.profile_geodesic,
+            )
+        )
+        if result.geodesic < progress.best_geodesic:
+            progress.best_geodesic, progress.best_step = result.geodesic, progress.step
+            with atomic_path(self.folder / BEST) as temporary:
+                save_file(contiguous_state(self.average.network), temporary)
+        return result
+
+    def _save(self) -> None:
+        state = {
+            "progress": dataclasses.asdict(self.progress),
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        checkpoint.save(self.folder / LAST, state)
+
+    def _restore(self) -> None:
+        state = checkpoint.load(self.folder / LAST)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.network.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.progress = Progress(**state["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{self.folder / LAST} does not fit this recipe: {first}") from error
+
+    def _prepare_folder(self, resume: bool) -> None:
+        last = self.folder / LAST
+        if resume and not last.is_file():
+            raise DataError(f"nothing to resume: {last} does not exist; start without --resume")
+        if not resume and last.exists():
+            raise DataError(f"{self.folder} holds a run already: add --resume, or give another folder with --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            write_text(self.folder / RECIPE, self.recipe.to_json())
+            write_text(self.folder / "environment.txt", _environment())
+
+
+def contiguous_state(network: HeadPoseNet) -> dict[str, Tensor]:
+    """The state dict without BatchNorm's step counters, ready for safetensors."""
+    return {
+        name: value.detach().contiguous().clone()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _optimiser(recipe: Recipe, network: HeadPoseNet) -> torch.optim.Optimizer:
+    """Weight decay falls on convolution and dense weights only, never on BatchNorm or biases."""
+    settings = recipe.optimiser
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.rate)
+    return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
+
+
+def _use_bf16(choice: str) -> bool:
+    if choice != "auto":
+        return choice == "on"
+    # mkldnn emulates bfloat16 on CPUs without it, which is slower than float32.
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_computes_bf16()
+
+
+def _cpu_computes_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _environment() -> str:
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        revision = "not a checkout"
+    return f"revision {revision}\ntorch {torch.__version__}\npython {platform.python_version()}\n"

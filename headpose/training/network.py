@@ -1,0 +1,121 @@
+"""Residual networks of any widths, from a ``ResNetSpec``.
+
+Parameter names are torchvision's (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, ...), so that
+published ResNet weights fit by name; the dense layers are head.0, head.1, ....
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from headpose.training.rotations import rotation_from_6d, rotation_from_euler
+from headpose.training.spec import OUTPUT_VALUES, BlockSpec, ResNetSpec
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """3x3, 3x3, and the shortcut."""
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        (inner,) = spec.inner
+        self.conv1, self.bn1 = _conv(inputs, inner, 3, spec.stride), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = _conv(inner, spec.out, 3), nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (which carries the stride, as torchvision's does), 1x1, and the shortcut."""
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        first, second = spec.inner
+        self.conv1, self.bn1 = _conv(inputs, first, 1), nn.BatchNorm2d(first)
+        self.conv2, self.bn2 = _conv(first, second, 3, spec.stride), nn.BatchNorm2d(second)
+        self.conv3, self.bn3 = _conv(second, spec.out, 1), nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(inputs: int, spec: BlockSpec) -> nn.Sequential | None:
+    if spec.stride == 1 and inputs == spec.out:
+        return None
+    return nn.Sequential(_conv(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
+
+
+_BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class HeadPoseNet(nn.Module):
+    """(N, 3, S, S) float32 RGB, normalised by the model's CropSpec -> (N, 3, 3) float32 rotations."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.conv1 = _conv(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
+        self.bn1 = nn.BatchNorm2d(spec.stem.width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if spec.stem.max_pool else nn.Identity()
+        width = spec.stem.width
+        self.stages = [f"layer{i + 1}" for i in range(len(spec.stages))]
+        for name, stage in zip(self.stages, spec.stages, strict=True):
+            blocks: list[nn.Module] = []
+            for block in stage:
+                blocks.append(_BLOCKS[spec.block](width, block))
+                width = block.out
+            self.add_module(name, nn.Sequential(*blocks))
+        widths = (width, *spec.head, OUTPUT_VALUES[spec.output])
+        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self._initialise()
+
+    def raw(self, images: Tensor) -> Tensor:
+        """The head's own output: (N, 6), or (N, 3) Euler angles in radians."""
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        x = x.mean((2, 3))
+        for layer in self.head[:-1]:
+            x = self.relu(layer(x))
+        last: Tensor = self.head[-1](x)
+        return last
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.rotation(self.raw(images))
+
+    def rotation(self, raw: Tensor) -> Tensor:
+        """Rotations (N, 3, 3) from ``raw``'s output, in float32 whatever the autocast type."""
+        with torch.autocast(raw.device.type, enabled=False):
+            decode = rotation_from_6d if self.spec.output == "6d" else rotation_from_euler
+            return decode(raw.float())
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock):
+                nn.init.zeros_(module.bn2.weight)  # a block starts as its shortcut (Goyal et al. 2017)
+            elif isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        if self.spec.output == "6d":  # start at the identity, not at a random attitude
+            with torch.no_grad():
+                last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))

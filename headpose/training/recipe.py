@@ -1,0 +1,294 @@
+"""Recipes: a TOML file -> frozen dataclasses. An unknown key, or a value of the wrong type, is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import dacite
+
+from headpose.errors import RecipeError
+from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, resnet
+from headpose.types import CropSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecipe:
+    """One set of training faces.
+
+    Attributes:
+        kind: ``300w-lp`` (a folder in 300W-LP's layout) or ``manifest`` (a CSV file).
+        path: the folder or the file; relative to the working directory.
+        weight: multiplies the weights of its samples in the loss.
+        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen anew each epoch.
+        near_duplicates: group near-duplicate pictures (perceptual hash) so that none of them is on
+            both sides of the split; for sets that do not name their source photographs.
+    """
+
+    kind: Literal["300w-lp", "manifest"]
+    path: str
+    weight: float = 1.0
+    repeat: float = 1.0
+    near_duplicates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """The faces, and the share of source photographs that is held out to validate on."""
+
+    sources: tuple[SourceRecipe, ...]
+    validation: float = 0.08
+    split_seed: int = 0
+    cache_gib: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecipe:
+    """Arguments of ``spec.resnet``, one list value for each stage."""
+
+    block: Block
+    depths: tuple[int, ...]
+    inner: tuple[int, ...]
+    out: tuple[int, ...]
+    stem: StemSpec
+    first_stride: int = 1
+    head: tuple[int, ...] = ()
+    output: Output = "6d"
+
+    def build(self) -> ResNetSpec:
+        return resnet(
+            self.block, self.depths, self.inner, self.out, self.stem, self.first_stride, self.head, self.output
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentRecipe:
+    """What training does to a face. Probabilities of 0 and empty ranges switch a step off.
+
+    The corruptions of the robustness sets (a 25x25 motion-blur kernel, brightness minus 102, black
+    35x35 squares) are not among them: blur kernels, darkness and occluders are others.
+
+    Attributes:
+        scale: of the crop, in tight boxes; drawn evenly on a logarithmic scale.
+        shift: standard deviation of the crop's centre, in sides of the tight box.
+        stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
+        turn: standard deviation of the in-plane turn, degrees.
+        wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
+        flip: probability of the mirror image.
+        light: probability of a change of brightness, contrast, gamma or colour.
+        grey: probability of a black-and-white picture.
+        blur: probability of defocus or motion blur.
+        low_resolution: probability of losing pixels.
+        noise: probability of sensor noise.
+        jpeg: probability of JPEG compression.
+        occlude: probability of covering parts with coloured rectangles.
+    """
+
+    scale: Range = (1.1, 1.65)
+    shift: float = 0.04
+    stretch: float = 0.05
+    turn: float = 12.0
+    wide_turn: float = 0.1
+    wide_turn_degrees: float = 45.0
+    flip: float = 0.5
+    light: float = 0.8
+    grey: float = 0.1
+    blur: float = 0.25
+    low_resolution: float = 0.15
+    noise: float = 0.15
+    jpeg: float = 0.2
+    occlude: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class OptimiserRecipe:
+    """The optimiser and its learning rate over the run.
+
+    Attributes:
+        schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
+            Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
+            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0.
+        warmup: images over which the rate rises from 0.
+        clip: largest norm of the gradient; 0 for none.
+    """
+
+    kind: Literal["adamw", "sgd"] = "adamw"
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    momentum: float = 0.9
+    schedule: Literal["cosine", "htd"] = "cosine"
+    htd_bounds: Range = (-6.0, 3.0)
+    warmup: int = 20_000
+    clip: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecipe:
+    """How long, and how often what is written.
+
+    Attributes:
+        images: shown in all.
+        batch: images a step.
+        seed: of the initial weights, the order and the augmentation.
+        ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
+        bf16: ``auto`` uses bfloat16 autocast where the CPU computes in it.
+        checkpoint_images, validate_images: interval of each.
+        workers: processes that load pictures; 0 loads in the training process.
+        threads: of the training process; 0 leaves torch's choice.
+    """
+
+    images: int
+    batch: int = 64
+    seed: int = 0
+    ema: float = 0.999
+    bf16: Literal["auto", "on", "off"] = "auto"
+    checkpoint_images: int = 20_000
+    validate_images: int = 50_000
+    workers: int = 0
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides a training run.
+
+    Attributes:
+        name: of the model.
+        lane: ``clean`` or ``research``, and ``data``, ``licence``: what the model's card will say.
+    """
+
+    name: str
+    lane: Literal["clean", "research"]
+    data_note: str
+    licence: str
+    data: DataRecipe
+    network: NetworkRecipe
+    crop: CropSpec
+    run: RunRecipe
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = importlib.resources.files("headpose.recipes")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        name_or_path: of a recipe of the package, or a TOML file.
+        overrides: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+
+    Raises:
+        RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
+    """
+    values = _read(name_or_path)
+    for override in overrides:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
+    try:
+        recipe = dacite.from_dict(Recipe, values, config)
+        recipe.network.build()
+    except (dacite.DaciteError, ValueError, TypeError) as error:
+        raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
+    _check(recipe)
+    return recipe
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    try:
+        if name_or_path in names():
+            text = (importlib.resources.files("headpose.recipes") / f"{name_or_path}.toml").read_text("utf-8")
+        else:
+            text = Path(name_or_path).read_text("utf-8")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise RecipeError(
+            f"no recipe {name_or_path!r}: give one of {', '.join(names())}, or the path of a TOML file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{name_or_path} is not TOML: {error}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set needs key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, key = path.strip().split(".")
+    at: Any = values
+    for section in sections:
+        at = at.setdefault(section, {}) if isinstance(at, dict) else _item(at, section, override)
+    if isinstance(at, list):
+        at[_index(at, key, override)] = value
+    elif isinstance(at, dict):
+        at[key] = value
+    else:
+        raise RecipeError(f"--set {override}: {'.'.join(sections)} has no parts")
+
+
+def _item(values: Any, key: str, override: str) -> Any:
+    if not isinstance(values, list):
+        raise RecipeError(f"--set {override}: {key} is not a section")
+    return values[_index(values, key, override)]
+
+
+def _index(values: list[Any], key: str, override: str) -> int:
+    if not key.isdigit() or int(key) >= len(values):
+        raise RecipeError(f"--set {override}: {key} is not one of the numbers 0 to {len(values) - 1}")
+    return int(key)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"a number is needed, got {value!r}")
+    return float(value)
+
+
+def _check(recipe: Recipe) -> None:
+    run, augment, data = recipe.run, recipe.augment, recipe.data
+    rules = {
+        "data.sources needs at least one entry": bool(data.sources),
+        "data.validation is a share above 0 and below 1": 0 < data.validation < 1,
+        "data.sources: weight and repeat are above 0": all(s.weight > 0 and s.repeat > 0 for s in data.sources),
+        "run.images and run.batch are above 0": min(run.images, run.batch) > 0,
+        "run.checkpoint_images and run.validate_images are above 0": min(run.checkpoint_images, run.validate_images)
+        > 0,
+        "run.ema is at least 0 and below 1": 0 <= run.ema < 1,
+        "optimiser.rate is above 0": recipe.optimiser.rate > 0,
+        "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],
+        "augment: probabilities are between 0 and 1": all(
+            0 <= getattr(augment, name) <= 1
+            for name in ("wide_turn", "flip", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude")
+        ),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise RecipeError(f"recipe: {rule}")

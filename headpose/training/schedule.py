@@ -1,0 +1,23 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
+import math
+
+from headpose.training.recipe import OptimiserRecipe
+
+
+def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:
+    """The learning rate when ``images_seen`` of ``images`` have been shown.
+
+    ``htd`` is the hyperbolic-tangent decay to 0 of Hsueh et al. (WACV 2019, eq. 2), which Aghli &
+    Ribeiro train with: rate / 2 * (1 - tanh(L + (U - L) t / T)).
+    """
+    part = min(1.0, images_seen / images)
+    if recipe.schedule == "htd":
+        low, high = recipe.htd_bounds
+        decay = (1.0 - math.tanh(low + (high - low) * part)) / 2.0
+    else:
+        decay = (1.0 + math.cos(math.pi * part)) / 2.0
+    warmup = min(1.0, (images_seen + 1) / recipe.warmup) if recipe.warmup else 1.0
+    return recipe.rate * decay * warmup

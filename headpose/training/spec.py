@@ -1,0 +1,157 @@
+"""Widths of a residual network, as data: what is serialised beside the weights, free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Block = Literal["basic", "bottleneck"]
+Output = Literal["6d", "euler"]
+
+INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
+OUTPUT_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class StemSpec:
+    """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one."""
+
+    width: int
+    kernel: int = 7
+    stride: int = 2
+    max_pool: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """One residual block.
+
+    Attributes:
+        inner: widths between its convolutions, one for a basic block and two for a bottleneck: what
+            pruning may change freely.
+        out: width of the residual stream after it.
+        stride: of its first 3x3 convolution.
+    """
+
+    inner: tuple[int, ...]
+    out: int
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ResNetSpec:
+    """A residual network of any widths (He et al., "Deep Residual Learning", CVPR 2016).
+
+    Attributes:
+        block: ``basic`` (3x3, 3x3) or ``bottleneck`` (1x1, 3x3, 1x1).
+        stem: the input layers.
+        stages: the blocks, grouped as the parameter names are (layer1.0, layer1.1, layer2.0, ...).
+        head: widths of the hidden dense layers; the paper's network has (512, 128).
+        output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation
+            Representations", CVPR 2019), or ``euler``, yaw, pitch and roll in radians.
+    """
+
+    block: Block
+    stem: StemSpec
+    stages: tuple[tuple[BlockSpec, ...], ...]
+    head: tuple[int, ...] = ()
+    output: Output = "6d"
+
+    def __post_init__(self) -> None:
+        if self.block not in INNER_CONVOLUTIONS or self.output not in OUTPUT_VALUES:
+            raise ValueError(f"unknown block {self.block!r} or output {self.output!r}")
+        if not self.stages or not all(self.stages):
+            raise ValueError("a network needs at least one stage, and every stage a block")
+        wanted = INNER_CONVOLUTIONS[self.block]
+        for block in self.blocks:
+            if len(block.inner) != wanted or min(*block.inner, block.out, block.stride) < 1:
+                raise ValueError(f"a {self.block} block has {wanted} inner widths, all above 0: {block}")
+
+    @property
+    def blocks(self) -> tuple[BlockSpec, ...]:
+        return tuple(block for stage in self.stages for block in stage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
+        """Inverse of ``to_dict``; ValueError or TypeError when it is not one."""
+        stages = tuple(
+            tuple(BlockSpec(**{**block, "inner": tuple(block["inner"])}) for block in stage)
+            for stage in values["stages"]
+        )
+        stem = StemSpec(**values["stem"])
+        return cls(**{**values, "stem": stem, "stages": stages, "head": tuple(values.get("head", ()))})
+
+
+def resnet(
+    block: Block,
+    depths: Sequence[int],
+    inner: Sequence[int],
+    out: Sequence[int],
+    stem: StemSpec,
+    first_stride: int = 1,
+    head: Sequence[int] = (),
+    output: Output = "6d",
+) -> ResNetSpec:
+    """A network whose blocks are alike within a stage; every stage but the first halves the map.
+
+    ResNet-50 is ``resnet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), (256, 512, 1024, 2048),
+    StemSpec(64))``.
+    """
+    if not len(depths) == len(inner) == len(out):
+        raise ValueError("depths, inner and out need one value for each stage")
+    repeat = INNER_CONVOLUTIONS[block]
+    stages = tuple(
+        tuple(
+            BlockSpec((inner[i],) * repeat, out[i], (first_stride if i == 0 else 2) if j == 0 else 1)
+            for j in range(depths[i])
+        )
+        for i in range(len(depths))
+    )
+    return ResNetSpec(block, stem, stages, tuple(head), output)
+
+
+def parameters(spec: ResNetSpec) -> int:
+    """Number of trained values: convolutions, BatchNorm's scale and shift, dense layers."""
+    return sum(count for count, _ in _layers(spec, 0))
+
+
+def macs(spec: ResNetSpec, size: int) -> int:
+    """Multiply-accumulates of one forward pass on a size x size picture, dense and convolutional layers."""
+    return sum(work for _, work in _layers(spec, size))
+
+
+def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
+    """(parameters, MACs) layer by layer."""
+    layers: list[tuple[int, int]] = []
+
+    def conv(inputs: int, outputs: int, kernel: int, side: int) -> None:
+        weights = inputs * outputs * kernel * kernel
+        layers.append((weights + 2 * outputs, weights * side * side))
+
+    side = math.ceil(size / spec.stem.stride)
+    conv(3, spec.stem.width, spec.stem.kernel, side)
+    side = math.ceil(side / 2) if spec.stem.max_pool else side
+    width = spec.stem.width
+    for block in spec.blocks:
+        after = math.ceil(side / block.stride)
+        if spec.block == "basic":
+            conv(width, block.inner[0], 3, after)
+            conv(block.inner[0], block.out, 3, after)
+        else:
+            conv(width, block.inner[0], 1, side)
+            conv(block.inner[0], block.inner[1], 3, after)
+            conv(block.inner[1], block.out, 1, after)
+        if block.stride != 1 or width != block.out:
+            conv(width, block.out, 1, after)
+        width, side = block.out, after
+    for dense in (*spec.head, OUTPUT_VALUES[spec.output]):
+        layers.append((width * dense + dense, width * dense if size else 0))
+        width = dense
+    return layers

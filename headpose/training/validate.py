@@ -1,0 +1,77 @@
+"""Error of a network on held-out samples: the only thing by which anything is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headpose import crop, geometry
+from headpose.training.data import Pictures
+from headpose.training.network import HeadPoseNet
+from headpose.types import CropSpec, Image, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Means over held-out samples, weighted by the samples' weights, in degrees."""
+
+    geodesic: float
+    yaw: float
+    pitch: float
+    roll: float
+    profile_geodesic: float
+    """Of the samples past 60 degrees of |yaw|; NaN if there are none."""
+
+    @property
+    def mae(self) -> float:
+        return (self.yaw + self.pitch + self.roll) / 3
+
+
+class Validator:
+    """Holds the crops of the held-out samples, one plain crop each, and scores networks on them."""
+
+    def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
+        self._spec, self._batch = spec, batch
+        self._crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
+        self._labels = np.stack([sample.rotation for sample in samples])
+        self._weights = np.array([sample.weight for sample in samples])
+        if not self._weights.sum() > 0:
+            raise ValueError("validation needs a sample with a weight above 0")
+
+    def __call__(self, network: HeadPoseNet) -> Validation:
+        predicted = predict(network, self._crops, self._spec, self._batch)
+        geodesic = geometry.geodesic_degrees(predicted, self._labels)
+        euler = np.abs(
+            geometry.wrap_degrees(
+                geometry.euler_from_rotation(predicted, "asin") - geometry.euler_from_rotation(self._labels, "asin")
+            )
+        )
+        profile = np.abs(geometry.euler_from_rotation(self._labels)[:, 0]) >= 60.0
+        return Validation(
+            self._mean(geodesic),
+            *(self._mean(euler[:, axis]) for axis in range(3)),
+            profile_geodesic=self._mean(geodesic, profile),
+        )
+
+    def _mean(self, values: NDArray[np.float64], where: NDArray[np.bool_] | None = None) -> float:
+        weights = self._weights if where is None else self._weights * where
+        total = float(weights.sum())
+        return float((values * weights).sum() / total) if total else float("nan")
+
+
+@torch.no_grad()
+def predict(network: HeadPoseNet, crops: Sequence[Image], spec: CropSpec, batch: int) -> NDArray[np.float64]:
+    """(N, 3, 3) rotations of (S, S, 3) uint8 BGR crops, in float32 arithmetic and eval mode."""
+    training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    rotations = []
+    for start in range(0, len(crops), batch):
+        images = torch.from_numpy(crop.normalise(np.stack(crops[start : start + batch]), spec)).to(device)
+        rotations.append(network(images.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+    network.train(training)
+    return np.concatenate(rotations).astype(np.float64)
