@@ -29,7 +29,11 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise DataError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot read the checkpoint {path}: {_first_line(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DataError(f"{path} is not a checkpoint of this version")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

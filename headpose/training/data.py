@@ -146,10 +146,10 @@ class Stream(Sampler[list[Draw]]):
     def _order(self, epoch: int, length: int) -> NDArray[np.int64]:
         """A shuffled epoch in which sample i stands ``repeats[i]`` times on average."""
         rng = np.random.default_rng((self._seed, epoch))
-        # Systematic sampling: a grid of unit steps laid over the cumulated repeats, in random order.
+        # Systematic sampling: an even grid laid over the cumulated repeats, in random order.
         shuffled = rng.permutation(len(self._repeats))
         edges = np.cumsum(self._repeats[shuffled])
-        marks = rng.random() * (edges[-1] - length + 1e-9) + np.arange(length)
+        marks = (rng.random() + np.arange(length)) * (edges[-1] / length)
         chosen = shuffled[np.minimum(np.searchsorted(edges, marks, side="right"), len(edges) - 1)]
         order: NDArray[np.int64] = rng.permutation(chosen)
         return order

@@ -35,6 +35,9 @@ class Progress:
     step: int = 0
     best_geodesic: float = math.inf
     best_step: int = 0
+    loss_sum: float = 0.0
+    """Of the steps since the last validation."""
+    loss_steps: int = 0
 
 
 class Trainer:
@@ -57,7 +60,8 @@ class Trainer:
                 "both are needed; add data or change data.validation"
             )
         torch.manual_seed(recipe.run.seed)
-        self.network = HeadPoseNet(recipe.network.build()).to(memory_format=torch.channels_last)
+        self.network = HeadPoseNet(recipe.network.build())
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.network, recipe.run.ema)
         self.optimiser = _optimiser(recipe, self.network)
         self.progress = Progress()
@@ -78,17 +82,14 @@ class Trainer:
             return self.validator(self.average.network)
         every_check = max(1, run.checkpoint_images // run.batch)
         every_validation = max(1, run.validate_images // run.batch)
-        losses: list[float] = []
         stream = data.batches(self.recipe, self.split, self.progress.step, self.steps)
         bar = tqdm(stream, total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name)
         result = None
         for batch in bar:
-            losses.append(self._step(batch))
-            self.progress.step += 1
+            self._step(batch)
             step = self.progress.step
             if step % every_validation == 0 or step == self.steps:
-                result = self._validate(losses)
-                losses = []
+                result = self._validate()
                 bar.set_postfix_str(f"validation {result.geodesic:.2f} degrees")
             # A checkpoint at each validation too: what the log says is then never ahead of it by much.
             if step % every_check == 0 or step % every_validation == 0 or step == self.steps:
@@ -96,7 +97,7 @@ class Trainer:
         assert result is not None
         return result
 
-    def _step(self, batch: data.Batch) -> float:
+    def _step(self, batch: data.Batch) -> None:
         seen = self.progress.step * self.recipe.run.batch
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)
@@ -117,7 +118,9 @@ class Trainer:
                 f"the loss is {value} at step {self.progress.step}: lower optimiser.rate, "
                 "then start again from the last checkpoint with --resume"
             )
-        return value
+        self.progress.step += 1
+        self.progress.loss_sum += value
+        self.progress.loss_steps += 1
 
     def _loss(self, raw: Tensor, batch: data.Batch) -> Tensor:
         """Weighted mean of the geodesic distance, in radians; for an Euler head, of the squared angles.
@@ -130,7 +133,7 @@ class Trainer:
             each = (raw.float() - batch.eulers).square().mean(1)
         return (each * batch.weights).sum() / batch.weights.sum().clamp(min=1e-6)
 
-    def _validate(self, losses: list[float]) -> Validation:
+    def _validate(self) -> Validation:
         result = self.validator(self.average.network)
         progress = self.progress
         self.log.add(
@@ -138,7 +141,7 @@ class Trainer:
                 step=progress.step,
                 images=progress.step * self.recipe.run.batch,
                 rate=self.optimiser.param_groups[0]["lr"],
-                loss=sum(losses) / len(losses),
+                loss=progress.loss_sum / max(1, progress.loss_steps),
                 geodesic=result.geodesic,
                 mae=result.mae,
                 yaw=result.yaw,
@@ -147,6 +150,7 @@ class Trainer:
                 profile_geodesic=result.profile_geodesic,
             )
         )
+        progress.loss_sum, progress.loss_steps = 0.0, 0
         if result.geodesic < progress.best_geodesic:
             progress.best_geodesic, progress.best_step = result.geodesic, progress.step
             with atomic_path(self.folder / BEST) as temporary:

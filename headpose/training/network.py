@@ -6,6 +6,8 @@ published ResNet weights fit by name; the dense layers are head.0, head.1, ....
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -81,7 +83,7 @@ class HeadPoseNet(nn.Module):
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
         widths = (width, *spec.head, OUTPUT_VALUES[spec.output])
-        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self._initialise()
 
     def raw(self, images: Tensor) -> Tensor:

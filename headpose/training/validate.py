@@ -52,8 +52,10 @@ class Validator:
         )
         profile = np.abs(geometry.euler_from_rotation(self._labels)[:, 0]) >= 60.0
         return Validation(
-            self._mean(geodesic),
-            *(self._mean(euler[:, axis]) for axis in range(3)),
+            geodesic=self._mean(geodesic),
+            yaw=self._mean(euler[:, 0]),
+            pitch=self._mean(euler[:, 1]),
+            roll=self._mean(euler[:, 2]),
             profile_geodesic=self._mean(geodesic, profile),
         )
 

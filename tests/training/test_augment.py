@@ -1,0 +1,79 @@
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from headpose import crop, geometry
+from headpose.training.augment import Augmenter
+from headpose.training.recipe import AugmentRecipe
+from headpose.types import Box, CropSpec
+
+SPEC = CropSpec(96)
+BOX = Box(100, 80, 220, 200)
+STEPS = ("flip", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "wide_turn")
+STILL = AugmentRecipe(scale=(1.3, 1.3), shift=0.0, stretch=0.0, turn=0.0, **dict.fromkeys(STEPS, 0.0))
+COLOURS = np.array([(0, 255, 0), (255, 0, 0)])
+
+
+def drawn(rotation):
+    """A dot at the top of a head (y axis, green) and at its nose (z axis, blue) around the middle of BOX."""
+    picture = np.zeros((300, 320, 3), np.uint8)
+    for tip, colour in zip((rotation[:2, 1:] * [[1], [-1]]).T * 50 + BOX.center, COLOURS, strict=True):
+        cv2.circle(picture, tuple(int(v) for v in tip.round()), 6, colour.tolist(), -1)
+    return picture
+
+
+def seen(view):
+    """Image directions (2, 2), right and up, of the two dots from the middle of a crop."""
+    tips = []
+    for colour in COLOURS:
+        weight = (np.abs(view.astype(int) - colour).sum(2) < 150).astype(float)
+        ys, xs = np.nonzero(weight)
+        tips.append((xs.mean() - 47.5, 47.5 - ys.mean()))
+    return np.array(tips) / (50 * 96 / (1.3 * 120))
+
+
+@pytest.mark.parametrize("change", [{"turn": 25.0}, {"wide_turn": 1.0}, {"flip": 1.0}, {"turn": 25.0, "flip": 0.5}])
+def test_the_label_turns_with_the_picture(change):
+    augmenter = Augmenter(dataclasses.replace(STILL, **change), SPEC)
+    start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
+    labels = []
+    for seed in range(12):
+        view, rotation = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
+        np.testing.assert_allclose(seen(view), rotation[:2, 1:].T, atol=0.06)
+        labels.append(rotation)
+    if "flip" not in change:
+        assert np.std(labels, axis=0).max() > 0.1
+
+
+def test_everything_off_is_the_plain_crop():
+    picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
+    view, rotation = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
+    np.testing.assert_array_equal(view, crop.cut(picture, BOX, SPEC))
+    np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
+
+
+def test_a_view_depends_on_its_generator_alone():
+    picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
+    everything = dataclasses.replace(AugmentRecipe(), **dict.fromkeys(STEPS, 1.0))
+    one, other = Augmenter(everything, SPEC), Augmenter(everything, SPEC)
+    for seed in range(3):
+        one(picture, BOX, np.eye(3), np.random.default_rng(99))  # a different past
+        for a, b in zip(
+            one(picture, BOX, np.eye(3), np.random.default_rng(seed)),
+            other(picture, BOX, np.eye(3), np.random.default_rng(seed)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("step", [s for s in STEPS if s not in ("flip", "wide_turn")])
+def test_every_step_changes_pixels_and_keeps_the_shape(step):
+    picture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (300, 320, 3), np.uint8), (0, 0), 5)
+    picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
+    augmenter = Augmenter(dataclasses.replace(STILL, **{step: 1.0}), SPEC)
+    plain = crop.cut(picture, BOX, SPEC)
+    views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(6)]
+    assert all(view.shape == plain.shape and view.dtype == np.uint8 for view in views)
+    assert np.mean([np.abs(view.astype(int) - plain).mean() for view in views]) > 0.5

@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from headpose.errors import WeightsError
+from headpose.training.export import ModelCard, export_onnx, state_from_onnx
+from headpose.types import CropSpec
+from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network
+
+CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")
+CROP = CropSpec(40, scale=1.25)
+SPECS = pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK], ids=["basic 6d", "bottleneck euler"])
+
+
+@SPECS
+def test_onnx_runtime_gives_torchs_rotations(spec, tmp_path):
+    net = network(spec)
+    export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "tiny.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = torch.randn(count, 3, 40, 40)
+        (ours,) = session.run(["rotation"], {"image": images.numpy()})
+        np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=2e-6)
+
+
+@SPECS
+def test_the_weights_come_back_bit_for_bit(spec, tmp_path):
+    net = network(spec)
+    export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
+    read_spec, crop, state = state_from_onnx(tmp_path / "tiny.onnx")
+    assert (read_spec, crop) == (spec, CROP)
+    wanted = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+
+
+def test_the_file_describes_itself(tmp_path):
+    export_onnx(network(TINY_BASIC), CROP, CARD, tmp_path / "tiny.onnx")
+    model = onnx.load(tmp_path / "tiny.onnx")
+    about = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert CropSpec.from_dict(about["headpose.crop"]) == CROP
+    assert about["headpose.model"]["lane"] == "clean"
+    assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == 9  # unfolded
+
+
+def test_a_foreign_network_is_refused(tmp_path):
+    export_onnx(network(TINY_BASIC), CROP, CARD, tmp_path / "tiny.onnx")
+    model = onnx.load(tmp_path / "tiny.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    (tmp_path / "text.onnx").write_text("not a network")
+    for name in ("foreign.onnx", "text.onnx", "missing.onnx"):
+        with pytest.raises(WeightsError, match="not a network that this package exported"):
+            state_from_onnx(tmp_path / name)

@@ -1,0 +1,141 @@
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from headpose.errors import DataError
+from headpose.training import checkpoint, log, recipe
+from headpose.training.average import WeightAverage
+from headpose.training.loop import BEST, LAST, LOG, Trainer
+from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    return recipe_values(write_drawn_heads(tmp_path_factory.mktemp("heads"), 100))
+
+
+def final_state(folder):
+    return checkpoint.load(folder / LAST)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_it_learns_to_read_a_pose(values, tmp_path):
+    settings = recipe.from_dict({**values, "run": {**values["run"], "images": 4800, "validate_images": 2400}})
+    trainer = Trainer(settings, tmp_path / "run")
+    before = trainer.validator(trainer.average.network)
+    after = trainer.run()
+    assert before.geodesic > 30
+    assert after.geodesic < before.geodesic / 3
+    rows = log.read(tmp_path / "run" / LOG)
+    assert [row.images for row in rows] == [2400, 4800]
+    assert rows[-1].geodesic == pytest.approx(after.geodesic, rel=1e-6)
+
+
+def test_an_euler_head_learns_too(values, tmp_path):
+    network_values = {**values["network"], "output": "euler", "head": [24]}
+    run = {**values["run"], "images": 4800, "validate_images": 4800}
+    trainer = Trainer(recipe.from_dict({**values, "network": network_values, "run": run}), tmp_path / "run")
+    before = trainer.validator(trainer.average.network).geodesic
+    assert trainer.run().geodesic < before / 2
+
+
+def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    program = (
+        "import json, sys, pathlib, headpose.training.recipe as r\n"
+        "from headpose.training.loop import Trainer\n"
+        "values = json.loads(pathlib.Path(sys.argv[1]).read_text())\n"
+        "Trainer(r.from_dict(values), pathlib.Path(sys.argv[2]), resume='--resume' in sys.argv).run()\n"
+    )
+
+    def start(folder, *more):
+        command = [sys.executable, "-c", program, tmp_path / "recipe.json", folder, *more]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    process = start(killed)
+    while not (killed / LAST).exists() and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert final_state(killed)["progress"]["step"] < final_state(whole)["progress"]["step"]
+    assert start(killed, "--resume").wait() == 0
+    assert same(final_state(killed), final_state(whole))
+    assert (killed / LOG).read_text() == (whole / LOG).read_text()
+    assert (killed / BEST).read_bytes() == (whole / BEST).read_bytes()
+
+
+def test_a_folder_in_use_and_nothing_to_resume_are_said(values, tmp_path):
+    settings = recipe.from_dict(values)
+    with pytest.raises(DataError, match="nothing to resume"):
+        Trainer(settings, tmp_path / "run", resume=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LAST).write_bytes(b"")
+    with pytest.raises(DataError, match="--resume"):
+        Trainer(settings, tmp_path / "run")
+    with pytest.raises(DataError, match="checkpoint"):
+        Trainer(settings, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(values, tmp_path):
+    state = {"network": network(TINY_BASIC).state_dict()}
+    (tmp_path / "run").mkdir()
+    checkpoint.save(tmp_path / "run" / LAST, state)
+    with pytest.raises(DataError, match="does not fit"):
+        Trainer(recipe.from_dict(values), tmp_path / "run", resume=True)
+
+
+class Exploit:
+    def __reduce__(self):
+        return os.system, ("echo unpickled > /dev/null",)
+
+
+def test_a_checkpoint_never_runs_code(tmp_path):
+    torch.save({"format": checkpoint.FORMAT, "network": Exploit()}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Exploit()))
+    for name in ("evil.pt", "plain.pt", "missing.pt"):
+        with pytest.raises(DataError, match="cannot read the checkpoint"):
+            checkpoint.load(tmp_path / name)
+
+
+def test_the_average_follows_the_weights():
+    net = network(TINY_BASIC)
+    average = WeightAverage(net, 0.9)
+    start = average.network.conv1.weight.clone()
+    with torch.no_grad():
+        net.conv1.weight += 1.0
+        net.bn1.running_mean += 1.0
+    steps = [0, 1, 1000]
+    for step in steps:
+        average.update(net, step)
+    left = np.prod([min(0.9, (1 + step) / (10 + step)) for step in steps])
+    torch.testing.assert_close(average.network.conv1.weight, start + (1 - left))
+    assert not average.network.training
+
+
+def test_the_curves_are_drawn(tmp_path):
+    import cv2
+
+    rows = [log.Row(i, 64 * i, 0.001, 1 / i, 10 / i, 6 / i, 6 / i, 6 / i, 6 / i, 20 / i) for i in (1, 2, 3)]
+    log.draw_curves(rows, tmp_path / "curves.png", "tiny")
+    picture = cv2.imread(str(tmp_path / "curves.png"))
+    assert picture.shape[0] > 500
+    assert picture.std() > 5

@@ -1,0 +1,82 @@
+import json
+import math
+
+import pytest
+
+from headpose.errors import RecipeError
+from headpose.training import recipe, schedule
+from headpose.training.recipe import OptimiserRecipe
+from headpose.training.spec import parameters
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_that_ships_is_whole(name):
+    settings = recipe.load(name)
+    assert settings.name == name
+    assert parameters(settings.network.build()) > 0
+
+
+def test_compact_stays_below_five_megabytes():
+    assert parameters(recipe.load("compact").network.build()) * 4 < 4.96e6
+
+
+def test_a_recipe_survives_its_json():
+    settings = recipe.load("compact")
+    assert recipe.from_dict(json.loads(settings.to_json())) == settings
+
+
+def test_overrides_reach_every_depth():
+    changed = recipe.load(
+        "compact", ["run.images=5000", "data.sources.1.path=elsewhere", "optimiser.rate=1", "run.bf16=off"]
+    )
+    assert changed.run.images == 5000
+    assert changed.data.sources[1].path == "elsewhere"
+    assert changed.optimiser.rate == 1.0
+    assert changed.run.bf16 == "off"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.imagse=5", "imagse"),
+        ("crop.sice=5", "sice"),
+        ("run.batch='many'", "run.batch"),
+        ("run.batch", "key=value"),
+        ("data.sources.7.path=x", "7"),
+        ("augment.flip=1.5", "probabilities"),
+        ("crop.size=4", "crop size"),
+        ("network.depths=[2,2]", "stage"),
+        ("run.images=0", "run.images"),
+        ("optimiser.rate=true", "number"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(override, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        recipe.load("compact", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_the_known(tmp_path):
+    with pytest.raises(RecipeError, match="compact"):
+        recipe.load("no-such-recipe")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match="not TOML"):
+        recipe.load(str(tmp_path / "broken.toml"))
+
+
+def test_hyperbolic_tangent_decay_is_the_papers():
+    settings = OptimiserRecipe(rate=0.1, schedule="htd", warmup=0)
+    at = [schedule.rate(settings, seen, 100) for seen in (0, 50, 100)]
+    # Hsueh et al., eq. 2 with L = -6, U = 3: flat at first, then down to (1 - tanh 3) / 2.
+    expected = [0.05 * (1 - math.tanh(v)) for v in (-6.0, -1.5, 3.0)]
+    assert at == pytest.approx(expected)
+    assert at[0] == pytest.approx(0.1, rel=1e-4)
+    assert at[2] < 0.0003
+
+
+def test_cosine_falls_to_zero_after_the_warmup():
+    settings = OptimiserRecipe(rate=1.0, warmup=10)
+    rates = [schedule.rate(settings, seen, 100) for seen in range(101)]
+    assert rates.index(max(rates)) == 9
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert rates[9:] == sorted(rates[9:], reverse=True)

@@ -1,0 +1,33 @@
+import pytest
+
+from headpose.training.network import HeadPoseNet
+from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec, macs, parameters, resnet
+
+COMPACT = resnet("basic", (2, 2, 2, 2), (24, 48, 96, 160), (24, 48, 96, 160), StemSpec(16, 3, 2, False))
+RESNET50 = resnet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), (256, 512, 1024, 2048), StemSpec(64), output="euler")
+
+
+def test_resnet50_has_its_published_size():
+    # torchvision documents 25,557,032 parameters with a dense layer of 2048 x 1000 + 1000, and 4.09 GMACs at 224.
+    dense = 2048 * 1000 + 1000
+    assert parameters(RESNET50) - (2048 * 3 + 3) == 25_557_032 - dense
+    assert macs(RESNET50, 224) == pytest.approx(4.09e9, rel=0.002)
+
+
+@pytest.mark.parametrize("spec", [COMPACT, RESNET50], ids=["compact", "resnet50"])
+def test_counts_agree_with_the_network(spec):
+    assert parameters(spec) == sum(p.numel() for p in HeadPoseNet(spec).parameters())
+
+
+def test_a_spec_survives_plain_values():
+    assert ResNetSpec.from_dict(COMPACT.to_dict()) == COMPACT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"block": "dense"}, {"output": "quaternion"}, {"stages": ()}, {"stages": ((BlockSpec((8, 8), 8),),)}],
+    ids=["block", "output", "no stages", "inner widths of a bottleneck in a basic block"],
+)
+def test_an_impossible_spec_is_refused(change):
+    with pytest.raises(ValueError, match=r"block|network|stage"):
+        ResNetSpec(**{"block": "basic", "stem": StemSpec(8), "stages": ((BlockSpec((8,), 8),),), **change})
