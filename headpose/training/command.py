@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+import numpy as np
 from safetensors.torch import load_file
 
+from headpose import crop, geometry
+from headpose.errors import RecipeError, WeightsError
+from headpose.inference import OnnxPoseModel
 from headpose.training import log, recipe
 from headpose.training.export import ModelCard, export_onnx
-from headpose.training.loop import BEST, LOG, Trainer
+from headpose.training.loop import BEST, RECIPE, Trainer
 from headpose.training.network import HeadPoseNet
+from headpose.training.validate import Validator, predict
+
+_LARGEST_DIFFERENCE = 0.02  # degrees, between torch and ONNX Runtime in float32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,27 +32,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the recipe, for example --set run.images=100000 (may be repeated)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights."""
-    settings = recipe.load(args.recipe, args.overrides)
-    folder = Path(args.out) if args.out else Path("runs") / settings.name
+    settings, folder = _settings(args)
     trainer = Trainer(settings, folder, resume=args.resume)
     split = trainer.split
     print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
     trainer.run()
-    log.draw_curves(log.read(folder / LOG), folder / "curves.png", settings.name)
+    log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name)
     best = HeadPoseNet(settings.network.build())
     best.load_state_dict(load_file(folder / BEST), strict=False)
     target = folder / f"{settings.name}.onnx"
     card = ModelCard(settings.name, "fp32", settings.lane, settings.licence, settings.data_note, settings.name)
-    with torch.no_grad():
-        export_onnx(best, settings.crop, card, target)
+    export_onnx(best.eval(), settings.crop, card, target)
+    _check_parity(best, target, trainer.validator)
     progress = trainer.progress
     print(
         f"best validation: geodesic error {progress.best_geodesic:.3f} degrees after "
         f"{progress.best_step * settings.run.batch} images; exported to {target}"
     )
     return 0
+
+
+def _check_parity(network: HeadPoseNet, file: Path, validator: Validator) -> None:
+    """WeightsError unless the exported file gives the network's rotations on held-out faces."""
+    crops = validator.crops[:64]
+    exported = OnnxPoseModel(file, device="cpu")
+    inputs = crop.normalise(np.stack(crops), exported.crop)
+    difference = geometry.geodesic_degrees(exported.predict(inputs), predict(network, crops, exported.crop, len(crops)))
+    if difference.max() > _LARGEST_DIFFERENCE:
+        raise WeightsError(f"{file} differs from the trained network by {difference.max():.3f} degrees: do not use it")
+
+
+def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path]:
+    """The recipe and the folder of the run. One that goes on keeps the recipe that it began with."""
+    named = recipe.load(args.recipe, [] if args.resume else args.overrides)
+    folder = Path(args.out) if args.out else Path("runs") / named.name
+    if not args.resume or not (folder / RECIPE).exists():
+        return named, folder
+    saved = recipe.load_saved(folder / RECIPE, args.overrides)
+    if saved.name != named.name:
+        raise RecipeError(f"{folder} holds a run of the recipe {saved.name}, not {named.name}: give another --out")
+    return saved, folder

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from headpose.files import atomic_path, write_text
 
+FILE = "log.csv"
+"""Name of a run's log in its folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -17,15 +17,14 @@ from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
 from headpose.files import atomic_path, write_text
-from headpose.training import checkpoint, data, schedule
+from headpose.training import checkpoint, data, log, schedule
 from headpose.training.average import WeightAverage
-from headpose.training.log import Log, Row
 from headpose.training.network import HeadPoseNet
 from headpose.training.recipe import Recipe
 from headpose.training.rotations import geodesic
 from headpose.training.validate import Validation, Validator
 
-LAST, BEST, RECIPE, LOG = "last.pt", "best.safetensors", "recipe.json", "log.csv"
+LAST, BEST, RECIPE = "last.pt", "best.safetensors", "recipe.json"
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class Trainer:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self._bf16 = _use_bf16(recipe.run.bf16)
-        self._prepare_folder(resume)
+        self._check_folder(resume)
         self.split = data.read(recipe.data)
         if not self.split.training or not self.split.validation:
             raise DataError(
@@ -67,7 +66,11 @@ class Trainer:
         self.progress = Progress()
         if resume:
             self._restore()
-        self.log = Log(folder / LOG, keep_below=self.progress.step)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / RECIPE, recipe.to_json())
+            write_text(folder / "environment.txt", _environment())
+        self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
         self.validator = Validator(self.split.validation, recipe.crop, data.Pictures(0))
 
     @property
@@ -137,7 +140,7 @@ class Trainer:
         result = self.validator(self.average.network)
         progress = self.progress
         self.log.add(
-            Row(
+            log.Row(
                 step=progress.step,
                 images=progress.step * self.recipe.run.batch,
                 rate=self.optimiser.param_groups[0]["lr"],
@@ -177,16 +180,12 @@ class Trainer:
             first = str(error).splitlines()[0]
             raise DataError(f"{self.folder / LAST} does not fit this recipe: {first}") from error
 
-    def _prepare_folder(self, resume: bool) -> None:
+    def _check_folder(self, resume: bool) -> None:
         last = self.folder / LAST
         if resume and not last.is_file():
             raise DataError(f"nothing to resume: {last} does not exist; start without --resume")
         if not resume and last.exists():
             raise DataError(f"{self.folder} holds a run already: add --resume, or give another folder with --out")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            write_text(self.folder / RECIPE, self.recipe.to_json())
-            write_text(self.folder / "environment.txt", _environment())
 
 
 def contiguous_state(network: HeadPoseNet) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ else:
     import tomli as tomllib
 
 Range = tuple[float, float]
+RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
+"""Settings that a run may change when it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,30 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     values = _read(name_or_path)
     for override in overrides:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def load_saved(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
+
+    Args:
+        path: the JSON file.
+        overrides: as for ``load``, of ``RESUMABLE`` settings alone.
+
+    Raises:
+        RecipeError: the file is damaged, or a setting would make it another run.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
+    for override in overrides:
+        if not RESUMABLE.fullmatch(override.partition("=")[0]):
+            raise RecipeError(
+                f"--set {override} would make it another run: leave it out, or start anew in another folder; "
+                "a run that goes on can change its threads, workers, cache and where its data lie"
+            )
         _apply(values, override)
     return from_dict(values)
 

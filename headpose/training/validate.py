@@ -32,18 +32,22 @@ class Validation:
 
 
 class Validator:
-    """Holds the crops of the held-out samples, one plain crop each, and scores networks on them."""
+    """Holds the crops of the held-out samples, one plain crop each, and scores networks on them.
+
+    Attributes:
+        crops: (S, S, 3) uint8 BGR each.
+    """
 
     def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
         self._spec, self._batch = spec, batch
-        self._crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
+        self.crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
         self._labels = np.stack([sample.rotation for sample in samples])
         self._weights = np.array([sample.weight for sample in samples])
         if not self._weights.sum() > 0:
             raise ValueError("validation needs a sample with a weight above 0")
 
     def __call__(self, network: HeadPoseNet) -> Validation:
-        predicted = predict(network, self._crops, self._spec, self._batch)
+        predicted = predict(network, self.crops, self._spec, self._batch)
         geodesic = geometry.geodesic_degrees(predicted, self._labels)
         euler = np.abs(
             geometry.wrap_degrees(

@@ -13,7 +13,7 @@ import torch
 from headpose.errors import DataError
 from headpose.training import checkpoint, log, recipe
 from headpose.training.average import WeightAverage
-from headpose.training.loop import BEST, LAST, LOG, Trainer
+from headpose.training.loop import BEST, LAST, Trainer
 from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
 
 
@@ -43,7 +43,7 @@ def test_it_learns_to_read_a_pose(values, tmp_path):
     after = trainer.run()
     assert before.geodesic > 30
     assert after.geodesic < before.geodesic / 3
-    rows = log.read(tmp_path / "run" / LOG)
+    rows = log.read(tmp_path / "run" / log.FILE)
     assert [row.images for row in rows] == [2400, 4800]
     assert rows[-1].geodesic == pytest.approx(after.geodesic, rel=1e-6)
 
@@ -79,7 +79,7 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
     assert final_state(killed)["progress"]["step"] < final_state(whole)["progress"]["step"]
     assert start(killed, "--resume").wait() == 0
     assert same(final_state(killed), final_state(whole))
-    assert (killed / LOG).read_text() == (whole / LOG).read_text()
+    assert (killed / log.FILE).read_text() == (whole / log.FILE).read_text()
     assert (killed / BEST).read_bytes() == (whole / BEST).read_bytes()
 
 

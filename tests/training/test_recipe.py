@@ -80,3 +80,16 @@ def test_cosine_falls_to_zero_after_the_warmup():
     assert rates.index(max(rates)) == 9
     assert rates[100] == pytest.approx(0, abs=1e-12)
     assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_a_run_that_goes_on_keeps_its_recipe(tmp_path):
+    began = recipe.load("compact", ["run.images=5000"])
+    (tmp_path / "recipe.json").write_text(began.to_json())
+    assert recipe.load_saved(tmp_path / "recipe.json") == began
+    moved = recipe.load_saved(tmp_path / "recipe.json", ["run.workers=1", "data.sources.0.path=moved.csv"])
+    assert (moved.run.workers, moved.data.sources[0].path, moved.run.images) == (1, "moved.csv", 5000)
+    with pytest.raises(RecipeError, match="another run"):
+        recipe.load_saved(tmp_path / "recipe.json", ["run.images=6000"])
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        recipe.load_saved(tmp_path / "recipe.json")

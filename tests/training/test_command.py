@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import tomlkit
+
+from headpose.cli import main
+from headpose.training import log
+from tests.training.networks import recipe_values, write_drawn_heads
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    path = folder / "tiny.toml"
+    path.write_text(tomlkit.dumps(recipe_values(write_drawn_heads(folder, 40))))
+    return path
+
+
+def test_train_ends_with_a_network_that_runs(recipe_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--out", str(run), "--set", "run.images=320"]) == 0
+    assert "best validation" in capsys.readouterr().out
+    assert (run / "curves.png").stat().st_size > 1000
+    assert json.loads((run / "recipe.json").read_text())["run"]["images"] == 320
+    assert log.read(run / "log.csv")[-1].images == 320
+    session = onnxruntime.InferenceSession(run / "tiny.onnx", providers=["CPUExecutionProvider"])
+    (rotation,) = session.run(None, {"image": np.zeros((2, 3, 32, 32), np.float32)})
+    assert rotation.shape == (2, 3, 3)
+    # All is done: to resume is to write the same results again.
+    before = (run / "tiny.onnx").read_bytes()
+    assert main(["train", str(recipe_file), "--out", str(run), "--resume"]) == 0
+    assert (run / "tiny.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-recipe"], "no recipe 'no-such-recipe'"),
+        (["{recipe}", "--set", "run.imagse=5"], "imagse"),
+        (["{recipe}", "--set", "data.sources.0.path=missing.csv"], "missing.csv"),
+        (["{recipe}", "--resume"], "nothing to resume"),
+    ],
+)
+def test_a_mistake_is_one_line(recipe_file, tmp_path, capsys, arguments, message):
+    arguments = [a.format(recipe=recipe_file) for a in arguments]
+    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.startswith("headpose: error: ")
+    assert "\n" not in error
