@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headpose import crop, geometry
+from headpose import crop, geometry, metrics
 from headpose.training.data import Pictures
 from headpose.training.network import HeadPoseNet
 from headpose.types import CropSpec, Image, Sample
@@ -49,24 +50,19 @@ class Validator:
     def __call__(self, network: HeadPoseNet) -> Validation:
         predicted = predict(network, self.crops, self._spec, self._batch)
         geodesic = geometry.geodesic_degrees(predicted, self._labels)
-        euler = np.abs(
-            geometry.wrap_degrees(
-                geometry.euler_from_rotation(predicted, "asin") - geometry.euler_from_rotation(self._labels, "asin")
-            )
+        euler = metrics.euler_mae(
+            geometry.euler_from_rotation(predicted, "asin"),
+            geometry.euler_from_rotation(self._labels, "asin"),
+            self._weights,
         )
-        profile = np.abs(geometry.euler_from_rotation(self._labels)[:, 0]) >= 60.0
+        profile = self._weights * (np.abs(geometry.euler_from_rotation(self._labels)[:, 0]) >= 60.0)
         return Validation(
-            geodesic=self._mean(geodesic),
-            yaw=self._mean(euler[:, 0]),
-            pitch=self._mean(euler[:, 1]),
-            roll=self._mean(euler[:, 2]),
-            profile_geodesic=self._mean(geodesic, profile),
+            geodesic=float(metrics.weighted_mean(geodesic, self._weights)),
+            yaw=float(euler[0]),
+            pitch=float(euler[1]),
+            roll=float(euler[2]),
+            profile_geodesic=float(metrics.weighted_mean(geodesic, profile)) if profile.any() else math.nan,
         )
-
-    def _mean(self, values: NDArray[np.float64], where: NDArray[np.bool_] | None = None) -> float:
-        weights = self._weights if where is None else self._weights * where
-        total = float(weights.sum())
-        return float((values * weights).sum() / total) if total else float("nan")
 
 
 @torch.no_grad()
