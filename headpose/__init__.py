@@ -1,0 +1,98 @@
+"""Head pose (yaw, pitch, roll) of every face in a picture, from small networks on any processor.
+
+    from headpose import HeadPoseEstimator, read_image
+
+    for pose in HeadPoseEstimator().estimate(read_image("photo.jpg")):
+        print(pose.euler)
+
+The names below are the public ones; ``headpose.geometry`` has the convention of the angles. They are
+imported on first use, so ``import headpose`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from headpose._version import __version__
+
+if TYPE_CHECKING:
+    from headpose.detection import FaceDetector, create_detector
+    from headpose.draw import draw_pose, draw_poses
+    from headpose.errors import DataError, HeadPoseError, ImageError, RecipeError, WeightsError
+    from headpose.estimator import HeadPoseEstimator
+    from headpose.images import decode_image, list_images, read_image, write_image
+    from headpose.inference import PoseModel, load_model
+    from headpose.streams import Frame, FrameSource, open_source
+    from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
+
+_HOME = {
+    "Box": "types",
+    "CropSpec": "types",
+    "DataError": "errors",
+    "EulerAngles": "types",
+    "Face": "types",
+    "FaceDetector": "detection",
+    "Frame": "streams",
+    "FrameSource": "streams",
+    "HeadPose": "types",
+    "HeadPoseError": "errors",
+    "HeadPoseEstimator": "estimator",
+    "ImageError": "errors",
+    "ModelInfo": "types",
+    "PoseModel": "inference",
+    "RecipeError": "errors",
+    "Sample": "types",
+    "WeightsError": "errors",
+    "create_detector": "detection",
+    "decode_image": "images",
+    "draw_pose": "draw",
+    "draw_poses": "draw",
+    "list_images": "images",
+    "load_model": "inference",
+    "open_source": "streams",
+    "read_image": "images",
+    "write_image": "images",
+}
+
+__all__ = [
+    "Box",
+    "CropSpec",
+    "DataError",
+    "EulerAngles",
+    "Face",
+    "FaceDetector",
+    "Frame",
+    "FrameSource",
+    "HeadPose",
+    "HeadPoseError",
+    "HeadPoseEstimator",
+    "ImageError",
+    "ModelInfo",
+    "PoseModel",
+    "RecipeError",
+    "Sample",
+    "WeightsError",
+    "__version__",
+    "create_detector",
+    "decode_image",
+    "draw_pose",
+    "draw_poses",
+    "list_images",
+    "load_model",
+    "open_source",
+    "read_image",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'headpose' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"headpose.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

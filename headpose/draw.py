@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.types import HeadPose, Image
+from headpose.types import Box, Face, HeadPose, Image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
@@ -20,6 +20,7 @@ _WHITE, _SHADE = (255, 255, 255), (25, 25, 25)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_HEIGHT = 21  # pixels of a capital letter at scale 1
 _FRACTION_BITS = 4  # cv2 draws at 1/16 of a pixel, which keeps the lines of a video from trembling
+_THICKEST = 200  # pixels; cv2 allows 255
 _FARTHEST = 30_000  # pixels; cv2 counts 1/16 pixels in 32 bits
 
 
@@ -58,17 +59,46 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
 
 def draw_label(image: Image, pose: HeadPose) -> None:
     """Writes yaw, pitch and roll in degrees below the face into ``image``, in place (see ``draw_pose``)."""
-    yaw, pitch, roll = pose.euler
-    text = f"yaw {yaw:+.0f}  pitch {pitch:+.0f}  roll {roll:+.0f}"
+    yaw, pitch, roll = map(round, pose.euler)
+    text = f"yaw {yaw:+d}  pitch {pitch:+d}  roll {roll:+d}"
     height, width = image.shape[:2]
-    letter = float(np.clip(0.09 * _side(pose), 9, 0.06 * max(height, 150)))
+    widest = cv2.getTextSize(text, _FONT, 1.0, 1)[0][0] / _FONT_HEIGHT  # in letter heights
+    letter = float(np.clip(0.09 * _side(pose), 9, min(0.06 * max(height, 150), max(5, (width - 12) / widest))))
     scale, thickness = letter / _FONT_HEIGHT, max(1, round(letter / 14))
     (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     below = pose.box.center[1] + 0.68 * _side(pose) + 1.5 * letter
-    x = round(np.clip(pose.box.center[0] - text_width / 2, 2, max(2, width - text_width - 2)))
+    margin = thickness + 3  # of the halo
+    x = round(np.clip(pose.box.center[0] - text_width / 2, margin, max(margin, width - text_width - margin)))
     y = round(np.clip(below, letter + 2, max(letter + 2, height - 0.5 * letter)))
     cv2.putText(image, text, (x, y), _FONT, scale, _SHADE, thickness + 3, cv2.LINE_AA)
     cv2.putText(image, text, (x, y), _FONT, scale, _WHITE, thickness, cv2.LINE_AA)
+
+
+def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes") -> Image:
+    """``draw_poses`` for a window that shows a mirror: a flipped copy whose labels can still be read.
+
+    The labels keep the angles of ``image`` as it is: one head has one answer, mirrored or not.
+    """
+    poses, width = list(poses), image.shape[1]
+    flipped = np.ascontiguousarray(draw_poses(image, poses, style, label=False)[:, ::-1])
+    for pose in reversed(poses):
+        x1, y1, x2, y2 = pose.box.as_tuple()
+        draw_label(flipped, HeadPose(Face(Box(width - x2, y1, width - x1, y2), pose.face.score), pose.rotation))
+    return flipped
+
+
+def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> None:
+    """Writes lines of text on a darkened panel in the left corner at the top or bottom of ``image``, in place."""
+    height, width = image.shape[:2]
+    scale = float(np.clip(min(height, width) / 1000, 0.45, 1.4))
+    step, margin = round(34 * scale), round(14 * scale)
+    text_width = max(cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines)
+    top = max(0, height - step * len(lines) - 2 * margin) if at_bottom else margin
+    panel = image[top : top + step * len(lines) + margin, margin : 3 * margin + text_width]
+    panel[:] = panel // 3
+    for number, line in enumerate(lines, 1):
+        at = (2 * margin, top + number * step - round(3 * scale))
+        cv2.putText(image, line, at, _FONT, scale, _WHITE, 1, cv2.LINE_AA)
 
 
 def _side(pose: HeadPose) -> float:
@@ -76,7 +106,7 @@ def _side(pose: HeadPose) -> float:
 
 
 def _thickness(pose: HeadPose) -> int:
-    return max(1, round(_side(pose) / 55))
+    return min(max(1, round(_side(pose) / 45)), _THICKEST)
 
 
 def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], colour: Colour, thickness: int) -> None:
@@ -88,7 +118,7 @@ def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], co
 def _fixed_point(point: NDArray[np.float64]) -> tuple[int, int]:
     # Pixel (i, j) covers [i, i + 1) in our coordinates and is centred on i in cv2's.
     scaled = (np.clip(point[:2], -_FARTHEST, _FARTHEST) - 0.5) * (1 << _FRACTION_BITS)
-    return int(round(scaled[0])), int(round(scaled[1]))
+    return round(scaled[0]), round(scaled[1])
 
 
 def _draw_axes(image: Image, pose: HeadPose) -> None:

@@ -16,6 +16,9 @@ from headpose.types import Box, Face, HeadPose, Image
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector
 
+DEFAULT_MODEL = "compact"
+"""Name of the network that everything takes when none is named."""
+
 _LONGEST_SIDE = 32_766  # of what cv2.warpAffine can read
 
 
@@ -35,7 +38,7 @@ class HeadPoseEstimator:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | PoseModel = "compact",
+        model: str | os.PathLike[str] | PoseModel = DEFAULT_MODEL,
         *,
         detector: str | FaceDetector = "blazeface",
         device: str = "auto",
@@ -98,7 +101,9 @@ def check_image(image: Image) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"an image is (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
     if max(image.shape) > _LONGEST_SIDE:
-        raise ImageError(f"the image is {image.shape[1]}x{image.shape[0]}: make it {_LONGEST_SIDE} pixels at most a side")
+        raise ImageError(
+            f"the image is {image.shape[1]}x{image.shape[0]}: make it {_LONGEST_SIDE} pixels at most a side"
+        )
 
 
 def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:

@@ -21,11 +21,14 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     When the block fails, nothing is left behind and ``target`` is as it was.
 
     Raises:
-        HeadPoseError: the folder does not exist, the disk is full, or the file cannot be written.
+        HeadPoseError: the folder does not exist, ``target`` is no file, the disk is full, or the file
+            cannot be written.
     """
     path = Path(target)
     if not path.parent.is_dir():
         raise HeadPoseError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if path.exists() and not path.is_file():  # renaming onto /dev/null would replace the device
+        raise HeadPoseError(f"cannot write {path}: it is a folder or a device, not a file")
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # any other FF xx starts the next segment.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_END = 0xD9
+_CUT_SHORT = "cut short: the end of the picture is missing"
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
@@ -64,8 +66,8 @@ def decode_image(data: bytes, name: str = "the picture") -> Image:
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
-    if _is_cut_short(data):
-        raise ImageError(f"{name} is cut short: the end of the picture is missing")
+    if fault := _fault(data):
+        raise ImageError(f"{name} is {fault}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # more than 2^30 pixels, or not enough memory for them
@@ -93,7 +95,7 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 def is_writable_format(path: str | os.PathLike[str]) -> bool:
     """Whether ``write_image`` has an encoder for the ending of ``path``."""
     suffix = Path(path).suffix
-    return bool(suffix) and bool(cv2.haveImageWriter(f"picture{suffix}"))
+    return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -115,15 +117,19 @@ def _is_visible_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
-def _is_cut_short(data: bytes) -> bool:
-    """Whether the container ends early. Decoders before OpenCV 4.13 pad such a picture with grey."""
+def _fault(data: bytes) -> str:
+    """What is wrong with the container, or "".
+
+    Decoders cannot be left to say it: OpenCV before 4.13 pads a cut JPEG with grey and calls it read,
+    and libpng writes to stderr.
+    """
     if data.startswith(b"\xff\xd8"):
-        return not _jpeg_has_end(data)
+        return "" if _jpeg_has_end(data) else _CUT_SHORT
     if data.startswith(_PNG_SIGNATURE):
-        return not _png_has_end(data)
+        return _png_fault(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False
+        return _CUT_SHORT if len(data) < 8 + int.from_bytes(data[4:8], "little") else ""
+    return ""
 
 
 def _jpeg_has_end(data: bytes) -> bool:
@@ -137,11 +143,15 @@ def _jpeg_has_end(data: bytes) -> bool:
     return False
 
 
-def _png_has_end(data: bytes) -> bool:
-    position = len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
+def _png_fault(data: bytes) -> str:
+    view, position = memoryview(data), len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):  # length, type, content, checksum of type and content
+        checksum_at = position + 8 + int.from_bytes(view[position : position + 4], "big")
+        if checksum_at + 4 > len(data):
+            break
+        if zlib.crc32(view[position + 4 : checksum_at]) != int.from_bytes(view[checksum_at : checksum_at + 4], "big"):
+            return "damaged: a checksum in it is wrong"
         if data[position + 4 : position + 8] == b"IEND":
-            return True
-        position += 12 + length
-    return False
+            return ""
+        position = checksum_at + 4
+    return _CUT_SHORT

@@ -116,7 +116,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
     if not weights.is_path(name_or_path):
         info = weights.lookup(str(name_or_path))
         if info.crop != model.crop:
-            raise WeightsError(f"{model.path} stores another crop than models.toml has for {info.name}: export it again")
+            raise WeightsError(f"{model.path} has another crop than models.toml gives {info.name}: export it again")
     return model
 
 
@@ -209,7 +209,9 @@ def _check_signature(session: onnxruntime.InferenceSession, crop: CropSpec, path
 def _checked_rotations(output: NDArray[np.float64], count: int, name: str) -> NDArray[np.float64]:
     """(N, 3, 3) rotations, or an error: a wrong angle must not pass for a result."""
     if output.shape != (count, 3, 3) or not np.isfinite(output).all():
-        raise HeadPoseError(f"model {name} gave no rotation: shape {list(output.shape)}, or a value that is not a number")
+        raise HeadPoseError(
+            f"model {name} gave no rotation: shape {list(output.shape)}, or a value that is not a number"
+        )
     departure = np.abs(np.swapaxes(output, -1, -2) @ output - np.eye(3)).max()
     if departure > _ROUNDED or (np.linalg.det(output) < 0).any():
         raise HeadPoseError(f"model {name} gave no rotation: its matrix is not orthonormal (off by {departure:.2g})")

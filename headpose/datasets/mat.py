@@ -8,21 +8,20 @@ the half pixel to ``Box``'s corners is left alone, as in every published evaluat
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from headpose.datasets import matlab5
 from headpose.errors import DataError
+from headpose.geometry import Array
 from headpose.images import SUFFIXES
 from headpose.types import Box, EulerAngles, Sample
 
 _LARGEST_ANGLE_RAD = 100.0  # AFLW2000-3D itself holds a roll of 17 radians
 _LARGEST_COORDINATE = 1e5
 
-Variables = Mapping[str, NDArray[np.generic]]
+Variables = dict[str, Array]
 
 
 def read_sample(picture: Path, group: str) -> Sample:
@@ -67,36 +66,18 @@ def labelled_pictures(folder: Path) -> list[Path]:
 
 
 def _load(file: Path) -> Variables:
-    with _one_line(file):
-        from scipy.io import loadmat
-
-        variables: Variables = loadmat(file, appendmat=False, variable_names=["Pose_Para", "pt3d_68", "pt2d"])
-        return variables
-
-
-@contextlib.contextmanager
-def _one_line(file: Path) -> Iterator[None]:
     try:
-        yield
-    except ImportError as error:
-        raise DataError("reading .mat files needs scipy: pip install 'open-headpose[eval]'") from error
+        return matlab5.read(file.read_bytes())
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
-    except Exception as error:  # scipy lets a dozen kinds escape from a damaged file, zlib.error among them
-        raise DataError(f"{file} is not a MATLAB 5 file, or is damaged: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{file} is not a MATLAB 5 file, or is damaged: {error}") from error
 
 
-def _array(file: Path, variables: Variables, name: str) -> NDArray[np.float64]:
-    value = variables[name]
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-        raise DataError(f"{file}: {name} is not an array of numbers")
-    return value.astype(np.float64)
-
-
-def _pose_para(file: Path, variables: Variables) -> NDArray[np.float64]:
+def _pose_para(file: Path, variables: Variables) -> Array:
     if "Pose_Para" not in variables:
-        raise DataError(f"{file} has no Pose_Para: it is not a label of 300W-LP or AFLW2000-3D")
-    pose = _array(file, variables, "Pose_Para").ravel()
+        raise DataError(f"{file} has no array Pose_Para: it is not a label of 300W-LP or AFLW2000-3D")
+    pose = variables["Pose_Para"].ravel()
     if pose.size != 7:
         raise DataError(f"{file}: Pose_Para has {pose.size} values, 7 are needed")
     if not (np.abs(pose[:3]) <= _LARGEST_ANGLE_RAD).all():  # also false for NaN
@@ -104,11 +85,11 @@ def _pose_para(file: Path, variables: Variables) -> NDArray[np.float64]:
     return pose
 
 
-def _landmarks(file: Path, variables: Variables) -> NDArray[np.float64]:
+def _landmarks(file: Path, variables: Variables) -> Array:
     name = next((name for name in ("pt3d_68", "pt2d") if name in variables), None)
     if name is None:
         raise DataError(f"{file} has neither pt3d_68 nor pt2d: no box can be made")
-    points = _array(file, variables, name)
+    points = variables[name]
     if points.shape not in ((2, 68), (3, 68)):
         raise DataError(f"{file}: {name} has shape {points.shape}, 68 landmarks are needed")
     points = points[:2]

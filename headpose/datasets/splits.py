@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
-from headpose.datasets import duplicates
-from headpose.images import read_image
-from headpose.types import Box, EulerAngles, Sample
+from headpose.types import Sample
 
 
 def split(samples: Iterable[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -39,12 +36,3 @@ def _uniform(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on nothing but the group's name and the seed."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def near_duplicate_groups(images: Iterable[Path]) -> list[str]:
-    """Group of each picture; ``duplicates.group_near_duplicates`` knows the faces too and finds more."""
-    samples = []
-    for image in images:
-        height, width = read_image(image).shape[:2]
-        samples.append(Sample(image, Box(0.0, 0.0, width, height), EulerAngles(0.0, 0.0, 0.0), group=image.as_posix()))
-    return [sample.group for sample in duplicates.group_near_duplicates(samples)]

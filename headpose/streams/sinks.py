@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -22,8 +22,8 @@ from headpose import files
 from headpose.draw import Style, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.images import is_writable_format, write_image
-from headpose.streams.sources import Frame
-from headpose.types import HeadPose, Image
+from headpose.streams.sources import Frame, check_name
+from headpose.types import HeadPose
 
 # What OpenCV's own wheels can encode; H.264 is not among it.
 _CODEC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
@@ -35,7 +35,7 @@ CSV_COLUMNS = ("frame", "name", "x1", "y1", "x2", "y2", "score", "yaw", "pitch",
 class Sink(Protocol):
     """Takes frames with their poses, in order."""
 
-    def __enter__(self) -> Sink: ...
+    def __enter__(self) -> object: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
@@ -47,9 +47,7 @@ class Sink(Protocol):
 class RowFile:
     """A text file with one row a face, or stdout, where each frame's rows come out at once."""
 
-    def __init__(
-        self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = ""
-    ) -> None:
+    def __init__(self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = "") -> None:
         """Args: target: a file, or "-" for stdout; row, header: lines with their line ends."""
         self._target, self._row, self._header = target, row, header
         self._stack = contextlib.ExitStack()
@@ -57,23 +55,31 @@ class RowFile:
 
     def __enter__(self) -> RowFile:
         if self._target != "-":
-            temporary = self._stack.enter_context(files.atomic_path(self._target))
-            self._stream = self._stack.enter_context(_opened(temporary, self._target))
-        self._stream.write(self._header)
+            with contextlib.ExitStack() as stack:
+                temporary = stack.enter_context(files.atomic_path(self._target))
+                self._stream = stack.enter_context(
+                    temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+                )
+                self._stack = stack.pop_all()
+        self._write([self._header] if self._header else [])
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        self._write([self._row(frame, pose) for pose in poses])
+
+    def _write(self, lines: list[str]) -> None:
         try:
-            self._stream.writelines(self._row(frame, pose) for pose in poses)
+            self._stream.writelines(lines)
             if self._target == "-":
                 self._stream.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise HeadPoseError(f"cannot write {self._target}: {error.strerror or error}") from None
+            where = "to stdout" if self._target == "-" else self._target
+            raise HeadPoseError(f"cannot write {where}: {error.strerror or error}") from None
 
 
 def json_lines(target: str | os.PathLike[str]) -> RowFile:
@@ -150,6 +156,7 @@ class VideoFile:
         self._target, self._fps, self._style, self._by_clock = Path(target), fps, style, by_clock
         if self._target.suffix.lower() not in _CODEC:
             raise HeadPoseError(f"cannot write {target}: a video needs one of the endings {' '.join(_CODEC)}")
+        check_name(self._target, HeadPoseError)
         self._stack = contextlib.ExitStack()
         self._temporary = self._target
         self._writer: cv2.VideoWriter | None = None
@@ -160,11 +167,11 @@ class VideoFile:
         self._temporary = self._stack.enter_context(files.atomic_path(self._target))
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._writer is not None:
             self._writer.release()
-        if exc_type is not None:
-            self._stack.__exit__(exc_type, *rest)  # type: ignore[arg-type]
+        if exc_info[0] is not None:
+            self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
             return
         with self._stack:
             self._check_written()
@@ -188,9 +195,12 @@ class VideoFile:
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*_CODEC[self._target.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, size)
+        with _silent_stderr():
+            writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, size)
         if not writer.isOpened():
-            raise HeadPoseError(f"cannot write {self._target}: no encoder here for {size[0]}x{size[1]} at {self._fps:g} fps")
+            raise HeadPoseError(
+                f"cannot write {self._target}: no encoder here for {size[0]}x{size[1]} at {self._fps:g} fps"
+            )
         return writer
 
     def _check_written(self) -> None:
@@ -200,7 +210,22 @@ class VideoFile:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
         if count < self._written:
-            raise HeadPoseError(f"cannot write {self._target}: {count} of {self._written} frames arrived; is the disk full?")
+            raise HeadPoseError(
+                f"cannot write {self._target}: {count} of {self._written} frames arrived; is the disk full?"
+            )
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Whatever its log level, OpenCV prints that a WebM holds no codec tag."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_picture(target: str | os.PathLike[str]) -> None:
@@ -208,24 +233,19 @@ def _check_picture(target: str | os.PathLike[str]) -> None:
         raise HeadPoseError(f"cannot write {target}: the annotated picture needs an ending such as .jpg or .png")
 
 
-@contextlib.contextmanager
-def _opened(temporary: Path, target: str | os.PathLike[str]):
-    pass
-
-
 def _json_row(frame: Frame, pose: HeadPose) -> str:
     yaw, pitch, roll = pose.euler
     values = {
         "frame": frame.index,
         **({"name": frame.name} if frame.name else {}),
-        "box": list(pose.box.as_tuple()),
-        "score": pose.face.score,
-        "yaw": yaw,
-        "pitch": pitch,
-        "roll": roll,
-        "rotation": pose.rotation.tolist(),
+        "box": [round(side, 3) for side in pose.box.as_tuple()],
+        "score": round(pose.face.score, 6),
+        "yaw": round(yaw, 6),
+        "pitch": round(pitch, 6),
+        "roll": round(roll, 6),
+        "rotation": pose.rotation.round(9).tolist(),
     }
-    return json.dumps(values, ensure_ascii=False) + "\n"
+    return json.dumps(values) + "\n"
 
 
 def _csv_row(frame: Frame, pose: HeadPose) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import Literal, Protocol
 
 import cv2
 
-from headpose.errors import ImageError
+from headpose.errors import HeadPoseError, ImageError
 from headpose.images import SUFFIXES, list_images, read_image
 from headpose.types import Image
 
 Kind = Literal["image", "folder", "video", "camera"]
 
+_TEXT_AS_VIDEO = int.from_bytes(b"ansi", "little")  # libav plays .txt files as a terminal would show them
 _USUAL_FPS = 30.0  # for cameras and files that do not tell
 # Containers count frames by the clock as often as one by one, and a last frame may not decode.
 _SLACK_FRAMES, _SLACK_SHARE = 2, 0.02
@@ -76,23 +78,33 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
     text = os.fspath(source)
     if " ! " in text:
         return _open_pipeline(text)
-    if text.isdecimal() and not Path(text).exists():
+    if text.isdecimal():
         return _open_camera(int(text))
     path = Path(text)
     if path.is_dir():
         return PictureSource(list_images(path), text, "folder")
     if not path.exists():
         raise ImageError(f"{text} does not exist")
+    if path.suffix.lower() not in SUFFIXES:
+        check_name(path, ImageError)
     if path.suffix.lower() in SUFFIXES or cv2.haveImageReader(text):
         return PictureSource([path], text, "image")
     return _open_video(path)
+
+
+def check_name(path: Path, error: type[HeadPoseError]) -> None:
+    """Raises ``error`` for a name that is no Unicode text, by which OpenCV's video functions crash the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise error(f"the name of {str(path)!a} is not UTF-8: rename the file") from None
 
 
 def silence_codecs() -> None:
     """Keeps OpenCV and libav from writing to stderr. For programs, before the first video is opened."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.setLogLevel(0)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class PictureSource:
@@ -166,7 +178,7 @@ def _open_video(path: Path) -> CaptureSource:
     if path.is_file() and path.stat().st_size == 0:
         raise ImageError(f"{path} is empty (0 bytes)")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
+    if not capture.isOpened() or int(capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT_AS_VIDEO:
         raise ImageError(f"{path} is neither a picture nor a video that can be read, or its index was cut off")
     return CaptureSource(capture, str(path), "video")
 
@@ -179,8 +191,10 @@ def _open_camera(number: int) -> CaptureSource:
 
 
 def _open_pipeline(pipeline: str) -> CaptureSource:
-    if "GStreamer:                   YES" not in cv2.getBuildInformation():
-        raise ImageError("this OpenCV was built without GStreamer: a Jetson's own python3-opencv has it, PyPI's does not")
+    if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
+        raise ImageError(
+            "this OpenCV was built without GStreamer: a Jetson's own python3-opencv has it, PyPI's has not"
+        )
     capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise ImageError("the GStreamer pipeline cannot be opened: try it with gst-launch-1.0; it must end in appsink")

@@ -1,0 +1,333 @@
+"""Measures the face detectors: offsets to the tight box, recall, small faces in large frames, time.
+
+    python eval/detectors.py offsets --data DIR                  # on HELEN's hand-annotated points
+    python eval/detectors.py recall --data DIR --set aflw2000    # at IoU 0.4, by |yaw|
+    python eval/detectors.py small --data DIR                    # 40-pixel faces pasted into 1920x1080
+    python eval/detectors.py speed                               # processor time of a frame at one thread
+
+DIR holds helen/, aflw/ and aflw2000/. What is tuned is tuned on the first two; AFLW2000-3D is for reports only. Runs
+with the same arguments measure the same pixels. scipy is needed to read the .mat files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from headpose.detection import DETECTORS, FaceDetector, create_detector
+from headpose.detection.blazeface import BlazeFace
+from headpose.detection.offsets import BY_DETECTOR
+from headpose.errors import DataError, HeadPoseError
+from headpose.files import write_text
+from headpose.images import list_images, read_image
+from headpose.types import Box, Image
+
+IOU = 0.4
+YAW_BINS = ((0, 30), (30, 60), (60, 180))
+EDGES = ("left", "top", "right", "bottom")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A face of a data set: its picture, tight box and yaw in degrees."""
+
+    path: Path
+    box: Box
+    yaw: float
+
+    def read(self) -> Image:
+        return read_image(self.path)
+
+
+def read_helen(data: Path) -> list[Labelled]:
+    """HELEN's own 68 points (pt2d), all of them seen."""
+    return [_from_mat(path, "pt2d") for path in _pictures(data / "helen/HELEN")]
+
+
+def read_aflw2000(data: Path) -> list[Labelled]:
+    """The projected 68 points (pt3d_68): pt2d holds -1 where a point is hidden."""
+    return [_from_mat(path, "pt3d_68") for path in _pictures(data / "aflw2000")]
+
+
+def read_aflw(data: Path) -> list[Labelled]:
+    """Crops of AFLW. Their boxes come from a detector: good enough for recall, not for offsets."""
+    with (data / "aflw/labels.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["detected"] == "1"]
+    return [
+        Labelled(
+            data / "aflw" / row["image"], Box(*(float(row[k]) for k in ("x1", "y1", "x2", "y2"))), float(row["yaw"])
+        )
+        for row in rows
+    ]
+
+
+READERS = {"helen": read_helen, "aflw": read_aflw, "aflw2000": read_aflw2000}
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.jpg"))
+    if not found:
+        raise DataError(f"no pictures in {folder}: give the folder that holds it with --data")
+    return found
+
+
+def _from_mat(picture: Path, points: str) -> Labelled:
+    from scipy.io import loadmat
+
+    values = loadmat(picture.with_suffix(".mat"))
+    xy = np.asarray(values[points], float)[:2]
+    return Labelled(picture, Box(*map(float, (*xy.min(1), *xy.max(1)))), float(np.rad2deg(values["Pose_Para"][0, 1])))
+
+
+def sample(faces: list[Labelled], count: int, seed: int) -> list[Labelled]:
+    """``count`` faces drawn without repetition, all of them if there are fewer."""
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return [faces[index] for index in sorted(order)]
+
+
+def best_match(boxes: list[Box], truth: Box) -> tuple[float, Box | None]:
+    """The box with the largest IoU with the truth, and that IoU."""
+    return max(((box.iou(truth), box) for box in boxes), key=lambda pair: pair[0], default=(0.0, None))
+
+
+def measure_offsets(detector: FaceDetector, faces: list[Labelled]) -> dict[str, Any]:
+    """Median distance of the tight box's edges from those of the detector's own box, and IoUs."""
+    edges, before, after = [], [], []
+    for face in faces:
+        iou, found = best_match([f.box for f in detector.detect(face.read())], face.box)
+        if found is None or iou < IOU:
+            continue
+        own = BY_DETECTOR[detector.name].detector_box(found)
+        sides = np.array([own.width, own.height] * 2)
+        edges.append((np.array(face.box.as_tuple()) - own.as_tuple()) / sides)
+        before.append(own.iou(face.box))
+        after.append(iou)
+    median, spread = np.median(edges, axis=0), np.subtract(*np.percentile(edges, [75, 25], axis=0))
+    return {
+        "n": len(faces),
+        "found": len(edges),
+        "offsets": dict(zip(EDGES, np.round(median, 3).tolist(), strict=True)),
+        "interquartile": dict(zip(EDGES, np.round(spread, 3).tolist(), strict=True)),
+        "mean_iou_own_box": round(float(np.mean(before)), 3),
+        "mean_iou_tight_box": round(float(np.mean(after)), 3),
+    }
+
+
+def measure_recall(detector: FaceDetector, faces: list[Labelled]) -> dict[str, Any]:
+    """Recall at IoU 0.4 in all and by |yaw|; other boxes are counted, though some are unlabelled faces."""
+    ious, other = [], 0
+    for face in faces:
+        boxes = [f.box for f in detector.detect(face.read())]
+        iou, _ = best_match(boxes, face.box)
+        ious.append(iou)
+        other += len(boxes) - (iou > IOU)
+    found, yaw = np.array(ious) > IOU, np.abs([face.yaw for face in faces])
+    bins = {
+        f"{a}-{b}": float(found[(yaw >= a) & (yaw < b)].mean()) for a, b in YAW_BINS if ((yaw >= a) & (yaw < b)).any()
+    }
+    return {
+        "n": len(faces),
+        "recall": float(found.mean()),
+        "by_yaw": {name: round(value, 4) for name, value in bins.items()},
+        "mean_iou": round(float(np.mean(np.array(ious)[found])), 3),
+        "other_boxes": other,
+    }
+
+
+def background(rng: np.random.Generator, width: int, height: int, faces: list[Labelled]) -> Image:
+    """A frame without faces: coloured 1/f noise, shapes and letters, and corners cut from photographs."""
+    noise = np.zeros((height, width, 3), np.float32)
+    for octave in range(2, 9):
+        coarse = rng.normal(0, 1, (max(2, height >> octave), max(2, width >> octave), 3)).astype(np.float32)
+        noise += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * 2.0 ** (octave - 8)
+    frame = np.clip(rng.uniform(60, 190, 3) + noise * rng.uniform(10, 40), 0, 255).astype(np.uint8)
+    for _ in range(40):
+        _draw_shape(frame, rng)
+    for index in rng.integers(
+        0, len(faces), 60
+    ):  # HELEN's pictures are twice the tight box: their corners are not face
+        picture = faces[index].read()
+        side = int(min(picture.shape[:2]) * 0.22)
+        corner = picture[:side, :side] if rng.random() < 0.5 else picture[:side, -side:]
+        side = int(side * rng.uniform(1, 4))
+        x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+        frame[y : y + side, x : x + side] = cv2.resize(corner, (side, side), interpolation=cv2.INTER_CUBIC)
+    return frame
+
+
+def _draw_shape(frame: Image, rng: np.random.Generator) -> None:
+    colour = tuple(map(int, rng.integers(0, 256, 3)))
+    x, y = int(rng.integers(0, frame.shape[1])), int(rng.integers(0, frame.shape[0]))
+    a, b = map(int, rng.integers(4, 160, 2))
+    match int(rng.integers(0, 4)):
+        case 0:
+            cv2.rectangle(frame, (x, y), (x + a, y + b), colour, -1)
+        case 1:
+            cv2.ellipse(frame, (x, y), (a, b), float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+        case 2:
+            cv2.line(frame, (x, y), (x + a * 3, y + b - 80), colour, int(rng.integers(1, 9)), cv2.LINE_AA)
+        case _:
+            cv2.putText(frame, "Text 123", (x, y), cv2.FONT_HERSHEY_SIMPLEX, a / 60 + 0.3, colour, 2, cv2.LINE_AA)
+
+
+def cover(picture: Image, width: int, height: int) -> Image:
+    """A photograph scaled until it covers the frame, and cut to it."""
+    scale = max(width / picture.shape[1], height / picture.shape[0])
+    size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)[:height, :width]
+
+
+def paste(frame: Image, face: Labelled, size: float, rng: np.random.Generator, taken: list[Box]) -> Box:
+    """Pastes a face, its tight box ``size`` pixels on the longer side, with the surroundings that its picture has.
+
+    The patch fades out over its outer tenth; it keeps away from ``taken``.
+    """
+    picture = face.read()
+    scale = size / max(face.box.width, face.box.height)
+    patch = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
+    height, width = patch.shape[:2]
+    scale_x, scale_y = width / picture.shape[1], height / picture.shape[0]
+    while True:
+        x, y = int(rng.integers(0, frame.shape[1] - width)), int(rng.integers(0, frame.shape[0] - height))
+        if all(Box(x, y, x + width, y + height).iou(other) == 0 for other in taken):
+            break
+    taken.append(Box(x, y, x + width, y + height))
+    ramp_x = np.clip(10 * (0.5 - np.abs((np.arange(width) + 0.5) / width - 0.5)), 0, 1)
+    ramp_y = np.clip(10 * (0.5 - np.abs((np.arange(height) + 0.5) / height - 0.5)), 0, 1)
+    alpha = (ramp_y[:, None] * ramp_x)[..., None]
+    region = frame[y : y + height, x : x + width]
+    region[:] = (alpha * patch + (1 - alpha) * region + 0.5).astype(np.uint8)
+    b = face.box
+    return Box(x + b.x1 * scale_x, y + b.y1 * scale_y, x + b.x2 * scale_x, y + b.y2 * scale_y)
+
+
+def measure_small(detector: FaceDetector, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Recall of pasted faces and false positives, on frames with faces and on the same frames without."""
+    rng = np.random.default_rng(arguments.seed)
+    sources = {"helen": read_helen(arguments.data), "aflw": read_aflw(arguments.data)}
+    photographs = list_images(arguments.backgrounds) if arguments.backgrounds else []
+    found: dict[str, list[bool]] = {name: [] for name in sources}
+    false_with = false_without = 0
+    for index in range(arguments.frames):
+        if photographs:
+            frame = cover(read_image(photographs[index % len(photographs)]), arguments.width, arguments.height)
+        else:
+            frame = background(rng, arguments.width, arguments.height, sources["helen"])
+        false_without += len(detector.detect(frame))
+        taken: list[Box] = []
+        truths = []
+        for number in range(arguments.faces):
+            name = ("helen", "aflw")[number % 2]
+            face = sources[name][rng.integers(len(sources[name]))]
+            truths.append((name, paste(frame, face, arguments.size, rng, taken)))
+        boxes = [f.box for f in detector.detect(frame)]
+        for name, truth in truths:
+            found[name].append(best_match(boxes, truth)[0] > IOU)
+        false_with += sum(max(box.iou(truth) for _, truth in truths) <= IOU for box in boxes)
+    everything = [hit for hits in found.values() for hit in hits]
+    return {
+        "frames": arguments.frames,
+        "faces": len(everything),
+        "size": arguments.size,
+        "recall": round(float(np.mean(everything)), 4),
+        "recall_helen": round(float(np.mean(found["helen"])), 4),
+        "recall_aflw": round(float(np.mean(found["aflw"])), 4),
+        "false_positives_with_faces": false_with,
+        "false_positives_without_faces": false_without,
+    }
+
+
+def measure_speed(detector: FaceDetector, picture: Path, repeats: int) -> dict[str, Any]:
+    """Processor time of one call, milliseconds, on a photograph that covers the frame."""
+    result = {}
+    for width, height in ((640, 480), (1280, 720), (1920, 1080)):
+        frame = cover(read_image(picture), width, height)
+        detector.detect(frame)
+        times = []
+        for _ in range(repeats):
+            start = time.process_time()
+            detector.detect(frame)
+            times.append(time.process_time() - start)
+        result[f"{width}x{height}"] = round(1000 * float(np.median(times)), 2)
+    return {"processor_ms": result}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the face detectors.")
+    measures = parser.add_subparsers(dest="measure", required=True)
+    for name, text in (
+        ("offsets", "median offsets from the detector's box to the tight one, on HELEN"),
+        ("recall", "recall at IoU 0.4 by |yaw|"),
+        ("small", "recall and false positives of small faces pasted into large frames"),
+        ("speed", "processor time of one frame"),
+    ):
+        measure = measures.add_parser(name, help=text)
+        measure.add_argument("--detector", choices=DETECTORS, default="blazeface")
+        measure.add_argument("--model-path", type=Path, help="file of the detector, if not its own")
+        measure.add_argument("--min-score", type=float)
+        measure.add_argument("--min-face", type=float, help="blazeface only: smallest face to look for, pixels")
+        measure.add_argument("--json", default="-", help="file for the result (default: the terminal)")
+        if name == "speed":
+            measure.add_argument("--image", type=Path, default=Path(__file__).parent.parent / "examples/astronaut.jpg")
+            measure.add_argument("--repeats", type=int, default=30)
+            continue
+        measure.add_argument("--data", type=Path, required=True, help="folder with helen/, aflw/ and aflw2000/")
+        measure.add_argument("--seed", type=int, default=0)
+        if name == "recall":
+            measure.add_argument("--set", choices=READERS, default="aflw2000")
+        if name in ("offsets", "recall"):
+            measure.add_argument("--count", type=int, default=0, help="pictures drawn by the seed; 0 is all")
+        if name == "small":
+            measure.add_argument("--frames", type=int, default=24)
+            measure.add_argument("--faces", type=int, default=12, help="in each frame")
+            measure.add_argument("--size", type=float, default=40, help="longer side of the tight box, pixels")
+            measure.add_argument("--width", type=int, default=1920)
+            measure.add_argument("--height", type=int, default=1080)
+            measure.add_argument(
+                "--backgrounds", type=Path, help="folder of photographs without faces; made up if absent"
+            )
+    return parser.parse_args(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs what the command line asks for."""
+    detector: FaceDetector
+    if arguments.min_face:
+        detector = BlazeFace(arguments.model_path, threads=1, min_face=arguments.min_face)
+    else:
+        detector = create_detector(
+            arguments.detector, threads=1, device="cpu", model_path=arguments.model_path, min_score=arguments.min_score
+        )
+    if arguments.measure == "speed":
+        return measure_speed(detector, arguments.image, arguments.repeats)
+    if arguments.measure == "small":
+        return measure_small(detector, arguments)
+    faces = READERS["helen" if arguments.measure == "offsets" else arguments.set](arguments.data)
+    faces = sample(faces, arguments.count or len(faces), arguments.seed)
+    return (measure_offsets if arguments.measure == "offsets" else measure_recall)(detector, faces)
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    arguments = parse()
+    try:
+        text = json.dumps({"detector": arguments.detector, **measure(arguments)}, indent=2)
+        print(text) if arguments.json == "-" else write_text(arguments.json, text + "\n")
+    except HeadPoseError as error:
+        print(f"detectors: error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

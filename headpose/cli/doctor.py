@@ -1,0 +1,23 @@
+"""``headpose doctor``: what is installed, what is missing and what is in the way."""
+
+from __future__ import annotations
+
+import argparse
+
+_MARK = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``headpose doctor``: there are none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the findings; returns 1 if one of them is a problem."""
+    from headpose import doctor, streams
+
+    streams.silence_codecs()
+    findings = doctor.examine()
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        print(f"{_MARK[finding.status]}  {finding.subject.ljust(width)}  {finding.detail}")
+    return int(any(finding.status == "problem" for finding in findings))

@@ -1,0 +1,50 @@
+"""``headpose models``: the networks of the manifest."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from headpose import weights
+from headpose.errors import WeightsError
+from headpose.types import ModelInfo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``headpose models``."""
+    parser.add_argument("--json", action="store_true", help="a JSON list, one object a network")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the networks; returns the exit status."""
+    models = list(weights.manifest().values())
+    if args.json:
+        print(json.dumps([_as_object(info) for info in models], indent=2, ensure_ascii=False))
+    elif not models:
+        print("no network in this version's manifest")
+    else:
+        _print_table(models)
+    return 0
+
+
+def _as_object(info: ModelInfo) -> dict[str, object]:
+    return {**dataclasses.asdict(info), "crop": info.crop.to_dict(), "path": _found(info)}
+
+
+def _found(info: ModelInfo) -> str | None:
+    try:
+        return str(weights.find(info.name))
+    except WeightsError:
+        return None
+
+
+def _print_table(models: list[ModelInfo]) -> None:
+    rows = [("name", "MB", "precision", "lane", "measured")]
+    for info in models:
+        measured = ", ".join(f"{name} {value:g}" for name, value in info.metrics.items())
+        here = "" if _found(info) else " (no file here)"
+        rows.append((info.name, f"{info.bytes / 1e6:.2f}", info.precision, info.lane, measured + here))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,97 @@
+"""Numeric arrays out of MATLAB 5 files, the .mat of 300W-LP and AFLW2000-3D.
+
+Our own, because ``scipy.io.loadmat`` (1.17.1) ends the whole process with a segmentation fault on some
+damaged files, and because it would be the only need for scipy. The format is level 5 of MathWorks,
+"MAT-File Format"; level 4 and 7.3 (HDF5) are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from headpose.geometry import Array
+
+_HEADER = 128
+_LARGEST_INFLATED = 1 << 26  # bytes; a label file has thousands
+_MATRIX, _COMPRESSED = 14, 15
+_INT8, _INT32, _UINT32 = 1, 5, 6
+_DTYPE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_NUMERIC_CLASSES = range(6, 16)  # mxDOUBLE_CLASS to mxUINT64_CLASS
+_COMPLEX = 0x0800
+
+Element = tuple[int, bytes]
+"""Type and content of a data element."""
+
+
+def read(data: bytes) -> dict[str, Array]:
+    """The real numeric arrays of a file by name; what else it holds is passed over.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        float64 arrays of two or more dimensions.
+
+    Raises:
+        ValueError: it is no MATLAB 5 file, or a damaged one.
+    """
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:_HEADER])
+    if order is None or struct.unpack_from(order + "H", data, 124)[0] != 0x0100:
+        raise ValueError("no MATLAB 5 header")
+    arrays: dict[str, Array] = {}
+    for kind, content in _elements(data[_HEADER:], order):
+        if kind == _COMPRESSED:
+            ((kind, content),) = _elements(_inflated(content), order)
+        if kind == _MATRIX:
+            arrays.update(_named_array(content, order))
+    return arrays
+
+
+def _elements(data: bytes, order: str) -> Iterator[Element]:
+    """Splits a run of data elements: a tag of type and size, the content, padding to 8 bytes."""
+    position = 0
+    while position < len(data):
+        if position + 8 > len(data):
+            raise ValueError("cut short in a tag")
+        kind, size = struct.unpack_from(order + "II", data, position)
+        start = position + 8
+        if kind >> 16:  # a small element: size and type share a word, the content follows in the next
+            kind, size, start = kind & 0xFFFF, kind >> 16, position + 4
+        if start + size > len(data) or (start == position + 4 and size > 4):
+            raise ValueError("cut short in an element")
+        yield kind, data[start : start + size]
+        padded = size if kind == _COMPRESSED else -(-size // 8) * 8
+        position = position + 8 if start == position + 4 else start + padded
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        content = inflater.decompress(data, _LARGEST_INFLATED)
+    except zlib.error as error:
+        raise ValueError(f"compressed data are damaged ({error})") from error
+    if not inflater.eof:
+        raise ValueError("compressed data are cut short or too large")
+    return content
+
+
+def _named_array(data: bytes, order: str) -> dict[str, Array]:
+    """{name: array} of a matrix element, or nothing if it is not real and numeric."""
+    elements = _elements(data, order)
+    flags, dimensions, name, values = (next(elements, (0, b"")) for _ in range(4))
+    if flags[0] != _UINT32 or len(flags[1]) != 8:
+        raise ValueError("an array without flags")
+    (word,) = struct.unpack_from(order + "I", flags[1])
+    if word & 0xFF not in _NUMERIC_CLASSES or word & _COMPLEX:
+        return {}
+    if dimensions[0] != _INT32 or name[0] != _INT8 or values[0] not in _DTYPE:
+        raise ValueError("an array without dimensions, name or values")
+    shape = np.frombuffer(dimensions[1], order + "i4").tolist()
+    flat = np.frombuffer(values[1], order + _DTYPE[values[0]]).astype(np.float64)
+    if len(shape) < 2 or min(shape) < 0:
+        raise ValueError(f"an array of shape {shape}")
+    return {name[1].decode("latin-1"): flat.reshape(shape, order="F")}

@@ -1,0 +1,138 @@
+"""Looks over an installation: versions, packages in each other's way, networks, the detector."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+from headpose import weights
+from headpose._version import __version__
+from headpose.errors import HeadPoseError
+
+_DISTRIBUTION = "open-headpose"
+_RUNTIME = ("numpy", "tqdm")
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+_ONNX_RUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+_REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)[^;\[]*;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        status: ``ok``; ``note`` for what is worth knowing; ``problem`` for what breaks the runtime.
+        subject: what was looked at.
+        detail: what was found, and what to do about it.
+    """
+
+    status: Literal["ok", "note", "problem"]
+    subject: str
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Everything that ``headpose doctor`` prints, in order."""
+    return [
+        Finding("ok", "headpose", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        *(Finding("ok", name, _version(name) or "not installed as a package") for name in _RUNTIME),
+        *_opencv(),
+        *_onnx_runtime(),
+        *_extras(),
+        *_models(),
+        _detector(),
+    ]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _installed(distributions: tuple[str, ...]) -> dict[str, str]:
+    return {name: version for name in distributions if (version := _version(name))}
+
+
+def _opencv() -> Iterator[Finding]:
+    import cv2
+
+    found = _installed(_OPENCV)
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(set(found.values())) > 1:
+        advice = "they share one cv2/ folder and overwrite each other: install them all at one version"
+        yield Finding("problem", "OpenCV", f"{listed}; {advice}")
+    elif len(found) > 1:
+        yield Finding("note", "OpenCV", f"{listed}; they share one cv2/ folder: keep them at one version")
+    else:
+        yield Finding("ok", "OpenCV", listed or f"{cv2.__version__}, the system's own")
+    build = cv2.getBuildInformation()
+    gui = _build_entry(build, "GUI")
+    if gui in ("", "NONE"):
+        yield Finding("note", "windows", "this OpenCV is a headless build and opens none: install opencv-python")
+    else:
+        yield Finding("ok", "windows", gui)
+    gstreamer = _build_entry(build, "GStreamer").startswith("YES")
+    yield Finding("ok" if gstreamer else "note", "GStreamer", "yes" if gstreamer else "not in this OpenCV build")
+
+
+def _build_entry(build: str, key: str) -> str:
+    match = re.search(rf"^\s*{key}:[ \t]*(\S.*)?$", build, re.MULTILINE)
+    return (match.group(1) or "").strip() if match else ""
+
+
+def _onnx_runtime() -> Iterator[Finding]:
+    import onnxruntime
+
+    found = _installed(_ONNX_RUNTIME)
+    listed = ", ".join(f"{name} {version}" for name, version in found.items()) or onnxruntime.__version__
+    if len(found) > 1:
+        yield Finding("problem", "ONNX Runtime", f"{listed}; they overwrite each other: keep one, reinstall it")
+    else:
+        yield Finding("ok", "ONNX Runtime", listed)
+    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    yield Finding("ok", "devices", ", ".join(providers))
+
+
+def _extras() -> Iterator[Finding]:
+    try:
+        requirements = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield Finding("note", "extras", f"{_DISTRIBUTION} is not installed as a package: pip install -e .")
+        return
+    wanted: dict[str, list[str]] = {}
+    for requirement in requirements:
+        if (match := _REQUIREMENT.match(requirement)) and match["name"] != _DISTRIBUTION:
+            wanted.setdefault(match["extra"], []).append(match["name"])
+    for extra, names in wanted.items():
+        missing = [name for name in names if _version(name) is None]
+        if missing:
+            detail = f"without {', '.join(missing)}: pip install {_DISTRIBUTION}[{extra}]"
+            yield Finding("note", f"extra {extra}", detail)
+        else:
+            yield Finding("ok", f"extra {extra}", "complete")
+
+
+def _models() -> Iterator[Finding]:
+    models = weights.manifest()
+    if not models:
+        yield Finding("note", "models", "none in the manifest of this version")
+    for name in models:
+        try:
+            yield Finding("ok", f"model {name}", f"{weights.find(name)}, SHA-256 as in the manifest")
+        except HeadPoseError as error:
+            yield Finding("problem", f"model {name}", str(error))
+
+
+def _detector() -> Finding:
+    from headpose.detection import create_detector
+
+    try:
+        return Finding("ok", "detector", f"{create_detector().name} loads")
+    except HeadPoseError as error:
+        return Finding("problem", "detector", str(error))

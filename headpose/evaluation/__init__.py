@@ -1,0 +1,1 @@
+"""Measuring networks: protocols that say what was measured, accuracy, and time."""

@@ -1,0 +1,56 @@
+"""What every test shares: where things are, and one thread per process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before numpy, OpenCV or torch are imported, here and in every program that a test starts: on a small
+# machine threads that wait for each other cost more than they give.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+REPO = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("HEADPOSE_DATA", REPO.parent / "shared" / "data"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cv2.setNumThreads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips what is marked ``data`` where the data sets are absent: they may not be redistributed."""
+    if DATA.is_dir():
+        return
+    absent = pytest.mark.skip(reason=f"no data sets in {DATA}: set HEADPOSE_DATA to their folder")
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(absent)
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the data sets (aflw2000/, aflw/, helen/); skips the test where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets in {DATA}: set HEADPOSE_DATA to their folder")
+    return DATA
+
+
+@pytest.fixture
+def photo(repo: Path) -> NDArray[np.uint8]:
+    """(512, 512, 3) uint8 BGR: examples/astronaut.jpg, one face."""
+    image = cv2.imread(str(repo / "examples" / "astronaut.jpg"), cv2.IMREAD_COLOR)
+    assert image is not None, "examples/astronaut.jpg is missing"
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,71 @@
+"""Anchors, decoding and merging, against boxes worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headpose.detection.decoding import anchors, blend, decode, drop_duplicates, iou, sigmoid
+
+
+def rows(*values):
+    return np.array(values, np.float32).reshape(-1, 5)
+
+
+def test_anchors_are_mediapipes_896_at_128_pixels():
+    centers = anchors(128, 128)
+    assert centers.shape == (896, 2)
+    # 16x16 cells of 8 pixels with two anchors each, then 8x8 cells of 16 with six: x first, row by row.
+    assert centers[[0, 1, 2, 32, 511, 512, 517, 518, 895]].tolist() == [
+        [4, 4], [4, 4], [12, 4], [4, 12], [124, 124], [8, 8], [8, 8], [24, 8], [120, 120],
+    ]  # fmt: skip
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20))
+def test_anchors_fit_every_input(height, width):
+    centers = anchors(16 * height, 16 * width)
+    assert len(centers) == height * width * (2 * 4 + 6)
+    assert (centers > 0).all()
+    assert (centers < [16 * width, 16 * height]).all()
+
+
+def test_a_box_is_decoded_from_its_anchor():
+    boxes, logits = np.zeros((28, 16), np.float32), np.full(28, -9.0, np.float32)
+    boxes[2 * 5, :4], logits[2 * 5] = (3.0, -2.0, 10.0, 20.0), 1.5  # cell (1, 1) of an input of 4 x 2 cells
+    found = decode(boxes, logits, 16, 32, min_logit=0.0)
+    assert found.tolist() == [[12 + 3 - 5, 12 - 2 - 10, 12 + 3 + 5, 12 - 2 + 10, 1.5]]
+
+
+def test_boxes_without_an_area_are_dropped():
+    boxes = np.zeros((14, 16), np.float32)
+    boxes[:, 2:4] = -3.0
+    assert decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0).shape == (0, 5)
+
+
+def test_scores_are_clipped_and_in_range():
+    assert sigmoid(np.array([-2000.0, 0.0, 2000.0], np.float32)).tolist() == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_blend_weights_a_cluster_by_score_and_keeps_its_best():
+    surer, other, far = [0, 0, 10, 10, 2.0], [2, 0, 12, 10, 0.0], [50, 50, 60, 60, 1.0]
+    blended = blend(rows(other, far, surer))
+    weight = 0.5 / (0.5 + 1 / (1 + np.exp(-2.0)))
+    assert blended == pytest.approx(rows([2 * weight, 0, 10 + 2 * weight, 10, 2.0], far), abs=1e-5)
+
+
+def test_an_ear_is_no_face_of_its_own_but_a_neighbour_is():
+    face, ear, neighbour = [0, 0, 100, 100, 2.0], [80, 30, 110, 60, 1.0], [90, 0, 190, 100, 1.5]
+    assert drop_duplicates(rows(ear, face, neighbour)).tolist() == [face, neighbour]
+
+
+def test_nothing_in_nothing_out():
+    empty = np.zeros((0, 5), np.float32)
+    assert blend(empty).shape == drop_duplicates(empty).shape == (0, 5)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2, st.integers(-5, 5)), max_size=12))
+def test_what_is_left_does_not_overlap(boxes):
+    found = drop_duplicates(rows(*[[x, y, x + w, y + h, s] for x, y, w, h, s in boxes]))
+    assert (np.diff(found[:, 4]) <= 0).all()
+    for index, row in enumerate(found):
+        assert (iou(row, found[:index]) <= 0.3).all()

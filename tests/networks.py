@@ -1,0 +1,78 @@
+"""Small networks in the file contract of ``headpose.inference``, for tests that need to know the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from headpose.types import CropSpec
+
+DEGREES_PER_UNIT = 100.0
+
+PLAIN = CropSpec(size=16, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+"""A crop whose normalised values are value / 255."""
+
+
+def colour_network(
+    path: Path,
+    crop: CropSpec = PLAIN,
+    *,
+    name: str = "colour",
+    gain: float = 1.0,
+    metadata: dict[str, str] | None = None,
+    inputs: str = "image",
+    size: int | str = "S",
+    batch: int | str = "N",
+) -> Path:
+    """Writes a network that reads yaw off a crop's mean red and pitch off its mean blue.
+
+    yaw = 100 * (mean red - 0.5) degrees and pitch = 100 * (mean blue - 0.5), roll 0, written out as
+    R = Rx(pitch) Ry(yaw); ``gain`` multiplies the matrix, which spoils the rotation.
+    """
+    nodes, constants = [], {}
+
+    def constant(key: str, value: NDArray[np.generic] | list[int]) -> str:
+        constants[key] = numpy_helper.from_array(np.asarray(value), key)
+        return key
+
+    def node(operator: str, *given: str, to: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, list(given), [to], **attributes))
+        return to
+
+    half, radians = np.float32(0.5), np.float32(np.deg2rad(DEGREES_PER_UNIT))
+    node("ReduceMean", inputs, constant("image_axes", [2, 3]), to="mean", keepdims=0)
+    node("Mul", node("Sub", "mean", constant("half", half), to="centred"), constant("unit", radians), to="angles")
+    for angle, channel in (("yaw", 0), ("pitch", 2)):
+        picked = node("Gather", "angles", constant(f"{angle}_channel", [channel]), to=angle, axis=1)
+        node("Cos", picked, to=f"cos_{angle}")
+        node("Sin", picked, to=f"sin_{angle}")
+        node("Neg", f"sin_{angle}", to=f"minus_sin_{angle}")
+    node("Mul", "cos_yaw", constant("zero", np.float32(0)), to="0")
+    node("Add", "0", constant("one", np.float32(1)), to="1")
+    ry = ["cos_yaw", "0", "minus_sin_yaw", "0", "1", "0", "sin_yaw", "0", "cos_yaw"]
+    rx = ["1", "0", "0", "0", "cos_pitch", "sin_pitch", "0", "minus_sin_pitch", "cos_pitch"]
+    shape = constant("matrix", [-1, 3, 3])
+    for matrix, entries in (("ry", ry), ("rx", rx)):
+        node("Reshape", node("Concat", *entries, to=f"{matrix}_flat", axis=1), shape, to=matrix)
+    node("Mul", node("MatMul", "rx", "ry", to="product"), constant("gain", np.float32(gain)), to="rotation")
+
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(inputs, TensorProto.FLOAT, [batch, 3, size, size])],
+        [helper.make_tensor_value_info("rotation", TensorProto.FLOAT, [batch, 3, 3])],
+        list(constants.values()),
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if metadata is None:
+        metadata = {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps({"name": name})}
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from headpose.draw import draw_poses
+from headpose.errors import HeadPoseError
+from headpose.geometry import euler_from_rotation, rotation_from_euler
+from headpose.images import read_image
+from headpose.streams import Frame, PictureFile, PictureFolder, VideoFile, csv_file, json_lines
+from headpose.types import Box, Face, HeadPose
+from tests.videos import read_video
+
+
+def pose(*euler, box=(10.25, 20.5, 50, 70), score=0.875):
+    return HeadPose(Face(Box(*box), score), rotation_from_euler(euler))
+
+
+def frame(index=0, name="", time_s=0.0, size=(48, 64)):
+    return Frame(index, time_s, name, np.full((*size, 3), 100, np.uint8))
+
+
+def test_json_lines_have_one_object_a_face(tmp_path):
+    with json_lines(tmp_path / "a.json") as sink:
+        sink.write(frame(0, "é.jpg"), [pose(10, -20, 30), pose(93, 0, 0)])
+        sink.write(frame(1), [])
+        sink.write(frame(2), [pose(1, 2, 3)])
+        assert not (tmp_path / "a.json").exists()
+    first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
+    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]
+    assert (first["frame"], first["name"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
+    assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
+    np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
+    assert second["yaw"] == pytest.approx(93)
+    assert third["frame"] == 2 and "name" not in third
+
+
+def test_csv_has_a_header_and_quotes_names(tmp_path):
+    with csv_file(tmp_path / "a.csv") as sink:
+        sink.write(frame(3, 'a, "b".jpg'), [pose(10, -20, 30)])
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["name"] == 'a, "b".jpg' and row["frame"] == "3"
+    box_score_angles = [float(row[key]) for key in ("x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")]
+    assert box_score_angles == pytest.approx([10.25, 20.5, 50, 70, 0.875, 10, -20, 30])
+
+
+def test_no_face_is_an_empty_file_with_its_header(tmp_path):
+    with json_lines(tmp_path / "a.json") as lines, csv_file(tmp_path / "a.csv") as table:
+        lines.write(frame(), [])
+        table.write(frame(), [])
+    assert (tmp_path / "a.json").read_text() == ""
+    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll\n"
+
+
+def test_stdout_gets_each_frame_at_once(capsys):
+    with json_lines("-") as sink:
+        sink.write(frame(), [pose(1, 2, 3)])
+        assert json.loads(capsys.readouterr().out)["yaw"] == pytest.approx(1)
+
+
+def test_a_picture_and_a_folder_hold_what_draw_poses_draws(tmp_path):
+    expected = draw_poses(frame().image, [pose(30, 0, 0)], "cube")
+    with PictureFile(tmp_path / "a.png", "cube") as file:
+        file.write(frame(), [pose(30, 0, 0)])
+    with PictureFolder(tmp_path / "new" / "folder", "cube") as folder:
+        folder.write(frame(name="b.png"), [pose(30, 0, 0)])
+        folder.write(frame(name="c.png"), [])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "b.png"), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "c.png"), frame().image)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov", ".m4v"])
+def test_a_video_has_every_frame(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with VideoFile(path, 12.5) as sink:
+        for index in range(7):
+            sink.write(frame(index, size=(48, 64)), [])
+        assert not path.exists()
+    frames, fps = read_video(path)
+    assert len(frames) == 7 and fps == pytest.approx(12.5)
+    assert frames[0].shape == (48, 64, 3) and abs(frames[0].mean() - 100) < 4
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_slow_camera_is_recorded_at_its_real_speed(tmp_path):
+    with VideoFile(tmp_path / "a.avi", 10, by_clock=True) as sink:
+        for index in range(5):
+            sink.write(frame(index, time_s=index * 0.5), [])
+    frames, _ = read_video(tmp_path / "a.avi")
+    assert len(frames) == 21  # 2 seconds at 10 frames/s, and the last frame
+
+
+def test_a_failure_leaves_the_old_files(tmp_path):
+    paths = [tmp_path / name for name in ("a.json", "a.csv", "a.mp4")]
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises(RuntimeError), json_lines(paths[0]) as a, csv_file(paths[1]) as b, VideoFile(paths[2], 10) as c:
+        for sink in (a, b, c):
+            sink.write(frame(), [pose(1, 2, 3)])
+        raise RuntimeError
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert {path.read_text() for path in paths} == {"old"}
+
+
+def test_endings_are_checked_before_the_work(tmp_path):
+    with pytest.raises(HeadPoseError, match="ending"):
+        PictureFile(tmp_path / "a.mp4")
+    with pytest.raises(HeadPoseError, match=r"\.mp4"):
+        VideoFile(tmp_path / "a.png", 10)
+
+
+@pytest.mark.parametrize("make", [json_lines, csv_file, lambda path: VideoFile(path.with_suffix(".mp4"), 10)])
+def test_a_missing_folder_is_told_before_the_work(tmp_path, make):
+    with pytest.raises(HeadPoseError, match="does not exist"), make(tmp_path / "none" / "a"):
+        pass
+
+
+def test_a_file_in_the_folders_place_is_told(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(HeadPoseError, match="cannot make the folder"), PictureFolder(tmp_path / "a"):
+        pass
+
+
+def test_a_video_whose_frames_change_size_is_an_error(tmp_path):
+    with pytest.raises(HeadPoseError, match="frame 1"), VideoFile(tmp_path / "a.mp4", 10) as sink:
+        sink.write(frame(0, size=(48, 64)), [])
+        sink.write(frame(1, size=(64, 48)), [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.mp4", "a.avi", "a.png", "folder"])
+def test_a_full_disk_is_an_error_in_a_line_and_leaves_no_half_file(tmp_path, name):
+    program = f"""
+import resource, sys
+import numpy as np
+from pathlib import Path
+from headpose import streams, errors, geometry, types
+streams.silence_codecs()
+path = Path({str(tmp_path / name)!r})
+pose = types.HeadPose(types.Face(types.Box(0, 0, 50, 50), 1.0), geometry.rotation_from_euler((1, 2, 3)))
+sink = dict(json=streams.json_lines, csv=streams.csv_file, mp4=lambda p: streams.VideoFile(p, 25),
+            avi=lambda p: streams.VideoFile(p, 25), png=streams.PictureFile).get(path.suffix[1:], streams.PictureFolder)
+noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try:
+    with sink(path) as opened:
+        for index in range(40):
+            opened.write(streams.Frame(index, 0.0, "f.png", noise), [pose] * 20)
+except errors.HeadPoseError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"cannot write {tmp_path / name}")
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

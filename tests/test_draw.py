@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headpose.draw import STYLES, draw_pose, draw_poses
+from headpose.geometry import rotation_from_euler
+from headpose.types import Box, Face, HeadPose
+from tests.golden import assert_golden
+
+GREY = 128
+
+
+def pose(euler, box=(60, 60, 140, 140), score=1.0):
+    return HeadPose(Face(Box(*box), score), rotation_from_euler(euler))
+
+
+def canvas(height=200, width=200):
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def center_of(image, channel):
+    """Mean (x, y) of the pixels where one channel (blue 0, green 1, red 2) stands out."""
+    others = [other for other in range(3) if other != channel]
+    y, x = np.nonzero(image[..., channel] > image[..., others].max(-1).astype(int) + 60)
+    assert len(x), "nothing of that colour"
+    return x.mean(), y.mean()
+
+
+@pytest.mark.parametrize(
+    ("euler", "channel", "direction"),
+    [
+        ((0, 0, 0), 2, (1, 0)),  # red: the head's left, the right of the picture
+        ((0, 0, 0), 1, (0, -1)),  # green: up
+        ((60, 0, 0), 0, (-1, 0)),  # blue, out of the nose: yaw > 0 is left
+        ((0, 60, 0), 0, (0, -1)),  # pitch > 0 is up
+        ((0, 0, 90), 1, (1, 0)),  # roll > 0 is clockwise
+    ],
+)
+def test_axes_point_where_the_angles_say(euler, channel, direction):
+    image = canvas()
+    draw_pose(image, pose(euler), "axes", label=False)
+    x, y = center_of(image, channel)
+    along = (x - 100) * direction[0] + (y - 100) * direction[1]
+    across = (x - 100) * direction[1] + (y - 100) * direction[0]
+    assert along > 12 and abs(across) < 4
+
+
+@pytest.mark.parametrize(("euler", "direction"), [((50, 0, 0), (-1, 0)), ((0, -50, 0), (0, 1))])
+def test_the_cubes_green_front_is_where_the_face_looks(euler, direction):
+    image = canvas()
+    draw_pose(image, pose(euler), "cube", label=False)
+    (front_x, front_y), (back_x, back_y) = center_of(image, 1), center_of(image, 2)
+    assert (front_x - back_x) * direction[0] + (front_y - back_y) * direction[1] > 30
+
+
+def test_none_is_the_tight_box():
+    image = canvas()
+    draw_pose(image, pose((30, 0, 0)), "none", label=False)
+    y, x = np.nonzero(image[..., 0] > 200)
+    assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((60, 140, 60, 140), abs=2)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_golden(style):
+    image = canvas(160, 160)
+    draw_pose(image, pose((35, -15, 10), (45.3, 40.6, 110.9, 112.2)), style, label=False)
+    assert_golden(image, f"draw_{style}", tolerance=24, share=0.002)
+
+
+def test_lines_grow_with_the_face():
+    def area(side):
+        image = canvas(1000, 1000)
+        draw_pose(image, pose((30, 20, 0), (100, 100, 100 + side, 100 + side)), "axes", label=False)
+        return (image != GREY).any(-1).sum() / side**2
+
+    assert area(600) == pytest.approx(area(300), rel=0.3)
+
+
+def test_the_label_adds_to_the_picture_and_stays_inside():
+    for box in ((60, 60, 140, 140), (-50, -50, 20, 20), (180, 180, 290, 290)):
+        without, image = canvas(), canvas()
+        draw_pose(without, pose((0, 0, 0), box), label=False)
+        draw_pose(image, pose((0, 0, 0), box))
+        added = (image != without).any(-1)
+        assert added.sum() > 200
+        assert not added[:, 0].any() and not added[:, -1].any()  # no letter is cut off
+
+
+def test_draw_poses_leaves_the_picture_alone_and_draws_the_best_on_top():
+    image = canvas()
+    best, worst = pose((0, 0, 0), score=0.9), pose((40, 0, 0), score=0.5)
+    drawn = draw_poses(image, [best, worst], label=False)
+    assert (image == GREY).all()
+    expected = canvas()
+    for each in (worst, best):
+        draw_pose(expected, each, label=False)
+    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(draw_poses(image, []), image)
+
+
+def test_draw_poses_takes_a_view():
+    view = canvas()[:, ::-1]
+    assert (draw_poses(view, [pose((0, 0, 0))]) != view).any()
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("box", [(-1e9, -1e9, 1e9, 1e9), (0, 0, 1e-3, 1e-3), (5e8, 0, 6e8, 10)])
+def test_boxes_of_any_size_are_drawn_without_an_error(style, box):
+    draw_pose(canvas(50, 50), pose((20, 30, 40), box), style)
+
+
+def test_the_smallest_picture_is_drawn_on():
+    draw_pose(canvas(1, 1), pose((20, 30, 40), (0, 0, 1, 1)))
+
+
+def test_an_unknown_style_is_an_error():
+    with pytest.raises(ValueError, match="axes, cube, none"):
+        draw_pose(canvas(), pose((0, 0, 0)), "arrow")  # type: ignore[arg-type]

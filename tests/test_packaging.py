@@ -1,0 +1,176 @@
+"""What is promised about the distribution: its names, its files, its requirements, its two commands."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import pytest
+from packaging.requirements import Requirement
+
+import headpose
+from headpose import weights
+
+DISTRIBUTION = "open-headpose"
+
+
+def requirements(extra: str = "") -> dict[str, Requirement]:
+    """The distribution's requirements that hold in this environment, by name."""
+    parsed = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
+    return {r.name: r for r in parsed if r.marker is None or r.marker.evaluate({"extra": extra})}
+
+
+def constraints(repo: Path) -> dict[str, Requirement]:
+    """The pins of constraints.txt that hold in this environment, by name."""
+    lines = (repo / "constraints.txt").read_text("utf-8").splitlines()
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {r.name: r for r in parsed if r.marker is None or r.marker.evaluate()}
+
+
+@pytest.fixture(scope="module")
+def wheel(repo, tmp_path_factory) -> dict[str, bytes]:
+    """The files of a freshly built wheel: name -> content."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=repo, check=True, capture_output=True, timeout=120)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_version_is_one_number(repo, wheel):
+    assert f"open_headpose-{headpose.__version__}.dist-info/METADATA" in wheel
+    shown = subprocess.run([sys.executable, "-m", "headpose", "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == f"headpose {headpose.__version__}"
+
+
+def test_every_exported_name_can_be_imported():
+    assert sorted(headpose.__all__) == headpose.__all__
+    for name in headpose.__all__:
+        assert getattr(headpose, name) is not None
+    assert not [name for name in headpose.__all__ if name.startswith("_") and name != "__version__"]
+
+
+def test_the_wheel_has_every_file_of_the_package(repo, wheel):
+    there = {path.relative_to(repo).as_posix() for path in (repo / "headpose").rglob("*") if path.is_file()}
+    there = {name for name in there if "__pycache__" not in name and not Path(name).name.startswith(".")}
+    packed = {name for name in wheel if name.startswith("headpose/") and not name.startswith("headpose/_weights/")}
+    assert packed == there
+    assert {"headpose/py.typed", "headpose/models.toml", "headpose/recipes/compact.toml"} <= packed
+
+
+def test_the_wheel_has_no_file_but_the_package(wheel):
+    assert {name.split("/")[0] for name in wheel} == {"headpose", f"open_headpose-{headpose.__version__}.dist-info"}
+    licences = {Path(name).name for name in wheel if "/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE"}
+
+
+def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
+    carried = {Path(name).name: content for name, content in wheel.items() if name.startswith("headpose/_weights/")}
+    small = {info.file: info.sha256 for info in weights.manifest().values() if info.bytes <= 8_000_000}
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in carried.items()} == small
+    assert "compact.onnx" in carried, "the default network must work offline after pip install"
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing", "too large to ship"])
+def test_the_wheel_is_not_built_with_a_wrong_network(repo, tmp_path, damage):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(repo / name, tmp_path)
+    package, content = tmp_path / "headpose", b"a network"
+    package.mkdir()
+    (tmp_path / "weights").mkdir()
+    shutil.copy(repo / "headpose" / "_version.py", package)
+    (package / "__init__.py").touch()
+    size = 9_000_000 if damage == "too large to ship" else len(content)
+    entry = f'[net]\nfile = "net.onnx"\nbytes = {size}\nsha256 = "{hashlib.sha256(content).hexdigest()}"\n'
+    (package / "models.toml").write_text(entry)
+    if damage != "missing":
+        (tmp_path / "weights" / "net.onnx").write_bytes(b"another" if damage == "altered" else content)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    if damage == "too large to ship":
+        assert built.returncode == 0
+        (path,) = (tmp_path / "dist").glob("*.whl")
+        assert not [name for name in zipfile.ZipFile(path).namelist() if name.endswith(".onnx")]
+    else:
+        assert built.returncode != 0
+        assert "net.onnx" in built.stderr
+
+
+def test_the_runtime_requires_four_libraries():
+    tomli = {"tomli"} if sys.version_info < (3, 11) else set()
+    assert set(requirements()) == {"numpy", "opencv-python", "onnxruntime", "tqdm"} | tomli
+
+
+@pytest.mark.parametrize("extra", ["", "mediapipe", "train", "eval", "apps", "test"])
+def test_what_is_installed_satisfies_every_extra(extra):
+    for name, requirement in requirements(extra).items():
+        assert requirement.specifier.contains(importlib.metadata.version(name), prereleases=True), requirement
+
+
+def test_the_extras_name_extras_that_exist():
+    extras = set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or [])
+    assert {"mediapipe", "train", "eval", "apps", "test"} <= extras
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        if requirement.name == DISTRIBUTION:
+            assert requirement.extras <= extras
+
+
+def test_what_is_installed_has_the_pinned_versions(repo):
+    for name, pin in constraints(repo).items():
+        assert pin.specifier.contains(importlib.metadata.version(name), prereleases=True), pin
+
+
+def test_the_builds_of_opencv_are_one_version_and_open_windows(repo):
+    pins = {str(pin.specifier) for name, pin in constraints(repo).items() if name.startswith("opencv")}
+    assert len(pins) == 1
+    gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    assert gui is not None and gui[1] != "NONE", "a headless build of OpenCV overwrote the others: see the Makefile"
+
+
+def test_the_console_script_is_the_command_line():
+    (script,) = importlib.metadata.distribution(DISTRIBUTION).entry_points.select(group="console_scripts")
+    assert script.name == "headpose"
+    assert callable(script.load())
+
+
+def test_programs_use_public_names_only(repo):
+    programs = [*(repo / "apps").glob("*.py"), *(repo / "eval").glob("*.py")]
+    assert programs
+    for program in programs:
+        for node in ast.walk(ast.parse(program.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "headpose":
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [part for alias in node.names for part in alias.name.split(".")]
+            else:
+                continue
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            assert not private, f"{program.name} imports {private}"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_says_in_one_line_that_python_is_too_old(repo, tmp_path, target):
+    shutil.copy(repo / "Makefile", tmp_path)
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\necho Python 3.9.18\nexit 1\n")
+    old.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    ran = subprocess.run(
+        ["make", target, f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, timeout=30, env=environment
+    )
+    assert ran.returncode != 0
+    first = ran.stderr.splitlines()[0]
+    assert "3.10 or newer" in first and f"make {target} PYTHON=" in first
+    assert not (tmp_path / ".venv").exists()
