@@ -19,6 +19,7 @@ _COMMANDS = {
     "models": ("headpose.cli.models", "list the networks there are"),
     "doctor": ("headpose.cli.doctor", "say what is installed, what is missing and what is in the way"),
     "train": ("headpose.training.command", "train a network from a recipe (needs the extra: train)"),
+    "weights": ("headpose.training.convert", "turn a network back into safetensors (needs the extra: train)"),
 }
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
@@ -72,9 +73,9 @@ def _import_command(name: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if name != "train" or missing.startswith("headpose"):
+        if not module.startswith("headpose.training.") or missing.startswith("headpose"):
             raise
-        raise HeadPoseError(f"headpose train needs {missing}: pip install open-headpose[train]") from None
+        raise HeadPoseError(f"headpose {name} needs {missing}: pip install open-headpose[train]") from None
 
 
 def _leave_stdout(status: int) -> int:

@@ -55,7 +55,8 @@ def decode(boxes: Array, logits: Array, height: int, width: int, min_logit: floa
 
 def sigmoid(logits: Array) -> Array:
     """Scores in [0, 1] of logits, clipped as in MediaPipe's graph."""
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -_MOST_LOGIT, _MOST_LOGIT).astype(np.float64))).astype(np.float32)
+    clipped = np.clip(logits, -_MOST_LOGIT, _MOST_LOGIT).astype(np.float64)
+    return (1.0 / (1.0 + np.exp(-clipped))).astype(np.float32)
 
 
 def blend(rows: Array) -> Array:

@@ -5,9 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors import safe_open
 
+from headpose.cli import main
 from headpose.errors import WeightsError
 from headpose.training.export import ModelCard, export_onnx, state_from_onnx
+from headpose.training.network import HeadPoseNet
+from headpose.training.spec import ResNetSpec
 from headpose.types import CropSpec
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network
 
@@ -56,3 +60,20 @@ def test_a_foreign_network_is_refused(tmp_path):
     for name in ("foreign.onnx", "text.onnx", "missing.onnx"):
         with pytest.raises(WeightsError, match="not a network that this package exported"):
             state_from_onnx(tmp_path / name)
+
+
+def test_the_command_line_gives_the_weights_back(tmp_path, capsys):
+    net = network(TINY_BASIC)
+    export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
+    assert main(["weights", "to-safetensors", str(tmp_path / "tiny.onnx"), str(tmp_path / "tiny.safetensors")]) == 0
+    with safe_open(tmp_path / "tiny.safetensors", framework="pt") as file:
+        spec = ResNetSpec.from_dict(json.loads(file.metadata()["spec"]))
+        again = HeadPoseNet(spec).eval()
+        missing = again.load_state_dict({k: file.get_tensor(k) for k in file.keys()}, strict=False).missing_keys  # noqa: SIM118
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    images = torch.randn(2, 3, 40, 40)
+    assert torch.equal(again(images), net(images))
+    (tmp_path / "text.onnx").write_text("not a network")
+    assert main(["weights", "to-safetensors", str(tmp_path / "text.onnx"), str(tmp_path / "no.safetensors")]) == 1
+    assert "not a network" in capsys.readouterr().err
+    assert not (tmp_path / "no.safetensors").exists()
