@@ -155,16 +155,16 @@ class Stream(Sampler[list[Draw]]):
         return order
 
 
-def batches(recipe: Recipe, split: Split, first_step: int, last_step: int) -> Iterator[Batch]:
-    """The training batches of steps ``first_step`` to ``last_step`` (not included)."""
+def batches(recipe: Recipe, split: Split, spec: CropSpec, first_step: int, last_step: int) -> Iterator[Batch]:
+    """The training batches of steps ``first_step`` to ``last_step`` (not included), inputs cut by ``spec``."""
     run = recipe.run
-    views = _Views(split.training, Augmenter(recipe.augment, recipe.crop), Pictures(recipe.data.cache_gib))
+    views = _Views(split.training, Augmenter(recipe.augment, spec), Pictures(recipe.data.cache_gib))
     stream = Stream(split.repeats, run.batch, run.seed, first_step, last_step)
     loader = DataLoader(
         views,
         batch_sampler=stream,
         num_workers=run.workers,
-        collate_fn=_Collate(recipe.crop),
+        collate_fn=_Collate(spec),
         worker_init_fn=_one_thread,
         multiprocessing_context="fork" if run.workers else None,
     )

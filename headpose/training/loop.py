@@ -8,7 +8,7 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import save_file
@@ -23,6 +23,7 @@ from headpose.training.network import HeadPoseNet
 from headpose.training.recipe import Recipe
 from headpose.training.rotations import geodesic
 from headpose.training.validate import Validation, Validator
+from headpose.types import CropSpec
 
 LAST, BEST, RECIPE = "last.pt", "best.safetensors", "recipe.json"
 
@@ -34,9 +35,19 @@ class Progress:
     step: int = 0
     best_geodesic: float = math.inf
     best_step: int = 0
+    size: int = 0
+    """Of the input, pixels; ``best_geodesic`` is the best at this size."""
     loss_sum: float = 0.0
     """Of the steps since the last validation."""
     loss_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Steps of a run whose input has one size, up to ``last_step`` (not included)."""
+
+    crop: CropSpec
+    last_step: int
 
 
 class Trainer:
@@ -71,7 +82,7 @@ class Trainer:
             write_text(folder / RECIPE, recipe.to_json())
             write_text(folder / "environment.txt", _environment())
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
-        self.validator = Validator(self.split.validation, recipe.crop, data.Pictures(0))
+        self.validator = self._validator(self._part())
 
     @property
     def steps(self) -> int:
@@ -80,25 +91,43 @@ class Trainer:
 
     def run(self) -> Validation:
         """Trains to the end; returns the last validation, of the averaged weights."""
-        run = self.recipe.run
-        if self.progress.step >= self.steps:
-            return self.validator(self.average.network)
+        result = None
+        with tqdm(total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name) as bar:
+            while self.progress.step < self.steps:
+                result = self._run_part(self._part(), bar)
+        return result or self.validator(self.average.network)
+
+    def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Validation | None:
+        """Trains to the end of a part of the run; returns its last validation, if it had one."""
+        run, result = self.recipe.run, None
         every_check = max(1, run.checkpoint_images // run.batch)
         every_validation = max(1, run.validate_images // run.batch)
-        stream = data.batches(self.recipe, self.split, self.progress.step, self.steps)
-        bar = tqdm(stream, total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name)
-        result = None
-        for batch in bar:
+        if self.progress.size != part.crop.size:  # what was best at a smaller input does not ship
+            self.progress.size, self.progress.best_geodesic = part.crop.size, math.inf
+        if self.validator.spec != part.crop:
+            self.validator = self._validator(part)
+        for batch in data.batches(self.recipe, self.split, part.crop, self.progress.step, part.last_step):
             self._step(batch)
+            bar.update()
             step = self.progress.step
-            if step % every_validation == 0 or step == self.steps:
+            if step % every_validation == 0 or step == part.last_step:
                 result = self._validate()
                 bar.set_postfix_str(f"validation {result.geodesic:.2f} degrees")
             # A checkpoint at each validation too: what the log says is then never ahead of it by much.
-            if step % every_check == 0 or step % every_validation == 0 or step == self.steps:
+            if step % every_check == 0 or step % every_validation == 0 or step == part.last_step:
                 self._save()
-        assert result is not None
         return result
+
+    def _part(self) -> Part:
+        """The part of the run that the next step belongs to."""
+        run, crop = self.recipe.run, self.recipe.crop
+        ends = [(math.ceil(part.until / run.batch), part.size) for part in run.growing]
+        ends.append((self.steps, crop.size))
+        last_step, size = next((end for end in ends if self.progress.step < end[0]), ends[-1])
+        return Part(dataclasses.replace(crop, size=size), last_step)
+
+    def _validator(self, part: Part) -> Validator:
+        return Validator(self.split.validation, part.crop, data.Pictures(0))
 
     def _step(self, batch: data.Batch) -> None:
         seen = self.progress.step * self.recipe.run.batch

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import dacite
 
 from headpose.errors import RecipeError
+from headpose.training import overrides
 from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, resnet
 from headpose.types import CropSpec
 
@@ -139,11 +140,25 @@ class OptimiserRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallInput:
+    """A part of a run whose input is smaller than the model's: cheap images first.
+
+    Attributes:
+        size: side of the input, pixels.
+        until: the part ends when this many images have been shown.
+    """
+
+    size: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecipe:
     """How long, and how often what is written.
 
     Attributes:
         images: shown in all.
+        growing: parts with a smaller input before the crop's own size, by ascending ``until``.
         batch: images a step.
         seed: of the initial weights, the order and the augmentation.
         ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
@@ -154,6 +169,7 @@ class RunRecipe:
     """
 
     images: int
+    growing: tuple[SmallInput, ...] = ()
     batch: int = 64
     seed: int = 0
     ema: float = 0.999
@@ -194,28 +210,28 @@ def names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
 
     Args:
         name_or_path: of a recipe of the package, or a TOML file.
-        overrides: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
 
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
     values = _read(name_or_path)
-    for override in overrides:
-        _apply(values, override)
+    for change in changes:
+        overrides.apply(values, change)
     return from_dict(values)
 
 
-def load_saved(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
 
     Args:
         path: the JSON file.
-        overrides: as for ``load``, of ``RESUMABLE`` settings alone.
+        changes: as for ``load``, of ``RESUMABLE`` settings alone.
 
     Raises:
         RecipeError: the file is damaged, or a setting would make it another run.
@@ -224,13 +240,13 @@ def load_saved(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
-    for override in overrides:
-        if not RESUMABLE.fullmatch(override.partition("=")[0]):
+    for change in changes:
+        if not RESUMABLE.fullmatch(change.partition("=")[0]):
             raise RecipeError(
-                f"--set {override} would make it another run: leave it out, or start anew in another folder; "
+                f"--set {change} would make it another run: leave it out, or start anew in another folder; "
                 "a run that goes on can change its threads, workers, cache and where its data lie"
             )
-        _apply(values, override)
+        overrides.apply(values, change)
     return from_dict(values)
 
 
@@ -261,38 +277,6 @@ def _read(name_or_path: str) -> dict[str, Any]:
         raise RecipeError(f"{name_or_path} is not TOML: {error}") from error
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise RecipeError(f"--set needs key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, key = path.strip().split(".")
-    at: Any = values
-    for section in sections:
-        at = at.setdefault(section, {}) if isinstance(at, dict) else _item(at, section, override)
-    if isinstance(at, list):
-        at[_index(at, key, override)] = value
-    elif isinstance(at, dict):
-        at[key] = value
-    else:
-        raise RecipeError(f"--set {override}: {'.'.join(sections)} has no parts")
-
-
-def _item(values: Any, key: str, override: str) -> Any:
-    if not isinstance(values, list):
-        raise RecipeError(f"--set {override}: {key} is not a section")
-    return values[_index(values, key, override)]
-
-
-def _index(values: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(values):
-        raise RecipeError(f"--set {override}: {key} is not one of the numbers 0 to {len(values) - 1}")
-    return int(key)
-
-
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"a number is needed, got {value!r}")
@@ -301,6 +285,7 @@ def _number(value: Any) -> float:
 
 def _check(recipe: Recipe) -> None:
     run, augment, data = recipe.run, recipe.augment, recipe.data
+    untils = tuple(part.until for part in run.growing)
     rules = {
         "data.sources needs at least one entry": bool(data.sources),
         "data.validation is a share above 0 and below 1": 0 < data.validation < 1,
@@ -308,6 +293,9 @@ def _check(recipe: Recipe) -> None:
         "run.images and run.batch are above 0": min(run.images, run.batch) > 0,
         "run.checkpoint_images and run.validate_images are above 0": min(run.checkpoint_images, run.validate_images)
         > 0,
+        "run.growing: until ascends, below run.images": list(untils) == sorted({*untils})
+        and untils[-1:] < (run.images,),
+        "run.growing: size is 8 to 1024 pixels": all(8 <= part.size <= 1024 for part in run.growing),
         "run.ema is at least 0 and below 1": 0 <= run.ema < 1,
         "optimiser.rate is above 0": recipe.optimiser.rate > 0,
         "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],

@@ -36,11 +36,13 @@ class Validator:
     """Holds the crops of the held-out samples, one plain crop each, and scores networks on them.
 
     Attributes:
+        spec: how they are cut.
         crops: (S, S, 3) uint8 BGR each.
     """
 
     def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
-        self._spec, self._batch = spec, batch
+        self.spec = spec
+        self._batch = batch
         self.crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
         self._labels = np.stack([sample.rotation for sample in samples])
         self._weights = np.array([sample.weight for sample in samples])
@@ -48,7 +50,7 @@ class Validator:
             raise ValueError("validation needs a sample with a weight above 0")
 
     def __call__(self, network: HeadPoseNet) -> Validation:
-        predicted = predict(network, self.crops, self._spec, self._batch)
+        predicted = predict(network, self.crops, self.spec, self._batch)
         geodesic = geometry.geodesic_degrees(predicted, self._labels)
         euler = metrics.euler_mae(
             geometry.euler_from_rotation(predicted, "asin"),

@@ -36,7 +36,8 @@ def test_an_epoch_of_plain_samples_shows_each_once():
 def test_workers_change_nothing(settings):
     split = data.read(settings.data)
     with_two = dataclasses.replace(settings, run=dataclasses.replace(settings.run, workers=2))
-    for one, two in zip(data.batches(settings, split, 3, 6), data.batches(with_two, split, 3, 6), strict=True):
+    streams = (data.batches(used, split, settings.crop, 3, 6) for used in (settings, with_two))
+    for one, two in zip(*streams, strict=True):
         for name in ("images", "rotations", "eulers", "weights"):
             assert torch.equal(getattr(one, name), getattr(two, name))
 
@@ -44,7 +45,7 @@ def test_workers_change_nothing(settings):
 def test_both_forms_of_the_label_agree(settings):
     from headpose.training.rotations import rotation_from_euler
 
-    batch = next(data.batches(settings, data.read(settings.data), 0, 1))
+    batch = next(data.batches(settings, data.read(settings.data), settings.crop, 0, 1))
     torch.testing.assert_close(rotation_from_euler(batch.eulers), batch.rotations, atol=1e-5, rtol=0)
 
 

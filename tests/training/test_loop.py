@@ -56,7 +56,20 @@ def test_an_euler_head_learns_too(values, tmp_path):
     assert trainer.run().geodesic < before / 2
 
 
+def test_the_input_grows(values, tmp_path):
+    run = {**values["run"], "growing": [{"size": 16, "until": 160}, {"size": 24, "until": 320}]}
+    settings = recipe.from_dict({**values, "run": {**run, "images": 480, "validate_images": 160}})
+    trainer = Trainer(settings, tmp_path / "run")
+    assert trainer.validator.crops[0].shape[0] == 16
+    trainer.run()
+    assert trainer.validator.crops[0].shape[0] == 32
+    assert [row.images for row in log.read(tmp_path / "run" / log.FILE)] == [160, 320, 480]
+    # The best of a smaller input must not stand for the network that ships.
+    assert trainer.progress.best_step == 30
+
+
 def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
+    values = {**values, "run": {**values["run"], "growing": [{"size": 24, "until": 320}]}}
     (tmp_path / "recipe.json").write_text(json.dumps(values))
     program = (
         "import json, sys, pathlib, headpose.training.recipe as r\n"

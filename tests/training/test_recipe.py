@@ -48,6 +48,8 @@ def test_overrides_reach_every_depth():
         ("network.depths=[2,2]", "stage"),
         ("run.images=0", "run.images"),
         ("optimiser.rate=true", "number"),
+        ("run.growing=[{size=64,until=900_000}]", "run.growing"),
+        ("run.growing=[{size=64,until=200},{size=96,until=100}]", "run.growing"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(override, message):
