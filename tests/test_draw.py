@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headpose.draw import STYLES, draw_pose, draw_poses
+from headpose.draw import STYLES, draw_label, draw_mirrored, draw_panel, draw_pose, draw_poses
 from headpose.geometry import rotation_from_euler
 from headpose.types import Box, Face, HeadPose
 from tests.golden import assert_golden
@@ -117,3 +117,27 @@ def test_the_smallest_picture_is_drawn_on():
 def test_an_unknown_style_is_an_error():
     with pytest.raises(ValueError, match="axes, cube, none"):
         draw_pose(canvas(), pose((0, 0, 0)), "arrow")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_mirrored_picture_is_flipped_but_its_text_is_not(style):
+    image = canvas(240, 400)
+    image[:, :30] = 0
+    head = pose((30.0, 10.0, -20.0), box=(60, 60, 140, 140))
+    mirrored = draw_mirrored(image, [head], style)
+    expected = draw_poses(image, [head], style, label=False)[:, ::-1].copy()
+    draw_label(expected, HeadPose(Face(Box(260, 60, 340, 140), 1.0), head.rotation))  # the angles of the camera
+    np.testing.assert_array_equal(mirrored, expected)
+    assert (image[:, 30:] == GREY).all(), "the picture itself is left alone"
+
+
+@pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (40, 30)])
+@pytest.mark.parametrize("at_bottom", [False, True])
+def test_a_panel_is_dark_with_light_text_in_its_corner(size, at_bottom):
+    image = canvas(*size)
+    draw_panel(image, ["two", "lines"], at_bottom)
+    if size[0] > 100:
+        assert (image.min(), image.max()) == (GREY // 3, 255)
+        assert (image[: size[0] // 2] == GREY).all() == at_bottom
+        assert (image[size[0] // 2 :] == GREY).all() != at_bottom
+        assert (image[:, size[1] // 2 :] == GREY).all()

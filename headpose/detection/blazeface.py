@@ -36,6 +36,7 @@ _PROPOSED = math.log(0.2 / 0.8)  # the least logit of a proposal
 # Finer levels look in many more places, so that more of what they find is chance: faces that the coarsest level could
 # not have found must be surer by this much, a logit: it takes a score of 0.5 to 0.69.
 _SMALL_MARGIN = 0.8
+_SMALL_SHARE = 0.25
 _LARGEST_STEP = 4.0  # between levels
 _LARGEST_ON_LEVEL = 100.0  # pixels of a proposal; larger ones are left to the next level, which shows more around them
 _MOST_PROPOSALS = 256
@@ -101,7 +102,7 @@ class BlazeFace:
             pyramid.append(_resize(pyramid[-1], size))
         proposals = blend(np.concatenate([self._propose(level, width, height) for level in pyramid[1:]]))
         confirmed = self._confirm(pyramid, proposals[:_MOST_PROPOSALS])
-        small = confirmed[:, 2] - confirmed[:, 0] < _SMALLEST_SEEN / _COARSEST_SIDE * max(width, height)
+        small = confirmed[:, 2] - confirmed[:, 0] < _SMALL_SHARE * max(width, height)
         sure = confirmed[:, 4] >= self._min_logit + _SMALL_MARGIN * small
         faces = drop_duplicates(confirmed[sure])
         return [

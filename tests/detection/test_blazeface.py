@@ -13,7 +13,7 @@ from headpose.errors import HeadPoseError, WeightsError
 from headpose.types import Box
 
 # Brows to chin, jaw to jaw of examples/astronaut.jpg, read off by eye.
-FACE = Box(174, 82, 277, 192)
+FACE = Box(177, 87, 272, 177)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_network_computes_what_tensorflow_lite_does(repo):
 
 def test_finds_the_face_and_only_it(detector, photo):
     (face,) = detector.detect(photo)
-    assert face.box.iou(FACE) > 0.75
+    assert face.box.iou(FACE) > 0.85
     assert face.score > 0.7
 
 
@@ -45,7 +45,7 @@ def test_the_same_picture_gives_the_same_faces(detector, photo):
 def test_the_box_follows_the_size_of_the_picture(detector, photo, scale):
     resized = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     (face,) = detector.detect(resized)
-    assert Box(*(value / scale for value in face.box.as_tuple())).iou(FACE) > 0.7
+    assert Box(*(value / scale for value in face.box.as_tuple())).iou(FACE) > 0.8
 
 
 def test_a_mirrored_picture_gives_mirrored_boxes(detector, photo):
@@ -58,13 +58,13 @@ def test_a_mirrored_picture_gives_mirrored_boxes(detector, photo):
 def test_small_faces_in_a_large_frame(detector, photo):
     frame = np.full((1080, 1920, 3), (90, 120, 100), np.uint8)
     small = cv2.resize(
-        photo[20:260, 110:340], None, fx=40 / FACE.height, fy=40 / FACE.height, interpolation=cv2.INTER_AREA
+        photo[30:240, 115:335], None, fx=40 / FACE.width, fy=40 / FACE.width, interpolation=cv2.INTER_AREA
     )
     truths = []
     for x, y in [(30, 20), (940, 500), (1800, 980), (400, 900)]:
         frame[y : y + small.shape[0], x : x + small.shape[1]] = small
-        corner = np.array([x - 110 * 40 / FACE.height, y - 20 * 40 / FACE.height] * 2)
-        truths.append(Box(*(corner + np.array(FACE.as_tuple()) * 40 / FACE.height)))
+        corner = np.array([x - 115 * 40 / FACE.width, y - 30 * 40 / FACE.width] * 2)
+        truths.append(Box(*(corner + np.array(FACE.as_tuple()) * 40 / FACE.width)))
     boxes = [face.box for face in detector.detect(frame)]
     assert len(boxes) == len(truths)
     assert all(max(box.iou(truth) for box in boxes) > 0.4 for truth in truths)
@@ -72,13 +72,13 @@ def test_small_faces_in_a_large_frame(detector, photo):
 
 def test_a_larger_least_face_leaves_small_ones_out(photo):
     frame = np.full((1080, 1920, 3), 128, np.uint8)
-    small = cv2.resize(photo[20:260, 110:340], None, fx=0.36, fy=0.36, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(photo[30:240, 115:335], None, fx=0.42, fy=0.42, interpolation=cv2.INTER_AREA)
     frame[500 : 500 + small.shape[0], 900 : 900 + small.shape[1]] = small
     assert len(BlazeFace(threads=1, min_face=40).detect(frame)) == 1
     assert BlazeFace(threads=1, min_face=300).detect(frame) == []
 
 
-@pytest.mark.parametrize(("left", "top"), [(190, 0), (0, 110), (210, 100)])
+@pytest.mark.parametrize(("left", "top"), [(190, 0), (0, 90), (185, 90)])
 def test_a_face_at_the_border_keeps_its_box(detector, photo, left, top):
     (face,) = detector.detect(np.ascontiguousarray(photo[top:, left:]))
     shifted = Box(FACE.x1 - left, FACE.y1 - top, FACE.x2 - left, FACE.y2 - top)
@@ -103,7 +103,7 @@ def test_twelve_thousand_by_nine_thousand(detector, photo):
     start = time.process_time()
     (face,) = detector.detect(image)
     assert time.process_time() - start < 4.0
-    assert Box(*(value / 17 for value in face.box.as_tuple())).iou(FACE) > 0.7
+    assert Box(*(value / 17 for value in face.box.as_tuple())).iou(FACE) > 0.8
 
 
 def test_levels_run_from_the_least_face_to_128_pixels():

@@ -51,7 +51,11 @@ def open_browser(profile: Path, camera: Path, width: int = 1280, height: int = 1
     options = Options()
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    own = (f"--user-data-dir={profile}", f"--use-file-for-fake-video-capture={camera}", f"--window-size={width},{height}")
+    own = (
+        f"--user-data-dir={profile}",
+        f"--use-file-for-fake-video-capture={camera}",
+        f"--window-size={width},{height}",
+    )
     for flag in (*_FLAGS, *own):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(driver_path))

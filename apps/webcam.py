@@ -1,0 +1,368 @@
+"""Head pose on a camera, a video or a GStreamer pipeline, live in a window.
+
+    python apps/webcam.py                                    # the first camera
+    python apps/webcam.py video.mp4 --draw cube
+    python apps/webcam.py 0 --no-window --json - --frames 100
+
+Keys: h shows them all. The mirror (m) is one of the window only: what is estimated, recorded and saved
+is the camera's own picture, because a mirrored one gives yaw and roll the other sign.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose.detection import DETECTORS, FaceDetector, create_detector
+from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
+from headpose.errors import HeadPoseError
+from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.images import write_image
+from headpose.inference import DEVICES, PoseModel, load_model
+from headpose.streams import (
+    ESCAPE,
+    Frame,
+    FrameSource,
+    NewestFrames,
+    Recorder,
+    Sink,
+    Window,
+    json_lines,
+    open_source,
+    silence_codecs,
+)
+from headpose.types import Face, HeadPose, Image
+from headpose.weights import manifest
+
+MESSAGE_S = 3.0  # how long a message stays on the screen
+HELP = (
+    "1-9  model",
+    "a  axes    c  cube    n  box only",
+    "m  mirror (of the window only)",
+    "t  times of the stages",
+    "s  save a picture",
+    "r  record, and stop",
+    "h  this help    q, Esc  quit",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the user has asked for; the session makes it so."""
+
+    model: str
+    style: Style = "axes"
+    mirror: bool = False
+    times: bool = False
+    help: bool = False
+    recording: bool = False
+    snapshot: bool = False
+    running: bool = True
+
+
+def press(view: View, key: int, models: Sequence[str]) -> View:
+    """The view after a key of ``cv2.waitKey`` (-1 for none); 1 to 9 pick from ``models``."""
+    letter = chr(key).lower() if 0 < key < 128 else ""
+    if letter.isdecimal() and 1 <= int(letter) <= len(models):
+        return replace(view, model=models[int(letter) - 1])
+    if letter in ("q", chr(ESCAPE)):
+        return replace(view, running=False)
+    if letter in ("a", "c", "n"):
+        styles: dict[str, Style] = {"a": "axes", "c": "cube", "n": "none"}
+        return replace(view, style=styles[letter])
+    if letter == "m":
+        return replace(view, mirror=not view.mirror)
+    if letter == "t":
+        return replace(view, times=not view.times)
+    if letter == "h":
+        return replace(view, help=not view.help)
+    if letter == "r":
+        return replace(view, recording=not view.recording)
+    return replace(view, snapshot=True) if letter == "s" else view
+
+
+class Stopwatch:
+    """How long something takes, on average over its last 30 times."""
+
+    def __init__(self) -> None:
+        self._taken: deque[float] = deque(maxlen=30)
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._taken.append(time.perf_counter() - self._started)
+
+    @property
+    def milliseconds(self) -> float:
+        return 1e3 * sum(self._taken) / max(1, len(self._taken))
+
+
+class TimedDetector:
+    """A detector with a stopwatch."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self.name, self._detector, self.watch = detector.name, detector, Stopwatch()
+
+    def detect(self, image: Image) -> list[Face]:
+        with self.watch:
+            return self._detector.detect(image)
+
+
+class TimedModel:
+    """A network with a stopwatch."""
+
+    def __init__(self, model: PoseModel) -> None:
+        self.name, self.crop, self._model, self.watch = model.name, model.crop, model, Stopwatch()
+
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        with self.watch:
+            return self._model.predict(inputs)
+
+
+class Estimation:
+    """An estimator whose network can be switched and whose stages are timed."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        detector = create_detector(
+            args.detector, threads=args.threads, device=args.device, model_path=args.detector_model
+        )
+        self._detector = TimedDetector(detector)
+        self._models: dict[str, TimedModel] = {}
+        self._whole = Stopwatch()
+        self.switch(args.model)
+
+    def switch(self, name: str) -> None:
+        """Takes another network, loading it the first time; a HeadPoseError leaves the old one in place."""
+        if name not in self._models:
+            self._models[name] = TimedModel(load_model(name, device=self._args.device, threads=self._args.threads))
+        self.name, self._model = name, self._models[name]
+        self._estimator = HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
+
+    def __call__(self, image: Image) -> list[HeadPose]:
+        with self._whole:
+            return self._estimator.estimate(image)
+
+    def times(self) -> dict[str, float]:
+        """Milliseconds of each stage, and of all."""
+        whole, faces, poses = (watch.milliseconds for watch in (self._whole, self._detector.watch, self._model.watch))
+        return {"faces": faces, "crops": max(0.0, whole - faces - poses), "poses": poses, "all": whole}
+
+
+def dated(suffix: str) -> Path:
+    """``headpose-20260131-235959-123`` and the suffix, in the working folder."""
+    return Path(f"headpose-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3] + suffix)
+
+
+class Session:
+    """The loop: a frame, its poses, and what the view asks for."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        estimation: Estimation,
+        recorder: Recorder,
+        rows: Sink | None,
+        window: Window | None,
+    ) -> None:
+        names = list(manifest())
+        self.models = (names if args.model in names else [args.model, *names])[:9]
+        self.view = View(args.model, args.draw, args.mirror, recording=args.record is not None)
+        self.frames = 0
+        self._interrupted = False
+        self._limit = args.frames
+        self._estimation, self._recorder, self._rows, self._window = estimation, recorder, rows, window
+        self._ended: deque[float] = deque(maxlen=30)
+        self._message, self._message_until = "h: help", time.monotonic() + MESSAGE_S
+
+    def run(self, frames: Iterable[Frame], keep_pace: bool) -> bool:
+        """Goes on until the user, ``--frames`` or the source ends it; False if it was the source.
+
+        Args:
+            keep_pace: show no frame before its time.
+        """
+        started = time.monotonic()
+        with self._signals_wait_for_the_frame():
+            for frame in frames:
+                poses = self._estimation(frame.image)
+                self._give_out(frame, poses)
+                if self._window is not None:
+                    early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
+                    key = self._window.show(self._picture(frame, poses), early_s)
+                    self.view = press(self.view, key, self.models)
+                    self._switch()
+                if self._interrupted or not self.view.running or self.frames == self._limit:
+                    return True
+        return self._interrupted
+
+    @contextlib.contextmanager
+    def _signals_wait_for_the_frame(self) -> Iterator[None]:
+        """Ctrl-C, and the SIGTERM that ends a service, let the frame at work be finished: files stay whole."""
+
+        def interrupt(number: int, stack: object) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt  # asked for twice
+            self._interrupted = True
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _give_out(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        """Rows, recording and snapshot of one frame: of the camera's own picture, whatever the window shows."""
+        self.frames += 1
+        self._ended.append(time.monotonic())
+        if self._rows is not None:
+            self._rows.write(frame, poses)
+        wanted, self.view = self.view, replace(self.view, snapshot=False)
+        try:
+            if wanted.recording and self._recorder.target is None:
+                self._recorder.start(dated(".mp4"))
+            if wanted.recording or wanted.snapshot:
+                annotated = draw_poses(frame.image, poses, wanted.style)
+            if wanted.recording:
+                self._recorder.write(frame, annotated)
+            elif finished := self._recorder.stop():
+                self._say(f"saved {finished}")
+            if wanted.snapshot:
+                target = dated(".png")
+                write_image(target, annotated)
+                self._say(f"saved {target}")
+        except HeadPoseError as error:
+            if self._window is None:
+                raise
+            self._say(str(error))
+            self.view = replace(self.view, recording=False)
+
+    def _switch(self) -> None:
+        """Loads the network that the view asks for; keeps the old one if it cannot be had."""
+        if self.view.model == self._estimation.name:
+            return
+        try:
+            self._estimation.switch(self.view.model)
+        except HeadPoseError as error:
+            self._say(str(error))
+            self.view = replace(self.view, model=self._estimation.name)
+
+    def _say(self, message: str) -> None:
+        print(f"webcam: {message}", file=sys.stderr)
+        self._message, self._message_until = message, time.monotonic() + MESSAGE_S
+
+    def _picture(self, frame: Frame, poses: Sequence[HeadPose]) -> Image:
+        """What the window shows."""
+        draw = draw_mirrored if self.view.mirror else draw_poses
+        picture = draw(frame.image, poses, self.view.style)
+        state = [f"{Path(self._estimation.name).stem}   {self.per_second:.0f} frames/s"]
+        if self._recorder.target is not None:
+            state.append(f"recording {self._recorder.target.name}")
+        if self.view.times:
+            state += [f"{stage}: {taken:.1f} ms" for stage, taken in self._estimation.times().items()]
+        if self.view.help:
+            state += [*HELP, *(f"{number}  {Path(name).stem}" for number, name in enumerate(self.models, 1))]
+        draw_panel(picture, state)
+        if time.monotonic() < self._message_until:
+            draw_panel(picture, [self._message], at_bottom=True)
+        return picture
+
+    @property
+    def per_second(self) -> float:
+        """Frames per second, over the last 30."""
+        span = self._ended[-1] - self._ended[0] if len(self._ended) > 1 else 0.0
+        return (len(self._ended) - 1) / span if span else 0.0
+
+
+def run(source: FrameSource, args: argparse.Namespace) -> None:
+    """Everything but opening the source; raises what ``main`` prints."""
+    if source.kind not in ("camera", "video"):
+        raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
+    estimation = Estimation(args)
+    live = source.kind == "camera"
+    with contextlib.ExitStack() as stack:
+        rows = stack.enter_context(json_lines(args.json)) if args.json else None
+        recorder = stack.enter_context(Recorder(source))
+        if args.record:
+            recorder.start(args.record)
+        window = None if args.no_window else stack.enter_context(Window("headpose"))
+        frames = stack.enter_context(NewestFrames(source)) if live else source
+        session = Session(args, estimation, recorder, rows, window)
+        stopped = session.run(frames, keep_pace=not live)
+    times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
+    print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
+    if source.problems:
+        raise HeadPoseError(source.problems[0])
+    if live and not stopped:
+        raise HeadPoseError(f"{source.name} has stopped giving pictures: is it still plugged in?")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; wrong usage ends the process with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="webcam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", nargs="?", default="0", help="a camera's number (0), a video, or a GStreamer pipeline in quotes"
+    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
+    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
+    parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
+    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="processor threads (all)")
+    parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces (all)")
+    parser.add_argument("--draw", choices=STYLES, default="axes", help="what is drawn (axes)")
+    parser.add_argument("--mirror", action="store_true", help="begin with a mirrored window")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="record from the start (.mp4, .mkv, .avi, .webm)")
+    parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
+    parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
+    return parser.parse_args(arguments)
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if whole(text) == 0:
+        raise argparse.ArgumentTypeError("0 is not above 0")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    args = parse(arguments)
+    silence_codecs()
+    if args.threads:
+        cv2.setNumThreads(args.threads)
+    try:
+        with open_source(args.source) as source:
+            run(source, args)
+    except HeadPoseError as error:
+        print(f"webcam: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before the first frame, or twice
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""apps/gradio_ui.py as a program, looked at in a headless Chromium whose camera is a file."""
+
+import csv
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+
+from apps import gradio_ui
+from headpose import EulerAngles, HeadPoseEstimator
+from headpose.estimator import DEFAULT_MODEL
+from tests.programs.chromium import open_browser, outside_requests, write_camera_file
+from tests.videos import write_video
+
+MODEL = os.environ.get("HEADPOSE_TEST_MODEL", DEFAULT_MODEL)  # a trained one: signs are checked
+FRAMES = 20
+
+
+def until(condition, what, seconds=60.0):
+    """What ``condition`` returns, as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} seconds in vain for {what}")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def launch(port, *arguments):
+    command = [sys.executable, str(gradio_ui.__file__), "--port", str(port), "--threads", "1", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The page's address. Its server must have nothing to complain about at the end."""
+    server = launch(free_port(), "--model", MODEL)
+    line = server.stdout.readline()
+    assert "http://" in line, server.communicate()[1]
+    yield re.search(r"http://\S+", line)[0]
+    server.terminate()
+    assert server.communicate(timeout=30)[1] == ""
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """The camera's file: what is written to it is seen when the camera is next switched on."""
+    return tmp_path_factory.mktemp("camera") / "camera.y4m"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, camera):
+    write_camera_file(camera, [np.full((480, 640, 3), 90, np.uint8)] * 2)
+    with open_browser(tmp_path_factory.mktemp("profile"), camera) as driver:
+        yield driver
+
+
+class Page:
+    """The page in a browser; everything waits until what it looks for is there."""
+
+    def __init__(self, browser, address):
+        self.browser, self._address = browser, address
+
+    def open(self):
+        self.browser.get(self._address)
+        self.find("#photo input[type=file]")
+
+    def find(self, selector):
+        return until(lambda: self.browser.find_elements("css selector", selector), selector)[0]
+
+    def click(self, words, within="//body"):
+        """Clicks the button, tab or choice with these words."""
+        path = f"{within}//*[self::button or self::label][contains(., '{words}')]"
+        shown = until(lambda: [e for e in self.browser.find_elements("xpath", path) if e.is_displayed()], words)
+        shown[0].click()
+
+    def wait_for(self, words):
+        until(lambda: words in self.browser.find_element("tag name", "body").text, words)
+
+
+@pytest.fixture
+def page(browser, address):
+    page = Page(browser, address)
+    page.open()
+    return page
+
+
+def angles_in(text):
+    """Yaw, pitch and roll of the first face in a table's text."""
+    return EulerAngles(*(float(angle) for angle in re.findall(r"([+-]\d+\.\d)°", text)[:3]))
+
+
+def on_canvas(face):
+    """The picture in the middle of a grey 640x480 frame."""
+    canvas = np.full((480, 640, 3), 90, np.uint8)
+    height, width = face.shape[:2]
+    top, left = (480 - height) // 2, (640 - width) // 2
+    canvas[top : top + height, left : left + width] = face
+    return canvas
+
+
+@pytest.fixture
+def tilted_head(photo):
+    """The astronaut, the picture turned clockwise by 25 degrees."""
+    turn = cv2.getRotationMatrix2D((225, 115), -25, 1.0)
+    return on_canvas(cv2.warpAffine(photo, turn, (512, 400), borderMode=cv2.BORDER_REPLICATE))
+
+
+@pytest.fixture
+def turned_head(data_dir):
+    """A head that is turned by 41 degrees to the left of the image, and hardly otherwise."""
+    image = cv2.imread(str(data_dir / "aflw2000" / "image00078.jpg"))
+    assert image is not None
+    return on_canvas(image)
+
+
+@pytest.mark.browser
+def test_an_uploaded_photo_gives_the_angles_of_the_package(page, photo, repo):
+    page.find("#photo input[type=file]").send_keys(str(repo / "examples" / "astronaut.jpg"))
+    text = page.find("#photo-angles table").text
+    (pose,) = HeadPoseEstimator(MODEL, threads=1).estimate(photo)
+    assert angles_in(text) == pytest.approx(pose.euler, abs=0.06)
+    with_axes = page.find("#photo-drawn img").get_attribute("src")
+    page.click("cube")
+    until(lambda: page.find("#photo-drawn img").get_attribute("src") != with_axes, "the picture with a cube")
+
+
+@pytest.mark.browser
+def test_what_is_no_picture_is_told_in_the_page(page, tmp_path):
+    (tmp_path / "letter.jpg").write_bytes(b"Dear all, " * 100)
+    page.find("#photo input[type=file]").send_keys(str(tmp_path / "letter.jpg"))
+    page.wait_for("letter.jpg is not a picture")
+
+
+@pytest.mark.browser
+def test_a_video_comes_back_as_one_that_the_browser_plays_with_its_angles(page, photo, tmp_path):
+    shifts = [np.array([[1, 0, 60.0 + 3 * index], [0, 1, 20.0]]) for index in range(FRAMES)]
+    video = write_video(tmp_path / "face.avi", [cv2.warpAffine(photo, shift, (640, 480)) for shift in shifts], fps=10)
+    page.click("Video")
+    page.find("#video input[type=file]").send_keys(str(video))
+    page.find("#video video")
+    page.click("Read the poses")
+    page.wait_for(f"{FRAMES} frames, {FRAMES} of them with a face")
+    player = page.find("#video-drawn video")
+    until(lambda: int(player.get_property("readyState")) >= 2, "a frame of the video")
+    assert player.get_property("videoWidth") == 640
+    assert player.get_property("duration") == pytest.approx(FRAMES / 10, abs=0.15)
+    link = page.find("#video-angles a").get_attribute("href")
+    with urllib.request.urlopen(link) as answer:
+        rows = list(csv.DictReader(io.StringIO(answer.read().decode())))
+    assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
+    page.find("#video-curves canvas, #video-curves svg.marks")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("head", "angle"), [("tilted_head", "roll"), pytest.param("turned_head", "yaw", marks=pytest.mark.data)]
+)
+def test_the_webcam_is_not_mirrored(page, camera, request, head, angle):
+    """The angle has the sign of what the camera sees, and the other one when it sees the mirror image."""
+    picture = request.getfixturevalue(head)
+    seen = []
+    for image in (picture, np.ascontiguousarray(picture[:, ::-1])):
+        write_camera_file(camera, [image] * 2)
+        page.open()
+        page.click("Webcam")
+        page.click("Access Webcam", within="//*[@id='webcam']")
+        page.click("Record", within="//*[@id='webcam']")
+        seen.append(getattr(angles_in(page.find("#webcam-angles table").text), angle))
+    assert seen[0] > 15 and seen[1] < -15
+    assert seen[0] == pytest.approx(-seen[1], abs=8)
+
+
+@pytest.mark.browser
+def test_nothing_outside_this_machine_was_asked_for(page):
+    """By all of the actions above; run by itself, by the page alone."""
+    assert outside_requests(page.browser) == []
+
+
+@pytest.mark.parametrize(
+    ("euler", "words"),
+    [
+        ((0.0, 1.0, -2.0), "looks straight ahead"),
+        ((30.2, -10.0, 0.0), "looks 30° left and 10° down"),
+        ((-30.0, 20.0, 12.0), "looks 30° right and 20° up, tilted 12° clockwise"),
+        ((0.0, 0.0, -7.0), "looks straight ahead, tilted 7° counter-clockwise"),
+    ],
+)
+def test_angles_in_words(euler, words):
+    assert gradio_ui.describe(EulerAngles(*euler)) == words
+
+
+def test_what_cannot_be_served_is_told_in_one_line(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for model, message in (("no-such-model", "unknown model"), (MODEL, f"cannot serve on 127.0.0.1:{port}")):
+            assert gradio_ui.main(["--port", port, "--threads", "1", "--model", model]) == 1
+            out, err = capsys.readouterr()
+            assert out == "" and err.startswith("gradio_ui: error: ") and message in err and err.count("\n") == 1
