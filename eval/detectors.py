@@ -198,10 +198,14 @@ def paste(frame: Image, face: Labelled, size: float, rng: np.random.Generator, t
     )
     height, width = patch.shape[:2]
     scale_x, scale_y = width / picture.shape[1], height / picture.shape[0]
-    while True:
+    if width >= frame.shape[1] or height >= frame.shape[0]:
+        raise DataError(f"a face of {size:g} pixels with its surroundings does not fit the frame: lower --size")
+    for _ in range(1000):
         x, y = int(rng.integers(0, frame.shape[1] - width)), int(rng.integers(0, frame.shape[0] - height))
         if all(Box(x, y, x + width, y + height).iou(other) == 0 for other in taken):
             break
+    else:
+        raise DataError("the frame has no room for so many faces: lower --faces or --size")
     taken.append(Box(x, y, x + width, y + height))
     ramp_x = np.clip(10 * (0.5 - np.abs((np.arange(width) + 0.5) / width - 0.5)), 0, 1)
     ramp_y = np.clip(10 * (0.5 - np.abs((np.arange(height) + 0.5) / height - 0.5)), 0, 1)
@@ -241,8 +245,7 @@ def measure_small(detector: FaceDetector, arguments: argparse.Namespace) -> dict
         "faces": len(everything),
         "size": arguments.size,
         "recall": round(float(np.mean(everything)), 4),
-        "recall_helen": round(float(np.mean(found["helen"])), 4),
-        "recall_aflw": round(float(np.mean(found["aflw"])), 4),
+        **{f"recall_{name}": round(float(np.mean(hits)), 4) for name, hits in found.items() if hits},
         "false_positives_with_faces": false_with,
         "false_positives_without_faces": false_without,
     }

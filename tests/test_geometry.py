@@ -128,8 +128,9 @@ def test_turning_an_upright_face_is_its_roll(clockwise):
 def test_geodesic_distance_is_the_angle_of_the_turn(rotation, angle):
     axis = rotation[0] * math.radians(angle)
     other = cv2.Rodrigues(axis)[0] @ rotation
-    assert geometry.geodesic_degrees(rotation, other) == pytest.approx(angle, abs=2e-6)
-    assert geometry.geodesic_degrees(other, rotation) == pytest.approx(angle, abs=2e-6)
+    # At a half turn asin is flat: one last bit of the chord is worth 2e-6 degrees.
+    assert geometry.geodesic_degrees(rotation, other) == pytest.approx(angle, abs=1e-5)
+    assert geometry.geodesic_degrees(other, rotation) == pytest.approx(angle, abs=1e-5)
 
 
 def test_geodesic_distance_keeps_small_angles():

@@ -21,14 +21,14 @@ def evaluate(repo, *arguments):
 def test_forty_pixel_faces_in_1080p(repo, data_dir):
     result = evaluate(repo, "small", "--data", data_dir, "--frames", 8)
     assert result["recall"] >= 0.9
-    assert result["false_positives_without_faces"] <= 2 * result["frames"]
+    assert result["false_positives_without_faces"] <= result["frames"]
 
 
 def test_recall_on_helen_and_on_profiles(repo, data_dir):
     assert evaluate(repo, "recall", "--data", data_dir, "--set", "helen", "--count", 80)["recall"] >= 0.98
     result = evaluate(repo, "recall", "--data", data_dir, "--set", "aflw2000", "--count", 150)
-    assert result["recall"] >= 0.95
-    assert result["by_yaw"]["60-180"] >= 0.85
+    assert result["recall"] >= 0.98
+    assert result["by_yaw"]["60-180"] >= 0.9
 
 
 def test_the_offsets_are_helens_medians(repo, data_dir):

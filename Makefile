@@ -1,0 +1,54 @@
+# make demo    install the runtime, read a photo, write output/astronaut.jpg
+# make test    install what the tests need, then lint, type-check and test
+# make clean   remove .venv and what was built
+#
+# Settings: PYTHON=python3.12 (3.10 or newer)
+#           PIP_EXTRA="--extra-index-url https://download.pytorch.org/whl/cpu" (a small torch on Linux)
+
+PYTHON ?= python3
+PIP_EXTRA ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.runtime
+	@mkdir -p output
+	$(VENV)/bin/headpose estimate examples/astronaut.jpg --out output/astronaut.jpg
+	@echo "wrote output/astronaut.jpg"
+
+test: $(VENV)/.test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest
+
+clean:
+	rm -rf $(VENV) build dist output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# A .venv that was interrupted, that lost its Python or that was moved here with the folder is made anew.
+VENV_WORKS := $(shell test -x $(PY) && head -n 1 $(VENV)/bin/pip 2>/dev/null | grep -F '$(CURDIR)/')
+ifeq ($(VENV_WORKS),)
+.PHONY: $(VENV)/.python
+endif
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "headpose needs Python 3.10 or newer, and $(PYTHON) is not: name one, as in make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@test -n "$(VENV_WORKS)" || $(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[eval]'
+	@touch $@
+
+# mediapipe and albumentations bring two more builds of OpenCV, one without windows, and all unpack into
+# one cv2/ folder: the last one wins, so the fullest one with windows goes last.
+$(VENV)/.test: $(VENV)/.runtime
+	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --force-reinstall --no-deps opencv-contrib-python
+	@touch $@

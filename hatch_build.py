@@ -1,0 +1,51 @@
+"""Puts the small networks into the wheel, so that an installed package works offline.
+
+Sources and sdist keep one copy of each network, in weights/; the wheel carries those that its manifest
+lists, up to ``largest_bytes`` (pyproject.toml), as headpose/_weights/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class ShippedWeights(BuildHookInterface[Any]):
+    """Hatchling finds this class by its base."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Maps weights/FILE to headpose/_weights/FILE; stops the build if one is missing or altered."""
+        if version == "editable":  # finds them in the checkout
+            return
+        root = Path(self.root)
+        for path in shipped(root, self.config["largest_bytes"]):
+            build_data["force_include"][str(path)] = f"headpose/_weights/{path.name}"
+
+
+def shipped(root: Path, largest_bytes: int) -> list[Path]:
+    """The network files of the checkout ``root`` that its wheel carries.
+
+    Raises:
+        FileNotFoundError: the manifest lists a file that is not in weights/.
+        ValueError: a file's SHA-256 is not the manifest's.
+    """
+    manifest = root / "headpose" / "models.toml"
+    models = tomllib.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
+    paths = []
+    for name, model in models.items():
+        if model["bytes"] > largest_bytes:
+            continue
+        path = root / "weights" / model["file"]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
+            raise ValueError(f"{path} is not the file that models.toml lists as {name}: its SHA-256 differs")
+        paths.append(path)
+    return paths

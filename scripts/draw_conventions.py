@@ -1,0 +1,92 @@
+"""Draws docs/conventions.png: what positive yaw, pitch and roll look like.
+
+    python scripts/draw_conventions.py docs/conventions.png
+
+A head of simple surfaces is turned by ``headpose.geometry`` and gets its axes from ``headpose.draw``,
+so the picture shows what the code does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose import draw_pose, geometry, write_image
+from headpose.types import Box, EulerAngles, Face, HeadPose, Image
+
+PANEL = 300  # pixels, width and height of one head's panel
+FINER = 4  # drawn that much larger, then averaged down
+RADII = np.array([0.74, 1.0, 0.86])  # of the skull, in units of its half height
+SKIN, LIPS, DARK, BACKGROUND = (176, 204, 234), (110, 110, 190), (70, 60, 60), (250, 248, 246)
+LIGHT = np.array([-0.35, 0.55, 0.76])
+PANELS = (
+    ("0, 0, 0: into the camera", EulerAngles(0, 0, 0)),
+    ("yaw +40: to image left", EulerAngles(40, 0, 0)),
+    ("pitch +30: up", EulerAngles(0, 30, 0)),
+    ("roll +30: clockwise", EulerAngles(0, 0, 30)),
+)
+
+Array = NDArray[np.float64]
+
+
+def skull(latitudes: int = 48, longitudes: int = 72) -> Array:
+    """(N, 4, 3) quadrilaterals of an ellipsoid, counter-clockwise from outside, head axes."""
+    down = np.linspace(0, np.pi, latitudes + 1)[:, None]
+    around = np.linspace(0, 2 * np.pi, longitudes + 1)[None, :]
+    sphere = [np.sin(down) * np.sin(around), np.cos(down) + 0 * around, np.sin(down) * np.cos(around)]
+    grid = RADII * np.stack(sphere, -1)
+    return np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], 2).reshape(-1, 4, 3)
+
+
+def nose() -> Array:
+    """(3, 3, 3) the triangles of a wedge, counter-clockwise from outside."""
+    bridge, tip, left, right = [0.0, 0.16, 0.83], [0.0, -0.28, 1.3], [0.2, -0.32, 0.78], [-0.2, -0.32, 0.78]
+    return np.array([[bridge, tip, left], [bridge, right, tip], [right, left, tip]])
+
+
+def patch(x: float, y: float, width: float, height: float) -> Array:
+    """(1, M, 3) an ellipse painted on the skull, half axes ``width`` and ``height``: an eye, the mouth."""
+    turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    xs, ys = x + width * np.cos(turn), y + height * np.sin(turn)
+    zs = RADII[2] * np.sqrt(1 - (xs / RADII[0]) ** 2 - (ys / RADII[1]) ** 2)
+    return np.stack([xs, ys, zs], -1)[None]
+
+
+def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_height: float) -> None:
+    """Fills what faces the camera: the skull, which is convex, then what is painted on it, then the nose."""
+    painted = [(patch(side * 0.32, 0.2, 0.12, 0.075), DARK) for side in (-1.0, 1.0)]
+    painted.append((patch(0.0, -0.56, 0.2, 0.045), LIPS))
+    light = LIGHT / np.linalg.norm(LIGHT)
+    for faces, colour in [(skull(), SKIN), *painted, (nose(), SKIN)]:
+        turned = faces @ rotation.T
+        for face in turned[np.argsort(turned[..., 2].mean(-1))]:
+            normal = np.cross(face, np.roll(face, -1, 0)).sum(0)  # Newell's, also for a repeated corner
+            normal /= np.linalg.norm(normal)
+            if normal[2] <= 0:
+                continue
+            bright = 0.55 + 0.45 * max(0.0, float(normal @ light))
+            points = np.array(center) + half_height * face[:, :2] * [1, -1]
+            cv2.fillConvexPoly(image, np.round(points).astype(np.int32), [bright * value for value in colour])
+
+
+def panel(caption: str, euler: EulerAngles) -> Image:
+    """(PANEL, PANEL, 3) uint8 BGR: one head with its axes below its caption."""
+    side = PANEL * FINER
+    image = np.full((side, side, 3), BACKGROUND, np.uint8)
+    rotation = geometry.rotation_from_euler(euler)
+    center = (side / 2, 0.57 * side)
+    draw_head(image, rotation, center, 0.33 * side)
+    image = cv2.resize(image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+    middle, half = np.array(center) / FINER, 0.25 * PANEL
+    draw_pose(image, HeadPose(Face(Box(*(middle - half), *(middle + half)), 1.0), rotation), label=False)
+    width = cv2.getTextSize(caption, cv2.FONT_HERSHEY_DUPLEX, 0.55, 1)[0][0]
+    origin = ((PANEL - width) // 2, 28)
+    cv2.putText(image, caption, origin, cv2.FONT_HERSHEY_DUPLEX, 0.55, DARK, 1, cv2.LINE_AA)
+    return image
+
+
+if __name__ == "__main__":
+    write_image(sys.argv[1], np.hstack([panel(*item) for item in PANELS]))
