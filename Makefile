@@ -43,7 +43,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[eval]'
+	$(INSTALL) --editable .
 	@touch $@
 
 # mediapipe and albumentations bring two more builds of OpenCV, one without windows, and all unpack into

@@ -138,7 +138,11 @@ class Estimation:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         detector = create_detector(
-            args.detector, threads=args.threads, device=args.device, model_path=args.detector_model
+            args.detector,
+            threads=args.threads,
+            device=args.device,
+            model_path=args.detector_model,
+            min_face=args.min_face if args.detector == "blazeface" else None,
         )
         self._detector = TimedDetector(detector)
         self._models: dict[str, TimedModel] = {}
@@ -321,6 +325,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
     parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
+    parser.add_argument(
+        "--min-face", type=positive, default=80, metavar="PX", help="smallest face blazeface looks for, pixels (80)"
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="processor threads (all)")
     parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces (all)")

@@ -6,7 +6,7 @@
     python eval/detectors.py speed                               # processor time of a frame at one thread
 
 DIR holds helen/, aflw/ and aflw2000/. What is tuned is tuned on the first two; AFLW2000-3D is for reports only. Runs
-with the same arguments measure the same pixels. scipy is needed to read the .mat files.
+with the same arguments measure the same pixels.
 """
 
 from __future__ import annotations
@@ -16,79 +16,48 @@ import csv
 import json
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
-from headpose.detection.blazeface import BlazeFace
 from headpose.detection.offsets import BY_DETECTOR
 from headpose.errors import DataError, HeadPoseError
 from headpose.files import write_text
 from headpose.images import list_images, read_image
-from headpose.types import Box, Image
+from headpose.types import Box, Image, Sample
 
 IOU = 0.4
 YAW_BINS = ((0, 30), (30, 60), (60, 180))
 EDGES = ("left", "top", "right", "bottom")
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A face of a data set: its picture, tight box and yaw in degrees."""
-
-    path: Path
-    box: Box
-    yaw: float
-
-    def read(self) -> Image:
-        return read_image(self.path)
+def read_helen(data: Path) -> list[Sample]:
+    """HELEN's own 68 points, all of them seen."""
+    return w300lp.read(data / "helen")
 
 
-def read_helen(data: Path) -> list[Labelled]:
-    """HELEN's own 68 points (pt2d), all of them seen."""
-    return [_from_mat(path, "pt2d") for path in _pictures(data / "helen/HELEN")]
+def read_aflw2000(data: Path) -> list[Sample]:
+    """The projected 68 points."""
+    return aflw2000.read(data / "aflw2000")
 
 
-def read_aflw2000(data: Path) -> list[Labelled]:
-    """The projected 68 points (pt3d_68): pt2d holds -1 where a point is hidden."""
-    return [_from_mat(path, "pt3d_68") for path in _pictures(data / "aflw2000")]
-
-
-def read_aflw(data: Path) -> list[Labelled]:
+def read_aflw(data: Path) -> list[Sample]:
     """Crops of AFLW. Their boxes come from a detector: good enough for recall, not for offsets."""
-    with (data / "aflw/labels.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["detected"] == "1"]
-    return [
-        Labelled(
-            data / "aflw" / row["image"], Box(*(float(row[k]) for k in ("x1", "y1", "x2", "y2"))), float(row["yaw"])
-        )
-        for row in rows
-    ]
+    labels = data / "aflw/labels.csv"
+    samples = manifest.read(labels)
+    with labels.open(newline="") as file:
+        detected = [row["detected"] == "1" for row in csv.DictReader(file)]
+    return [face for face, usable in zip(samples, detected, strict=True) if usable]
 
 
 READERS = {"helen": read_helen, "aflw": read_aflw, "aflw2000": read_aflw2000}
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.jpg"))
-    if not found:
-        raise DataError(f"no pictures in {folder}: give the folder that holds it with --data")
-    return found
-
-
-def _from_mat(picture: Path, points: str) -> Labelled:
-    from scipy.io import loadmat
-
-    values = loadmat(picture.with_suffix(".mat"))
-    xy = np.asarray(values[points], float)[:2]
-    return Labelled(picture, Box(*map(float, (*xy.min(1), *xy.max(1)))), float(np.rad2deg(values["Pose_Para"][0, 1])))
-
-
-def sample(faces: list[Labelled], count: int, seed: int) -> list[Labelled]:
+def sample(faces: list[Sample], count: int, seed: int) -> list[Sample]:
     """``count`` faces drawn without repetition, all of them if there are fewer."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return [faces[index] for index in sorted(order)]
@@ -99,11 +68,11 @@ def best_match(boxes: list[Box], truth: Box) -> tuple[float, Box | None]:
     return max(((box.iou(truth), box) for box in boxes), key=lambda pair: pair[0], default=(0.0, None))
 
 
-def measure_offsets(detector: FaceDetector, faces: list[Labelled]) -> dict[str, Any]:
+def measure_offsets(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any]:
     """Median distance of the tight box's edges from those of the detector's own box, and IoUs."""
     edges, before, after = [], [], []
     for face in faces:
-        iou, found = best_match([f.box for f in detector.detect(face.read())], face.box)
+        iou, found = best_match([f.box for f in detector.detect(read_image(face.image))], face.box)
         if found is None or iou < IOU:
             continue
         own = BY_DETECTOR[detector.name].detector_box(found)
@@ -122,15 +91,15 @@ def measure_offsets(detector: FaceDetector, faces: list[Labelled]) -> dict[str, 
     }
 
 
-def measure_recall(detector: FaceDetector, faces: list[Labelled]) -> dict[str, Any]:
+def measure_recall(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any]:
     """Recall at IoU 0.4 in all and by |yaw|; other boxes are counted, though some are unlabelled faces."""
     ious, other = [], 0
     for face in faces:
-        boxes = [f.box for f in detector.detect(face.read())]
+        boxes = [f.box for f in detector.detect(read_image(face.image))]
         iou, _ = best_match(boxes, face.box)
         ious.append(iou)
         other += len(boxes) - (iou > IOU)
-    found, yaw = np.array(ious) > IOU, np.abs([face.yaw for face in faces])
+    found, yaw = np.array(ious) > IOU, np.abs([face.euler.yaw for face in faces])
     bins = {
         f"{a}-{b}": float(found[(yaw >= a) & (yaw < b)].mean()) for a, b in YAW_BINS if ((yaw >= a) & (yaw < b)).any()
     }
@@ -143,7 +112,7 @@ def measure_recall(detector: FaceDetector, faces: list[Labelled]) -> dict[str, A
     }
 
 
-def background(rng: np.random.Generator, width: int, height: int, faces: list[Labelled]) -> Image:
+def background(rng: np.random.Generator, width: int, height: int, faces: list[Sample]) -> Image:
     """A frame without faces: coloured 1/f noise, shapes and letters, and corners cut from photographs."""
     noise = np.zeros((height, width, 3), np.float32)
     for octave in range(2, 9):
@@ -155,7 +124,7 @@ def background(rng: np.random.Generator, width: int, height: int, faces: list[La
     for index in rng.integers(
         0, len(faces), 60
     ):  # HELEN's pictures are twice the tight box: their corners are not face
-        picture = faces[index].read()
+        picture = read_image(faces[index].image)
         side = int(min(picture.shape[:2]) * 0.22)
         corner = picture[:side, :side] if rng.random() < 0.5 else picture[:side, -side:]
         side = int(side * rng.uniform(1, 4))
@@ -186,12 +155,12 @@ def cover(picture: Image, width: int, height: int) -> Image:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)[:height, :width]
 
 
-def paste(frame: Image, face: Labelled, size: float, rng: np.random.Generator, taken: list[Box]) -> Box:
+def paste(frame: Image, face: Sample, size: float, rng: np.random.Generator, taken: list[Box]) -> Box:
     """Pastes a face, its tight box ``size`` pixels on the longer side, with the surroundings that its picture has.
 
     The patch fades out over its outer tenth; it keeps away from ``taken``.
     """
-    picture = face.read()
+    picture = read_image(face.image)
     scale = size / max(face.box.width, face.box.height)
     patch = cv2.resize(
         picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -305,13 +274,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs what the command line asks for."""
-    detector: FaceDetector
-    if arguments.min_face:
-        detector = BlazeFace(arguments.model_path, threads=1, min_face=arguments.min_face)
-    else:
-        detector = create_detector(
-            arguments.detector, threads=1, device="cpu", model_path=arguments.model_path, min_score=arguments.min_score
-        )
+    detector = create_detector(
+        arguments.detector,
+        threads=1,
+        device="cpu",
+        model_path=arguments.model_path,
+        min_score=arguments.min_score,
+        min_face=arguments.min_face,
+    )
     if arguments.measure == "speed":
         return measure_speed(detector, arguments.image, arguments.repeats)
     if arguments.measure == "small":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -20,6 +21,7 @@ import headpose
 from headpose import cli, inference, weights
 from headpose.cli.estimate import add_arguments
 from headpose.draw import STYLES
+from headpose.estimator import DEFAULT_MODEL
 from headpose.images import read_image, write_image
 from tests.networks import colour_network
 from tests.videos import read_video, write_video
@@ -510,3 +512,9 @@ sys.exit(main(["train", "compact", "--dry-run"]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(r"headpose: error: .*pip install .*open-headpose\[train\].*\n", done.stderr), done.stderr
+
+
+def test_the_default_network_is_the_estimators() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["photo.jpg"]).model == DEFAULT_MODEL

@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="compact", help="a name (headpose models lists them) or an .onnx file")
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
     parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
+    parser.add_argument(
+        "--min-face",
+        type=_positive,
+        metavar="PX",
+        help="smallest face to look for with blazeface, pixels (40); larger is faster",
+    )
     parser.add_argument("--json", metavar="FILE", help="write JSON lines; - for stdout")
     parser.add_argument("--csv", metavar="FILE", help="write CSV; - for stdout")
     parser.add_argument("--out", metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses")
@@ -96,7 +102,13 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
     from headpose.detection import create_detector
     from headpose.estimator import HeadPoseEstimator
 
-    detector = create_detector(args.detector, threads=args.threads, device=args.device, model_path=args.detector_model)
+    detector = create_detector(
+        args.detector,
+        threads=args.threads,
+        device=args.device,
+        model_path=args.detector_model,
+        min_face=args.min_face,
+    )
     return HeadPoseEstimator(
         args.model, detector=detector, device=args.device, threads=args.threads, max_faces=args.max_faces
     )

@@ -40,6 +40,7 @@ def create_detector(
     device: str = "auto",
     model_path: str | os.PathLike[str] | None = None,
     min_score: float | None = None,
+    min_face: float | None = None,
 ) -> FaceDetector:
     """Makes a detector by name.
 
@@ -50,6 +51,8 @@ def create_detector(
         device: one of ``headpose.inference.DEVICES``, for blazeface; the others run on the processor.
         model_path: a file to use instead of the one that comes with the package (yunet: needed).
         min_score: faces below it are dropped, in (0, 1); None is the back end's own default.
+        min_face: for blazeface, the longer side, in pixels, of the smallest tight box to look for: the larger, the
+            faster. None is its default of 40; the others have no such setting.
 
     Raises:
         WeightsError: the file is missing or of another kind.
@@ -57,11 +60,14 @@ def create_detector(
     """
     if min_score is not None and not 0.0 < min_score < 1.0:
         raise HeadPoseError(f"the lowest score of a face lies between 0 and 1, got {min_score}")
+    if min_face is not None and name != "blazeface":
+        raise HeadPoseError(f"the {name} detector has no smallest face to set: leave it out, or use blazeface")
     score = {} if min_score is None else {"min_score": min_score}
+    smallest = {} if min_face is None else {"min_face": min_face}
     if name == "blazeface":
         from headpose.detection.blazeface import BlazeFace
 
-        return BlazeFace(model_path, device=device, threads=threads, **score)
+        return BlazeFace(model_path, device=device, threads=threads, **score, **smallest)
     if name == "mediapipe":
         from headpose.detection.mediapipe_backend import MediaPipeDetector
 

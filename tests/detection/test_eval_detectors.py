@@ -44,4 +44,4 @@ def test_a_folder_without_pictures(repo, tmp_path):
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert ran.returncode == 1
-    assert ran.stderr.startswith("detectors: error: no pictures in ")
+    assert ran.stderr.startswith("detectors: error: cannot read the folder ")
