@@ -91,7 +91,7 @@ def card(
         f"{rows[-1].images:,} images shown in batches of {recipe['run']['batch']}.",
         f"- Chosen by: the lowest geodesic error on held-out photographs of the training sets, {best.geodesic:.2f} "
         f"degrees (Euler MAE {best.mae:.2f}) after {best.images:,} images. The held-out labels are of the same making "
-        "as the training labels. AFLW2000-3D was looked at once, after that choice.",
+        "as the training labels. AFLW2000-3D chose nothing.",
         "",
         "## AFLW2000-3D",
         "",
