@@ -111,7 +111,7 @@ def test_the_runtime_requires_four_libraries():
     assert set(requirements()) == {"numpy", "opencv-python", "onnxruntime", "tqdm"} | tomli
 
 
-@pytest.mark.parametrize("extra", ["", "mediapipe", "train", "eval", "apps", "test"])
+@pytest.mark.parametrize("extra", ["", "mediapipe", "train", "apps", "test"])
 def test_what_is_installed_satisfies_every_extra(extra):
     for name, requirement in requirements(extra).items():
         assert requirement.specifier.contains(importlib.metadata.version(name), prereleases=True), requirement
@@ -119,7 +119,7 @@ def test_what_is_installed_satisfies_every_extra(extra):
 
 def test_the_extras_name_extras_that_exist():
     extras = set(importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or [])
-    assert {"mediapipe", "train", "eval", "apps", "test"} <= extras
+    assert {"mediapipe", "train", "apps", "test"} <= extras
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
         if requirement.name == DISTRIBUTION:

@@ -33,6 +33,7 @@ def test_an_epoch_of_plain_samples_shows_each_once():
     assert {epoch for batch in batches for _, epoch, _ in batch} == {1}
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 def test_workers_change_nothing(settings):
     split = data.read(settings.data)
     with_two = dataclasses.replace(settings, run=dataclasses.replace(settings.run, workers=2))

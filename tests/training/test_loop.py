@@ -121,6 +121,7 @@ class Exploit:
         return os.system, ("echo unpickled > /dev/null",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_checkpoint_never_runs_code(tmp_path):
     torch.save({"format": checkpoint.FORMAT, "network": Exploit()}, tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Exploit()))
