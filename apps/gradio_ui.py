@@ -250,9 +250,15 @@ def build(estimators: Estimators, model: str) -> gr.Blocks:
 
 def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
     with gr.Row():
-        photo = gr.Image(sources=["upload", "clipboard"], label="Photo", height=380, elem_id="photo")
+        photo = gr.Image(sources=["upload", "clipboard"], label="Photo", height=380, min_width=300, elem_id="photo")
         drawn = gr.Image(
-            label="Head pose", format="jpeg", height=380, interactive=False, buttons=BUTTONS, elem_id="photo-drawn"
+            label="Head pose",
+            format="jpeg",
+            height=380,
+            min_width=300,
+            interactive=False,
+            buttons=BUTTONS,
+            elem_id="photo-drawn",
         )
     angles = gr.HTML(elem_id="photo-angles")
     if EXAMPLE.is_file():
@@ -270,10 +276,17 @@ def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
             webcam_options=gr.WebcamOptions(mirror=False),
             label="Webcam",
             height=380,
+            min_width=300,
             elem_id="webcam",
         )
         drawn = gr.Image(
-            label="Head pose", format="jpeg", height=380, interactive=False, buttons=BUTTONS, elem_id="webcam-drawn"
+            label="Head pose",
+            format="jpeg",
+            height=380,
+            min_width=300,
+            interactive=False,
+            buttons=BUTTONS,
+            elem_id="webcam-drawn",
         )
     mirror = gr.Checkbox(label="Show the right picture as a mirror (the angles stay those of the camera)")
     angles = gr.HTML(elem_id="webcam-angles")
