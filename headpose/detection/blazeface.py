@@ -126,7 +126,11 @@ class BlazeFace:
         return rows
 
     def _confirm(self, pyramid: list[Image], proposals: Array) -> Array:
-        """(L, 5): what a second look makes of (K, 5) proposals, L <= K; boxes and scores are its own."""
+        """(L, 5): what a second look makes of (K, 5) proposals, L <= K.
+
+        The boxes are its own, and so are the scores of small faces, of which the first look saw too little. A large
+        one has the mean of both looks (of the logits): close up alone, a badge on a sleeve passes for a face.
+        """
         confirmed: list[Array] = []
         for start in range(0, len(proposals), _BATCH):
             batch = proposals[start : start + _BATCH]
@@ -136,8 +140,16 @@ class BlazeFace:
             for row, (_, affine), own_boxes, own_logits in zip(batch, views, boxes, logits, strict=True):
                 found = blend(decode(own_boxes, own_logits, _CLOSE.size, _CLOSE.size, self._proposed))
                 found[:, :4] = found[:, :4] * affine[0, 0] + np.tile(affine[:, 2], 2)
-                confirmed += list(found[iou(row, found) > SAME_FACE][:1])
+                best = found[iou(row, found) > SAME_FACE][:1]
+                best[:, 4] = np.where(_is_small(best, pyramid[0]), best[:, 4], (best[:, 4] + row[4]) / 2)
+                confirmed += list(best)
         return np.array(confirmed, np.float32).reshape(-1, 5)
+
+
+def _is_small(rows: Array, image: Image) -> NDArray[np.bool_]:
+    """(K,) of (K, 5) boxes: which ones the coarsest level shows at less than the network's least size."""
+    smallest: NDArray[np.bool_] = rows[:, 2] - rows[:, 0] < _SMALLEST_SEEN / _COARSEST_SIDE * max(image.shape[:2])
+    return smallest
 
 
 def level_sizes(width: int, height: int, min_face: float) -> list[tuple[int, int]]:
