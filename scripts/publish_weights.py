@@ -62,12 +62,18 @@ def publish(run: Path) -> None:
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
         shutil.copyfile(model.path, temporary)
     _add_to_manifest(model.name, entry)
-    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, log.read(run / log.FILE), recipe))
+    training = {"recipe": recipe, "faces": _read_json(run / "split.json"), "rows": log.read(run / log.FILE)}
+    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, **training))
     write_text(WEIGHTS / "README.md", index())
 
 
 def card(
-    model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], rows: list[log.Row], recipe: dict[str, Any]
+    model: OnnxPoseModel,
+    entry: dict[str, Any],
+    result: dict[str, Any],
+    recipe: dict[str, Any],
+    faces: dict[str, int],
+    rows: list[log.Row],
 ) -> str:
     """The model card, Markdown."""
     spec, size = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
@@ -88,10 +94,10 @@ def card(
         f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
         f"- Trained on: {entry['data']}.",
         f"- Recipe: `headpose train {entry['recipe']}`, seed {recipe['run']['seed']}, "
-        f"{rows[-1].images:,} images shown in batches of {recipe['run']['batch']}.",
-        f"- Chosen by: the lowest geodesic error on held-out photographs of the training sets, {best.geodesic:.2f} "
-        f"degrees (Euler MAE {best.mae:.2f}) after {best.images:,} images. The held-out labels are of the same making "
-        "as the training labels. AFLW2000-3D chose nothing.",
+        f"{rows[-1].images:,} images shown in batches of {recipe['run']['batch']}, of {faces['training']:,} faces.",
+        f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
+        f"by photograph: {best.geodesic:.2f} degrees (Euler MAE {best.mae:.2f}) after {best.images:,} images. "
+        "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
         "",
         "## AFLW2000-3D",
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import platform
 import subprocess
@@ -25,7 +26,7 @@ from headpose.training.rotations import geodesic
 from headpose.training.validate import Validation, Validator
 from headpose.types import CropSpec
 
-LAST, BEST, RECIPE = "last.pt", "best.safetensors", "recipe.json"
+LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
 
 
 @dataclass(slots=True)
@@ -53,8 +54,9 @@ class Part:
 class Trainer:
     """One run in one folder.
 
-    The folder holds ``recipe.json`` (resolved, with the revision and versions), ``log.csv``,
-    ``last.pt`` (the checkpoint) and ``best.safetensors`` (the averaged weights that validated best).
+    The folder holds ``recipe.json`` (resolved), ``environment.txt`` (revision and versions), ``split.json``
+    (numbers of faces), ``log.csv``, ``last.pt`` (the checkpoint) and ``best.safetensors`` (the averaged
+    weights that validated best).
     """
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool = False) -> None:
@@ -81,6 +83,8 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / RECIPE, recipe.to_json())
             write_text(folder / "environment.txt", _environment())
+        counts = {"training": len(self.split.training), "validation": len(self.split.validation)}
+        write_text(folder / SPLIT, json.dumps(counts) + "\n")
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
         self.validator = self._validator(self._part())
 
