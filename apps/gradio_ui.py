@@ -248,18 +248,23 @@ def build(estimators: Estimators, model: str) -> gr.Blocks:
     return page
 
 
+def drawn_picture(elem_id: str) -> gr.Image:
+    """Where a picture with its poses is shown."""
+    return gr.Image(
+        label="Head pose",
+        format="jpeg",
+        height=380,
+        min_width=300,
+        interactive=False,
+        buttons=BUTTONS,
+        elem_id=elem_id,
+    )
+
+
 def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
     with gr.Row():
         photo = gr.Image(sources=["upload", "clipboard"], label="Photo", height=380, min_width=300, elem_id="photo")
-        drawn = gr.Image(
-            label="Head pose",
-            format="jpeg",
-            height=380,
-            min_width=300,
-            interactive=False,
-            buttons=BUTTONS,
-            elem_id="photo-drawn",
-        )
+        drawn = drawn_picture("photo-drawn")
     angles = gr.HTML(elem_id="photo-angles")
     if EXAMPLE.is_file():
         gr.Examples([[str(EXAMPLE)]], [photo], label="For a try")
@@ -279,15 +284,7 @@ def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
             min_width=300,
             elem_id="webcam",
         )
-        drawn = gr.Image(
-            label="Head pose",
-            format="jpeg",
-            height=380,
-            min_width=300,
-            interactive=False,
-            buttons=BUTTONS,
-            elem_id="webcam-drawn",
-        )
+        drawn = drawn_picture("webcam-drawn")
     mirror = gr.Checkbox(label="Show the right picture as a mirror (the angles stay those of the camera)")
     angles = gr.HTML(elem_id="webcam-angles")
     camera.stream(

@@ -1,0 +1,67 @@
+"""The subcommands other than estimate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+
+import headpose
+from headpose import cli, inference, weights
+from headpose.cli.estimate import add_arguments
+from headpose.estimator import DEFAULT_MODEL
+
+
+def test_models_lists_the_manifest(capsys, monkeypatch, network):
+    crop = inference.load_model(network).crop
+    info = headpose.ModelInfo(
+        "named", "none.onnx", "0" * 64, 4_950_000, "fp32", "clean", "", "", "", "", crop, {"aflw2000_mae": 3.5}
+    )
+    monkeypatch.setattr(weights, "manifest", lambda: {"named": info})
+    assert cli.main(["models"]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split() == ["named", "4.95", "fp32", "clean", "aflw2000_mae", "3.5", "(no", "file", "here)"]
+    assert cli.main(["models", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["name"], entry["lane"], entry["bytes"], entry["path"]) == ("named", "clean", 4_950_000, None)
+    assert entry["metrics"] == {"aflw2000_mae": 3.5} and entry["crop"]["size"] == 16
+
+
+def test_doctor_looks_at_everything(capsys):
+    status = cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert status == int("PROBLEM" in out)
+    for subject in ("headpose", "numpy", "OpenCV", "windows", "ONNX Runtime", "devices", "extra train", "detector"):
+        assert re.search(rf"^(ok|note|PROBLEM) +{subject} ", out, re.MULTILINE), subject
+
+
+def test_doctor_tells_of_two_versions_of_opencv_in_one_folder(capsys, monkeypatch):
+    from headpose import doctor
+
+    installed = {"opencv-python": "4.12.0.88", "opencv-python-headless": "4.14.0.94"}
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: installed.get(name, "1.0"))
+    monkeypatch.setattr(doctor, "_ONNX_RUNTIME", ("onnxruntime",))
+    monkeypatch.setattr(doctor, "_OPENCV", tuple(installed))
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"PROBLEM +OpenCV +opencv-python 4.12.0.88, opencv-python-headless 4.14.0.94; .*cv2/", out)
+
+
+def test_train_without_torch_names_the_extra():
+    code = """
+import sys
+sys.modules["torch"] = None
+from headpose.cli import main
+sys.exit(main(["train", "compact", "--dry-run"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"headpose: error: .*pip install .*open-headpose\[train\].*\n", done.stderr), done.stderr
+
+
+def test_the_default_network_is_the_estimators() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["photo.jpg"]).model == DEFAULT_MODEL
