@@ -13,6 +13,7 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,23 @@ def publish(run: Path) -> None:
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
         shutil.copyfile(model.path, temporary)
     _add_to_manifest(model.name, entry)
-    training = {"recipe": recipe, "faces": _read_json(run / "split.json"), "rows": log.read(run / log.FILE)}
-    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, **training))
+    training = Training(recipe, _read_json(run / "split.json"), log.read(run / log.FILE))
+    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, training))
     write_text(WEIGHTS / "README.md", index())
 
 
-def card(
-    model: OnnxPoseModel,
-    entry: dict[str, Any],
-    result: dict[str, Any],
-    recipe: dict[str, Any],
-    faces: dict[str, int],
-    rows: list[log.Row],
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the folder of a run tells: its recipe, numbers of faces by side of the split, and log."""
+
+    recipe: dict[str, Any]
+    faces: dict[str, int]
+    rows: list[log.Row]
+
+
+def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], training: Training) -> str:
     """The model card, Markdown."""
+    recipe, faces, rows = training.recipe, training.faces, training.rows
     spec, size = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
     best = min(rows, key=lambda row: row.geodesic)
     command = f"python eval/aflw2000.py --data AFLW2000 --model {model.name}"

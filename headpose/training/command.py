@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from headpose import crop, geometry
 from headpose.errors import RecipeError, WeightsError
 from headpose.inference import OnnxPoseModel
-from headpose.training import log, recipe
+from headpose.training import forecast, log, recipe
 from headpose.training.export import ModelCard, export_onnx
 from headpose.training.loop import BEST, RECIPE, Trainer
 from headpose.training.network import HeadPoseNet
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
     )
+    parser.add_argument("--dry-run", action="store_true", help="say how large, how fast and how long, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(settings, folder, resume=args.resume)
     split = trainer.split
     print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
+    if args.dry_run:
+        print(forecast.text(forecast.measure(trainer)))
+        return 0
     trainer.run()
     log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name)
     best = HeadPoseNet(settings.network.build())

@@ -79,14 +79,8 @@ class Trainer:
         self.progress = Progress()
         if resume:
             self._restore()
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / RECIPE, recipe.to_json())
-            write_text(folder / "environment.txt", _environment())
-        counts = {"training": len(self.split.training), "validation": len(self.split.validation)}
-        write_text(folder / SPLIT, json.dumps(counts) + "\n")
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
-        self.validator = self._validator(self._part())
+        self.validator = self._validator(self.part())
 
     @property
     def steps(self) -> int:
@@ -96,9 +90,11 @@ class Trainer:
     def run(self) -> Validation:
         """Trains to the end; returns the last validation, of the averaged weights."""
         result = None
+        if self.progress.step == 0:
+            self._describe()
         with tqdm(total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name) as bar:
             while self.progress.step < self.steps:
-                result = self._run_part(self._part(), bar)
+                result = self._run_part(self.part(), bar)
         return result or self.validator(self.average.network)
 
     def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Validation | None:
@@ -111,7 +107,7 @@ class Trainer:
         if self.validator.spec != part.crop:
             self.validator = self._validator(part)
         for batch in data.batches(self.recipe, self.split, part.crop, self.progress.step, part.last_step):
-            self._step(batch)
+            self.step(batch)
             bar.update()
             step = self.progress.step
             if step % every_validation == 0 or step == part.last_step:
@@ -122,18 +118,29 @@ class Trainer:
                 self._save()
         return result
 
-    def _part(self) -> Part:
-        """The part of the run that the next step belongs to."""
+    def part(self) -> Part:
+        """The part of the run that the next step belongs to; the last one when all is done."""
+        parts = self.parts()
+        return next((part for part in parts if self.progress.step < part.last_step), parts[-1])
+
+    def parts(self) -> list[Part]:
+        """The run's parts, in order."""
         run, crop = self.recipe.run, self.recipe.crop
-        ends = [(math.ceil(part.until / run.batch), part.size) for part in run.growing]
-        ends.append((self.steps, crop.size))
-        last_step, size = next((end for end in ends if self.progress.step < end[0]), ends[-1])
-        return Part(dataclasses.replace(crop, size=size), last_step)
+        small = [Part(dataclasses.replace(crop, size=p.size), math.ceil(p.until / run.batch)) for p in run.growing]
+        return [*small, Part(crop, self.steps)]
+
+    def _describe(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / RECIPE, self.recipe.to_json())
+        write_text(self.folder / "environment.txt", _environment())
+        counts = {"training": len(self.split.training), "validation": len(self.split.validation)}
+        write_text(self.folder / SPLIT, json.dumps(counts) + "\n")
 
     def _validator(self, part: Part) -> Validator:
         return Validator(self.split.validation, part.crop, data.Pictures(0))
 
-    def _step(self, batch: data.Batch) -> None:
+    def step(self, batch: data.Batch) -> None:
+        """One step of the optimiser, and of the average of the weights."""
         seen = self.progress.step * self.recipe.run.batch
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)

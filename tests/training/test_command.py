@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import onnxruntime
@@ -50,3 +51,14 @@ def test_a_mistake_is_one_line(recipe_file, tmp_path, capsys, arguments, message
     assert message in error
     assert error.startswith("headpose: error: ")
     assert "\n" not in error
+
+
+def test_a_dry_run_tells_and_writes_nothing(recipe_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    growing = "run.growing=[{size=16, until=320}]"
+    assert main(["train", str(recipe_file), "--out", str(run), "--dry-run", "--set", growing]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"320 images at +16 px: .* images/s", out)
+    assert re.search(r"320 images at +32 px: .* images/s", out)
+    assert "hours in all" in out
+    assert not run.exists()

@@ -1,0 +1,84 @@
+"""How large a network is, how fast it trains here, and how long a run will take: before it starts."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from headpose.training import data
+from headpose.training.loop import Trainer
+from headpose.training.spec import macs, parameters
+from headpose.types import CropSpec
+
+_WARM_UP, _TIMED = 1, 3  # steps: the first sets up kernels and fills the cache of pictures
+
+
+@dataclass(frozen=True, slots=True)
+class PartForecast:
+    """One part of a run.
+
+    Attributes:
+        size: side of the input, pixels.
+        images: to be shown in this part, from the run's present step on.
+        macs: multiply-accumulates of one forward pass.
+        loaded: images/s that the loader makes alone.
+        trained: images/s of the whole step, loading included.
+    """
+
+    size: int
+    images: int
+    macs: int
+    loaded: float
+    trained: float
+
+    @property
+    def hours(self) -> float:
+        return self.images / self.trained / 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A run that has not been made: values that are trained, and its parts."""
+
+    parameters: int
+    parts: list[PartForecast]
+
+
+def measure(trainer: Trainer) -> Forecast:
+    """Times a few steps of each part on real batches. The trainer's weights are moved: use it for nothing else."""
+    spec, batch = trainer.network.spec, trainer.recipe.run.batch
+    parts, first = [], trainer.progress.step
+    for part in tqdm(trainer.parts(), "timing", unit="part", leave=False, disable=None):
+        if part.last_step <= first:
+            continue
+        size = part.crop.size
+        loaded = _images_per_second(trainer, part.crop, train=False)
+        trained = _images_per_second(trainer, part.crop, train=True)
+        parts.append(PartForecast(size, (part.last_step - first) * batch, macs(spec, size), loaded, trained))
+        first = part.last_step
+    return Forecast(parameters(spec), parts)
+
+
+def text(forecast: Forecast) -> str:
+    """The forecast in lines."""
+    lines = [f"{forecast.parameters / 1e6:.2f} M parameters, {4e-6 * forecast.parameters:.1f} MB in fp32"]
+    lines += [
+        f"{part.images:>10,} images at {part.size:>3} px: {part.macs / 1e6:,.0f} M MACs, loader {part.loaded:.0f} "
+        f"images/s, training {part.trained:.0f} images/s, {part.hours:.1f} h"
+        for part in forecast.parts
+    ]
+    return "\n".join([*lines, f"{sum(part.hours for part in forecast.parts):.1f} hours in all, validation apart"])
+
+
+def _images_per_second(trainer: Trainer, crop: CropSpec, train: bool) -> float:
+    started = 0.0
+    stream = data.batches(trainer.recipe, trainer.split, crop, 0, _WARM_UP + _TIMED)
+    for number, batch in enumerate(itertools.chain(stream, [None])):
+        if number == _WARM_UP:
+            started = time.perf_counter()
+        if train and batch is not None:
+            trainer.step(batch)
+    return _TIMED * trainer.recipe.run.batch / (time.perf_counter() - started)
