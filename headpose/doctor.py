@@ -112,7 +112,8 @@ def _extras() -> Iterator[Finding]:
     for extra, names in wanted.items():
         missing = [name for name in names if _version(name) is None]
         if missing:
-            detail = f"without {', '.join(missing)}: pip install {_DISTRIBUTION}[{extra}]"
+            install = f"pip install '{_DISTRIBUTION}[{extra}]', or '.[{extra}]' in a checkout"
+            detail = f"without {', '.join(missing)}: {install}"
             yield Finding("note", f"extra {extra}", detail)
         else:
             yield Finding("ok", f"extra {extra}", "complete")

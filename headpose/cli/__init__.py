@@ -75,7 +75,9 @@ def _import_command(name: str, module: str) -> ModuleType:
         missing = error.name or ""
         if not module.startswith("headpose.training.") or missing.startswith("headpose"):
             raise
-        raise HeadPoseError(f"headpose {name} needs {missing}: pip install open-headpose[train]") from None
+        raise HeadPoseError(
+            f"headpose {name} needs {missing}: pip install 'open-headpose[train]', or '.[train]' in a checkout"
+        ) from None
 
 
 def _leave_stdout(status: int) -> int:
