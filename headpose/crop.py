@@ -83,11 +83,11 @@ def cut(image: Image, box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) 
 
 
 def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
-    """(..., S, S, 3) uint8 BGR crops -> (..., 3, S, S) float32 RGB, (value / 255 - mean) / std."""
+    """(..., S, S, 3) uint8 BGR crops -> (..., 3, S, S) float32 in the spec's channel order, normalised."""
     scale = (1.0 / (255.0 * np.array(spec.std))).astype(np.float32)
     offset = (np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
-    rgb = crops[..., ::-1].astype(np.float32) * scale - offset
-    return np.ascontiguousarray(np.moveaxis(rgb, -1, -3))
+    ordered = crops[..., ::-1] if spec.channels == "rgb" else crops
+    return np.ascontiguousarray(np.moveaxis(ordered.astype(np.float32) * scale - offset, -1, -3))
 
 
 def network_input(image: Image, boxes: list[Box], spec: CropSpec) -> NDArray[np.float32]:

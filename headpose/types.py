@@ -118,7 +118,8 @@ class CropSpec:
         square: cut a square around the longer side; otherwise the box's own aspect is stretched.
         interpolation: between pixels; shrinking always averages over the area besides.
         border: what lies outside the picture, its edge pixel or black.
-        mean, std: per channel red, green, blue, of values in [0, 1].
+        channels: order of the network's input channels.
+        mean, std: per channel in that order, of values in [0, 1].
     """
 
     size: int
@@ -127,6 +128,7 @@ class CropSpec:
     square: bool = True
     interpolation: Literal["linear", "cubic"] = "linear"
     border: Literal["replicate", "black"] = "replicate"
+    channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -139,6 +141,8 @@ class CropSpec:
             raise ValueError(f"crop scale must be positive, got {self.scale}")
         if self.interpolation not in ("linear", "cubic") or self.border not in ("replicate", "black"):
             raise ValueError(f"unknown interpolation {self.interpolation!r} or border {self.border!r}")
+        if self.channels not in ("rgb", "bgr"):
+            raise ValueError(f"crop channels are 'rgb' or 'bgr', got {self.channels!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("crop mean and std need three values each, std above 0")
 

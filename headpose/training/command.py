@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="start from a ResNet's weights: torchvision's or VGGFace2's names, .safetensors or .pth",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say how large, how fast and how long, and stop")
 
 
@@ -44,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(settings, folder, resume=args.resume)
     split = trainer.split
     print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
+    if args.init:
+        if args.resume:
+            raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
+        print(f"{args.init}: {trainer.start_from(args.init)}")
     if args.dry_run:
         print(forecast.text(forecast.measure(trainer)))
         return 0

@@ -133,11 +133,13 @@ class _Writer:
 def _nodes(w: _Writer, spec: ResNetSpec) -> list[Any]:
     x = w.relu(w.conv_bn("image", "conv1", "bn1", spec.stem.stride))
     if spec.stem.max_pool:
-        x = w.add("MaxPool", [x], "maxpool.out", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+        around = spec.stem.pool_padding == "around"
+        padding = {"pads": [1] * 4} if around else {"ceil_mode": 1}
+        x = w.add("MaxPool", [x], "maxpool.out", kernel_shape=[3, 3], strides=[2, 2], **padding)
     width = spec.stem.width
     for i, stage in enumerate(spec.stages):
         for j, block in enumerate(stage):
-            x = _block(w, x, f"layer{i + 1}.{j}", spec.block, block, width)
+            x = _block(w, x, f"layer{i + 1}.{j}", spec, block, width)
             width = block.out
     x = w.add("GlobalAveragePool", [x], "pool")
     x = w.add("Flatten", [x], "features", axis=1)
@@ -149,8 +151,11 @@ def _nodes(w: _Writer, spec: ResNetSpec) -> list[Any]:
     return w.nodes
 
 
-def _block(w: _Writer, x: str, name: str, kind: str, spec: BlockSpec, width: int) -> str:
-    strides = [spec.stride, 1] if kind == "basic" else [1, spec.stride, 1]
+def _block(w: _Writer, x: str, name: str, network: ResNetSpec, spec: BlockSpec, width: int) -> str:
+    if network.block == "basic":
+        strides = [spec.stride, 1]
+    else:
+        strides = [1, spec.stride, 1] if network.stride_on == "3x3" else [spec.stride, 1, 1]
     y = x
     for i, stride in enumerate(strides, start=1):
         y = w.conv_bn(y, f"{name}.conv{i}", f"{name}.bn{i}", stride)

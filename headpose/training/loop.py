@@ -21,6 +21,7 @@ from headpose.files import atomic_path, write_text
 from headpose.training import checkpoint, data, log, schedule
 from headpose.training.average import WeightAverage
 from headpose.training.network import HeadPoseNet
+from headpose.training.pretrained import Match, initialise
 from headpose.training.recipe import Recipe
 from headpose.training.rotations import geodesic
 from headpose.training.validate import Validation, Validator
@@ -86,6 +87,12 @@ class Trainer:
     def steps(self) -> int:
         """Of the whole run."""
         return math.ceil(self.recipe.run.images / self.recipe.run.batch)
+
+    def start_from(self, file: Path) -> Match:
+        """Takes over what fits of a file's weights, before the first step (see ``pretrained.initialise``)."""
+        match = initialise(self.network, file)
+        self.average = WeightAverage(self.network, self.recipe.run.ema)
+        return match
 
     def run(self) -> Validation:
         """Trains to the end; returns the last validation, of the averaged weights."""

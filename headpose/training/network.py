@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headpose.training.rotations import rotation_from_6d, rotation_from_euler
-from headpose.training.spec import OUTPUT_VALUES, BlockSpec, ResNetSpec
+from headpose.training.spec import OUTPUT_VALUES, BlockSpec, ResNetSpec, StemSpec, StrideOn
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -37,13 +37,14 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (which carries the stride, as torchvision's does), 1x1, and the shortcut."""
+    """1x1, 3x3, 1x1, and the shortcut."""
 
-    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+    def __init__(self, inputs: int, spec: BlockSpec, stride_on: StrideOn = "3x3") -> None:
         super().__init__()
         first, second = spec.inner
-        self.conv1, self.bn1 = _conv(inputs, first, 1), nn.BatchNorm2d(first)
-        self.conv2, self.bn2 = _conv(first, second, 3, spec.stride), nn.BatchNorm2d(second)
+        strides = (1, spec.stride) if stride_on == "3x3" else (spec.stride, 1)
+        self.conv1, self.bn1 = _conv(inputs, first, 1, strides[0]), nn.BatchNorm2d(first)
+        self.conv2, self.bn2 = _conv(first, second, 3, strides[1]), nn.BatchNorm2d(second)
         self.conv3, self.bn3 = _conv(second, spec.out, 1), nn.BatchNorm2d(spec.out)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(inputs, spec)
@@ -61,7 +62,14 @@ def _shortcut(inputs: int, spec: BlockSpec) -> nn.Sequential | None:
     return nn.Sequential(_conv(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
 
 
-_BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+def _block(inputs: int, block: BlockSpec, spec: ResNetSpec) -> nn.Module:
+    return BasicBlock(inputs, block) if spec.block == "basic" else Bottleneck(inputs, block, spec.stride_on)
+
+
+def _pool(spec: StemSpec) -> nn.Module:
+    if not spec.max_pool:
+        return nn.Identity()
+    return nn.MaxPool2d(3, 2, padding=1) if spec.pool_padding == "around" else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
 class HeadPoseNet(nn.Module):
@@ -73,13 +81,13 @@ class HeadPoseNet(nn.Module):
         self.conv1 = _conv(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
         self.bn1 = nn.BatchNorm2d(spec.stem.width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if spec.stem.max_pool else nn.Identity()
+        self.maxpool = _pool(spec.stem)
         width = spec.stem.width
         self.stages = [f"layer{i + 1}" for i in range(len(spec.stages))]
         for name, stage in zip(self.stages, spec.stages, strict=True):
             blocks: list[nn.Module] = []
             for block in stage:
-                blocks.append(_BLOCKS[spec.block](width, block))
+                blocks.append(_block(width, block, spec))
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
         widths = (width, *spec.head, OUTPUT_VALUES[spec.output])

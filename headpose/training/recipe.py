@@ -16,7 +16,7 @@ import dacite
 
 from headpose.errors import RecipeError
 from headpose.training import overrides
-from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, resnet
+from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, resnet
 from headpose.types import CropSpec
 
 if sys.version_info >= (3, 11):
@@ -71,11 +71,10 @@ class NetworkRecipe:
     first_stride: int = 1
     head: tuple[int, ...] = ()
     output: Output = "6d"
+    stride_on: StrideOn = "3x3"
 
     def build(self) -> ResNetSpec:
-        return resnet(
-            self.block, self.depths, self.inner, self.out, self.stem, self.first_stride, self.head, self.output
-        )
+        return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler"]
+PoolPadding = Literal["around", "end"]
+StrideOn = Literal["3x3", "1x1"]
 
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
 OUTPUT_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
@@ -17,12 +19,25 @@ OUTPUT_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
 
 @dataclass(frozen=True, slots=True)
 class StemSpec:
-    """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one."""
+    """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one.
+
+    Attributes:
+        width: channels.
+        kernel, stride: of the convolution.
+        max_pool: whether there is one.
+        pool_padding: ``around`` pads it by a pixel on every side, as torchvision does; ``end`` pads only
+            where the last window would hang over, as Caffe does, and so VGGFace2's networks.
+    """
 
     width: int
     kernel: int = 7
     stride: int = 2
     max_pool: bool = True
+    pool_padding: PoolPadding = "around"
+
+    def __post_init__(self) -> None:
+        if self.pool_padding not in ("around", "end"):
+            raise ValueError(f"pool_padding is 'around' or 'end', got {self.pool_padding!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,7 @@ class BlockSpec:
         inner: widths between its convolutions, one for a basic block and two for a bottleneck: what
             pruning may change freely.
         out: width of the residual stream after it.
-        stride: of its first 3x3 convolution.
+        stride: by which it shrinks the map.
     """
 
     inner: tuple[int, ...]
@@ -50,6 +65,8 @@ class ResNetSpec:
         stem: the input layers.
         stages: the blocks, grouped as the parameter names are (layer1.0, layer1.1, layer2.0, ...).
         head: widths of the hidden dense layers; the paper's network has (512, 128).
+        stride_on: which convolution of a bottleneck carries the stride: the 3x3, as in torchvision, or
+            the first 1x1, as in the original and in VGGFace2's networks. A basic block has no choice.
         output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation
             Representations", CVPR 2019), or ``euler``, yaw, pitch and roll in radians.
     """
@@ -59,8 +76,11 @@ class ResNetSpec:
     stages: tuple[tuple[BlockSpec, ...], ...]
     head: tuple[int, ...] = ()
     output: Output = "6d"
+    stride_on: StrideOn = "3x3"
 
     def __post_init__(self) -> None:
+        if self.stride_on not in ("3x3", "1x1") or (self.stride_on == "1x1" and self.block == "basic"):
+            raise ValueError(f"stride_on is '3x3', or '1x1' for bottlenecks; got {self.stride_on!r}")
         if self.block not in INNER_CONVOLUTIONS or self.output not in OUTPUT_VALUES:
             raise ValueError(f"unknown block {self.block!r} or output {self.output!r}")
         if not self.stages or not all(self.stages):
@@ -98,6 +118,7 @@ def resnet(
     first_stride: int = 1,
     head: Sequence[int] = (),
     output: Output = "6d",
+    stride_on: StrideOn = "3x3",
 ) -> ResNetSpec:
     """A network whose blocks are alike within a stage; every stage but the first halves the map.
 
@@ -114,7 +135,7 @@ def resnet(
         )
         for i in range(len(depths))
     )
-    return ResNetSpec(block, stem, stages, tuple(head), output)
+    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on)
 
 
 def parameters(spec: ResNetSpec) -> int:
@@ -137,7 +158,8 @@ def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
 
     side = math.ceil(size / spec.stem.stride)
     conv(3, spec.stem.width, spec.stem.kernel, side)
-    side = math.ceil(side / 2) if spec.stem.max_pool else side
+    if spec.stem.max_pool:
+        side = math.ceil(side / 2) if spec.stem.pool_padding == "around" else math.ceil((side - 3) / 2) + 1
     width = spec.stem.width
     for block in spec.blocks:
         after = math.ceil(side / block.stride)
@@ -145,7 +167,7 @@ def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
             conv(width, block.inner[0], 3, after)
             conv(block.inner[0], block.out, 3, after)
         else:
-            conv(width, block.inner[0], 1, side)
+            conv(width, block.inner[0], 1, after if spec.stride_on == "1x1" else side)
             conv(block.inner[0], block.inner[1], 3, after)
             conv(block.inner[1], block.out, 1, after)
         if block.stride != 1 or width != block.out:

@@ -13,6 +13,8 @@ from headpose.training.spec import ResNetSpec, StemSpec, resnet
 
 TINY_BASIC = resnet("basic", (1, 2), (5, 7), (8, 12), StemSpec(6, 3, 2, False))
 TINY_BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), head=(10, 6), output="euler")
+# Where VGGFace2's networks stride and pad.
+TINY_CAFFE = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8, pool_padding="end"), stride_on="1x1")
 
 
 def network(spec: ResNetSpec, seed: int = 0) -> HeadPoseNet:

@@ -5,9 +5,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import tomlkit
+import torch
+from safetensors.torch import save_file
 
 from headpose.cli import main
-from headpose.training import log
+from headpose.training import log, recipe
+from headpose.training.network import HeadPoseNet
 from tests.training.networks import recipe_values, write_drawn_heads
 
 
@@ -62,3 +65,15 @@ def test_a_dry_run_tells_and_writes_nothing(recipe_file, tmp_path, capsys):
     assert re.search(r"320 images at +32 px: .* images/s", out)
     assert "hours in all" in out
     assert not run.exists()
+
+
+def test_a_run_starts_from_given_weights(recipe_file, tmp_path, capsys):
+    settings = recipe.load(str(recipe_file))
+    torch.manual_seed(5)
+    weights = tmp_path / "start.safetensors"
+    save_file(dict(HeadPoseNet(settings.network.build()).state_dict()), weights)
+    arguments = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--init", str(weights)]
+    assert main([*arguments, "--set", "run.images=320"]) == 0
+    assert re.search(r"start\.safetensors: \d+ tensors taken$", capsys.readouterr().out, re.MULTILINE)
+    assert main([*arguments, "--resume"]) == 1
+    assert "leave one of them out" in capsys.readouterr().err

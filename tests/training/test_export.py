@@ -13,11 +13,13 @@ from headpose.training.export import ModelCard, export_onnx, state_from_onnx
 from headpose.training.network import HeadPoseNet
 from headpose.training.spec import ResNetSpec
 from headpose.types import CropSpec
-from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network
+from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")
 CROP = CropSpec(40, scale=1.25)
-SPECS = pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK], ids=["basic 6d", "bottleneck euler"])
+SPECS = pytest.mark.parametrize(
+    "spec", [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE], ids=["basic 6d", "bottleneck euler", "caffe"]
+)
 
 
 @SPECS

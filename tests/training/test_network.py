@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network
+from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 
-@pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK], ids=["basic 6d", "bottleneck euler"])
+@pytest.mark.parametrize(
+    "spec", [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE], ids=["basic 6d", "bottleneck euler", "caffe"]
+)
 def test_every_output_is_a_rotation(spec):
     rotation = network(spec)(torch.randn(4, 3, 40, 40)).detach().numpy()
     np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-5)
