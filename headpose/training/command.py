@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from headpose import crop, geometry
 from headpose.errors import RecipeError, WeightsError
 from headpose.inference import OnnxPoseModel
-from headpose.training import forecast, log, recipe
+from headpose.training import distributed, forecast, log, recipe
 from headpose.training.export import ModelCard, export_onnx
 from headpose.training.loop import BEST, RECIPE, Trainer
 from headpose.training.network import HeadPoseNet
@@ -45,11 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights."""
+    """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights. ``torchrun`` may run many of it."""
     settings, folder = _settings(args)
     trainer = Trainer(settings, folder, resume=args.resume)
     split = trainer.split
-    print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
+    if trainer.processes.first:
+        print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
     if args.init:
         if args.resume:
             raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
@@ -58,6 +59,15 @@ def run(args: argparse.Namespace) -> int:
         print(forecast.text(forecast.measure(trainer)))
         return 0
     trainer.run()
+    trainer.processes.wait()
+    distributed.leave()
+    if trainer.processes.first:
+        _finish(trainer, settings, folder)
+    return 0
+
+
+def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
+    """Curves and the ONNX file of the best weights."""
     log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name)
     best = HeadPoseNet(settings.network.build())
     best.load_state_dict(load_file(folder / BEST), strict=False)
@@ -70,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
         f"best validation: geodesic error {progress.best_geodesic:.3f} degrees after "
         f"{progress.best_step * settings.run.batch} images; exported to {target}"
     )
-    return 0
 
 
 def _check_parity(network: HeadPoseNet, file: Path, validator: Validator) -> None:

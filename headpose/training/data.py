@@ -45,6 +45,17 @@ class Batch:
     eulers: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(value.to(device, non_blocking=True) for value in self._values()))
+
+    def split(self, parts: int) -> list[Batch]:
+        """At most ``parts`` pieces, in order."""
+        return [Batch(*values) for values in zip(*(value.chunk(parts) for value in self._values()), strict=True)]
+
+    def _values(self) -> tuple[Tensor, ...]:
+        return self.images, self.rotations, self.eulers, self.weights
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -112,11 +123,25 @@ class _Views(Dataset[tuple[Image, NDArray[np.float64], float]]):
 
 
 class Stream(Sampler[list[Draw]]):
-    """Batches of draws from step ``first`` to step ``last``, endless epochs without a seam."""
+    """Batches of draws from step ``first`` to step ``last``, endless epochs without a seam.
 
-    def __init__(self, repeats: NDArray[np.float64], batch: int, seed: int, first: int, last: int) -> None:
+    Of each batch, process ``rank`` of ``count`` gets every ``count``-th draw: all of them together see
+    what a single process would.
+    """
+
+    def __init__(
+        self,
+        repeats: NDArray[np.float64],
+        batch: int,
+        seed: int,
+        first: int,
+        last: int,
+        rank: int = 0,
+        count: int = 1,
+    ) -> None:
         self._repeats, self._batch, self._seed = repeats, batch, seed
         self._first, self._last = first, last
+        self._rank, self._count = rank, count
 
     def __len__(self) -> int:
         return max(0, self._last - self._first)
@@ -129,7 +154,7 @@ class Stream(Sampler[list[Draw]]):
                 return
             batch.append(draw)
             if len(batch) == self._batch:
-                yield batch
+                yield batch[self._rank :: self._count]
                 batch, made = [], made + 1
 
     def _draws(self, start: int) -> Iterator[Draw]:
@@ -155,11 +180,16 @@ class Stream(Sampler[list[Draw]]):
         return order
 
 
-def batches(recipe: Recipe, split: Split, spec: CropSpec, first_step: int, last_step: int) -> Iterator[Batch]:
-    """The training batches of steps ``first_step`` to ``last_step`` (not included), inputs cut by ``spec``."""
+def batches(
+    recipe: Recipe, split: Split, spec: CropSpec, first_step: int, last_step: int, rank: int = 0, count: int = 1
+) -> Iterator[Batch]:
+    """The training batches of steps ``first_step`` to ``last_step`` (not included), inputs cut by ``spec``.
+
+    With ``count`` processes, the share of process ``rank`` in each.
+    """
     run = recipe.run
     views = _Views(split.training, Augmenter(recipe.augment, spec), Pictures(recipe.data.cache_gib))
-    stream = Stream(split.repeats, run.batch, run.seed, first_step, last_step)
+    stream = Stream(split.repeats, run.batch, run.seed, first_step, last_step, rank, count)
     loader = DataLoader(
         views,
         batch_sampler=stream,

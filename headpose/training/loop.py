@@ -1,4 +1,4 @@
-"""The training loop of one process: plain, resumable, and the same samples in the same order every time."""
+"""The training loop: plain, resumable, the same samples in the same order whatever the number of processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
 from headpose.files import atomic_path, write_text
-from headpose.training import checkpoint, data, log, schedule
+from headpose.training import checkpoint, data, distributed, log, schedule
 from headpose.training.average import WeightAverage
 from headpose.training.network import HeadPoseNet
 from headpose.training.pretrained import Match, initialise
@@ -64,7 +64,10 @@ class Trainer:
         self.recipe, self.folder = recipe, folder
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
-        self._bf16 = _use_bf16(recipe.run.bf16)
+        self.processes = distributed.join()
+        if recipe.run.batch < self.processes.count:
+            raise RecipeError(f"run.batch is {recipe.run.batch}: {self.processes.count} processes need one image each")
+        self._bf16 = _use_bf16(recipe.run.bf16, self.processes.device)
         self._check_folder(resume)
         self.split = data.read(recipe.data)
         if not self.split.training or not self.split.validation:
@@ -74,7 +77,8 @@ class Trainer:
             )
         torch.manual_seed(recipe.run.seed)
         self.network = HeadPoseNet(recipe.network.build())
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._shared = distributed.SharedNetwork(self.network, self.processes)
         self.average = WeightAverage(self.network, recipe.run.ema)
         self.optimiser = _optimiser(recipe, self.network)
         self.progress = Progress()
@@ -94,15 +98,24 @@ class Trainer:
         self.average = WeightAverage(self.network, self.recipe.run.ema)
         return match
 
-    def run(self) -> Validation:
-        """Trains to the end; returns the last validation, of the averaged weights."""
+    def run(self) -> Validation | None:
+        """Trains to the end; returns the last validation, of the averaged weights, in the first process."""
         result = None
-        if self.progress.step == 0:
+        if self.progress.step == 0 and self.processes.first:
             self._describe()
-        with tqdm(total=self.steps, initial=self.progress.step, unit="step", desc=self.recipe.name) as bar:
+        bar = tqdm(
+            total=self.steps,
+            initial=self.progress.step,
+            unit="step",
+            desc=self.recipe.name,
+            disable=not self.processes.first,
+        )
+        with bar:
             while self.progress.step < self.steps:
                 result = self._run_part(self.part(), bar)
-        return result or self.validator(self.average.network)
+        if result is None and self.processes.first:  # a run that was resumed at its end
+            result = self.validator(self.average.network)
+        return result
 
     def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Validation | None:
         """Trains to the end of a part of the run; returns its last validation, if it had one."""
@@ -113,10 +126,14 @@ class Trainer:
             self.progress.size, self.progress.best_geodesic = part.crop.size, math.inf
         if self.validator.spec != part.crop:
             self.validator = self._validator(part)
-        for batch in data.batches(self.recipe, self.split, part.crop, self.progress.step, part.last_step):
+        me = self.processes
+        stream = data.batches(self.recipe, self.split, part.crop, self.progress.step, part.last_step, me.rank, me.count)
+        for batch in stream:
             self.step(batch)
             bar.update()
             step = self.progress.step
+            if not me.first:
+                continue
             if step % every_validation == 0 or step == part.last_step:
                 result = self._validate()
                 bar.set_postfix_str(f"validation {result.geodesic:.2f} degrees")
@@ -151,37 +168,51 @@ class Trainer:
         seen = self.progress.step * self.recipe.run.batch
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)
-        self.network.train()
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            raw = self.network.raw(images)
-        loss = self._loss(raw, batch)
+        self._train_mode()
+        batch = batch.to(self.processes.device)
+        weight = self.processes.total(batch.weights.sum()).clamp(min=1e-6)
+        loss = torch.zeros_like(weight)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        parts = batch.split(self.recipe.run.accumulate)
+        for number, part in enumerate(parts, start=1):
+            with self._shared.quiet(number < len(parts)):
+                share = (self._errors(part) * part.weights).sum() / weight
+                self._shared.backward(share)
+            loss += share.detach()
         if self.recipe.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
         self.optimiser.step()
         self.average.update(self.network, self.progress.step)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        self._count(float(self.processes.total(loss)))
+
+    def _count(self, loss: float) -> None:
+        if not math.isfinite(loss):
             raise RecipeError(
-                f"the loss is {value} at step {self.progress.step}: lower optimiser.rate, "
+                f"the loss is {loss} at step {self.progress.step}: lower optimiser.rate, "
                 "then start again from the last checkpoint with --resume"
             )
         self.progress.step += 1
-        self.progress.loss_sum += value
+        self.progress.loss_sum += loss
         self.progress.loss_steps += 1
 
-    def _loss(self, raw: Tensor, batch: data.Batch) -> Tensor:
-        """Weighted mean of the geodesic distance, in radians; for an Euler head, of the squared angles.
+    def _train_mode(self) -> None:
+        self.network.train()
+        if self.recipe.run.frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
 
-        The paper does not print its loss: the squared error of the three angles is ours.
+    def _errors(self, batch: data.Batch) -> Tensor:
+        """(N,) geodesic distance in radians; for an Euler head, the mean of the three squared angles.
+
+        The paper does not print its loss: the squared error of the angles is ours.
         """
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
+            raw = self._shared.raw(images)
         if self.network.spec.output == "6d":
-            each = geodesic(self.network.rotation(raw), batch.rotations)
-        else:
-            each = (raw.float() - batch.eulers).square().mean(1)
-        return (each * batch.weights).sum() / batch.weights.sum().clamp(min=1e-6)
+            return geodesic(self.network.rotation(raw), batch.rotations)
+        return (raw.float() - batch.eulers).square().mean(1)
 
     def _validate(self) -> Validation:
         result = self.validator(self.average.network)
@@ -258,9 +289,11 @@ def _optimiser(recipe: Recipe, network: HeadPoseNet) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
 
 
-def _use_bf16(choice: str) -> bool:
+def _use_bf16(choice: str, device: torch.device) -> bool:
     if choice != "auto":
         return choice == "on"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
     # mkldnn emulates bfloat16 on CPUs without it, which is slower than float32.
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_computes_bf16()
 

@@ -158,10 +158,12 @@ class RunRecipe:
     Attributes:
         images: shown in all.
         growing: parts with a smaller input before the crop's own size, by ascending ``until``.
-        batch: images a step.
+        batch: images a step, of all processes together.
+        accumulate: parts in which a batch goes through the network, for a device whose memory is small.
+        frozen_norms: BatchNorm keeps the statistics that it has and uses them, as in a network that is done.
         seed: of the initial weights, the order and the augmentation.
         ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
-        bf16: ``auto`` uses bfloat16 autocast where the CPU computes in it.
+        bf16: ``auto`` uses bfloat16 autocast where the GPU or the CPU computes in it.
         checkpoint_images, validate_images: interval of each.
         workers: processes that load pictures; 0 loads in the training process.
         threads: of the training process; 0 leaves torch's choice.
@@ -170,6 +172,8 @@ class RunRecipe:
     images: int
     growing: tuple[SmallInput, ...] = ()
     batch: int = 64
+    accumulate: int = 1
+    frozen_norms: bool = False
     seed: int = 0
     ema: float = 0.999
     bf16: Literal["auto", "on", "off"] = "auto"
@@ -289,7 +293,7 @@ def _check(recipe: Recipe) -> None:
         "data.sources needs at least one entry": bool(data.sources),
         "data.validation is a share above 0 and below 1": 0 < data.validation < 1,
         "data.sources: weight and repeat are above 0": all(s.weight > 0 and s.repeat > 0 for s in data.sources),
-        "run.images and run.batch are above 0": min(run.images, run.batch) > 0,
+        "run.images, run.batch and run.accumulate are above 0": min(run.images, run.batch, run.accumulate) > 0,
         "run.checkpoint_images and run.validate_images are above 0": min(run.checkpoint_images, run.validate_images)
         > 0,
         "run.growing: until ascends, below run.images": list(untils) == sorted({*untils})
