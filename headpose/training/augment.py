@@ -45,6 +45,8 @@ class Augmenter:
             (S, S, 3) uint8 BGR and (3, 3) float64.
         """
         recipe = self.recipe
+        if recipe.share < 1.0 and rng.random() >= recipe.share:
+            return crop.cut(image, box, self.spec), rotation
         low, high = recipe.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
         turn = rng.normal(0.0, recipe.turn)
@@ -73,6 +75,7 @@ def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:
     hole = (0.08, 0.35)
     steps = [
         a.CoarseDropout((1, 3), hole, hole, fill="random_uniform", p=recipe.occlude),
+        a.RandomBrightnessContrast((-0.25, 0.25), (0.0, 0.0), p=recipe.brightness),
         a.OneOf(
             [
                 a.RandomBrightnessContrast((-0.25, 0.25), (-0.4, 0.3)),

@@ -21,6 +21,7 @@ from headpose.files import atomic_path, write_text
 from headpose.training import checkpoint, data, distributed, log, schedule
 from headpose.training.average import WeightAverage
 from headpose.training.network import HeadPoseNet
+from headpose.training.picture import draw_predictions
 from headpose.training.pretrained import Match, initialise
 from headpose.training.recipe import Recipe
 from headpose.training.rotations import geodesic
@@ -28,6 +29,7 @@ from headpose.training.validate import Validation, Validator
 from headpose.types import CropSpec
 
 LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
+PICTURE = "predictions.jpg"
 
 
 @dataclass(slots=True)
@@ -56,8 +58,8 @@ class Trainer:
     """One run in one folder.
 
     The folder holds ``recipe.json`` (resolved), ``environment.txt`` (revision and versions), ``split.json``
-    (numbers of faces), ``log.csv``, ``last.pt`` (the checkpoint) and ``best.safetensors`` (the averaged
-    weights that validated best).
+    (numbers of faces), ``log.csv``, ``predictions.jpg`` (of the last validation), ``last.pt`` (the
+    checkpoint) and ``best.safetensors`` (the averaged weights that validated best).
     """
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool = False) -> None:
@@ -215,8 +217,10 @@ class Trainer:
         return (raw.float() - batch.eulers).square().mean(1)
 
     def _validate(self) -> Validation:
-        result = self.validator(self.average.network)
-        progress = self.progress
+        validator, progress = self.validator, self.progress
+        predicted = validator.predict(self.average.network)
+        result = validator.score(predicted)
+        draw_predictions(self.folder / PICTURE, validator.crops, validator.spec, predicted, validator.labels)
         self.log.add(
             log.Row(
                 step=progress.step,

@@ -25,6 +25,7 @@ else:
     import tomli as tomllib
 
 Range = tuple[float, float]
+_PROBABILITIES = tuple("share wide_turn flip brightness light grey blur low_resolution noise jpeg occlude".split())
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
 """Settings that a run may change when it goes on."""
 
@@ -85,12 +86,14 @@ class AugmentRecipe:
     35x35 squares) are not among them: blur kernels, darkness and occluders are others.
 
     Attributes:
+        share: of the faces that anything is done to; the others are cut plainly.
         scale: of the crop, in tight boxes; drawn evenly on a logarithmic scale.
         shift: standard deviation of the crop's centre, in sides of the tight box.
         stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
         turn: standard deviation of the in-plane turn, degrees.
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
         flip: probability of the mirror image.
+        brightness: probability of a change of brightness alone, by up to a quarter of the range.
         light: probability of a change of brightness, contrast, gamma or colour.
         grey: probability of a black-and-white picture.
         blur: probability of defocus or motion blur.
@@ -100,6 +103,7 @@ class AugmentRecipe:
         occlude: probability of covering parts with coloured rectangles.
     """
 
+    share: float = 1.0
     scale: Range = (1.1, 1.65)
     shift: float = 0.04
     stretch: float = 0.05
@@ -107,6 +111,7 @@ class AugmentRecipe:
     wide_turn: float = 0.1
     wide_turn_degrees: float = 45.0
     flip: float = 0.5
+    brightness: float = 0.0
     light: float = 0.8
     grey: float = 0.1
     blur: float = 0.25
@@ -302,10 +307,7 @@ def _check(recipe: Recipe) -> None:
         "run.ema is at least 0 and below 1": 0 <= run.ema < 1,
         "optimiser.rate is above 0": recipe.optimiser.rate > 0,
         "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],
-        "augment: probabilities are between 0 and 1": all(
-            0 <= getattr(augment, name) <= 1
-            for name in ("wide_turn", "flip", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude")
-        ),
+        "augment: probabilities are between 0 and 1": all(0 <= getattr(augment, name) <= 1 for name in _PROBABILITIES),
     }
     for rule, holds in rules.items():
         if not holds:

@@ -37,27 +37,35 @@ class Validator:
 
     Attributes:
         spec: how they are cut.
-        crops: (S, S, 3) uint8 BGR each.
+        crops: N of (S, S, 3) uint8 BGR.
+        labels: (N, 3, 3) rotations.
     """
 
     def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
         self.spec = spec
         self._batch = batch
         self.crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
-        self._labels = np.stack([sample.rotation for sample in samples])
+        self.labels = np.stack([sample.rotation for sample in samples])
         self._weights = np.array([sample.weight for sample in samples])
         if not self._weights.sum() > 0:
             raise ValueError("validation needs a sample with a weight above 0")
 
     def __call__(self, network: HeadPoseNet) -> Validation:
-        predicted = predict(network, self.crops, self.spec, self._batch)
-        geodesic = geometry.geodesic_degrees(predicted, self._labels)
+        return self.score(self.predict(network))
+
+    def predict(self, network: HeadPoseNet) -> NDArray[np.float64]:
+        """(N, 3, 3) rotations of the crops."""
+        return predict(network, self.crops, self.spec, self._batch)
+
+    def score(self, predicted: NDArray[np.float64]) -> Validation:
+        """Errors of (N, 3, 3) rotations of the crops."""
+        geodesic = geometry.geodesic_degrees(predicted, self.labels)
         euler = metrics.euler_mae(
             geometry.euler_from_rotation(predicted, "asin"),
-            geometry.euler_from_rotation(self._labels, "asin"),
+            geometry.euler_from_rotation(self.labels, "asin"),
             self._weights,
         )
-        profile = self._weights * (np.abs(geometry.euler_from_rotation(self._labels)[:, 0]) >= 60.0)
+        profile = self._weights * (np.abs(geometry.euler_from_rotation(self.labels)[:, 0]) >= 60.0)
         return Validation(
             geodesic=float(metrics.weighted_mean(geodesic, self._weights)),
             yaw=float(euler[0]),

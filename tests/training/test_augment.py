@@ -11,7 +11,7 @@ from headpose.types import Box, CropSpec
 
 SPEC = CropSpec(96)
 BOX = Box(100, 80, 220, 200)
-STEPS = ("flip", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "wide_turn")
+STEPS = ("flip", "brightness", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "wide_turn")
 STILL = AugmentRecipe(scale=(1.3, 1.3), shift=0.0, stretch=0.0, turn=0.0, **dict.fromkeys(STEPS, 0.0))
 COLOURS = np.array([(0, 255, 0), (255, 0, 0)])
 
@@ -77,3 +77,11 @@ def test_every_step_changes_pixels_and_keeps_the_shape(step):
     views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(6)]
     assert all(view.shape == plain.shape and view.dtype == np.uint8 for view in views)
     assert np.mean([np.abs(view.astype(int) - plain).mean() for view in views]) > 0.5
+
+
+def test_a_share_of_the_faces_is_left_plain():
+    augmenter = Augmenter(dataclasses.replace(AugmentRecipe(), share=0.5), SPEC)
+    picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
+    plain = crop.cut(picture, BOX, SPEC)
+    views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(200)]
+    assert 0.4 < np.mean([np.array_equal(view, plain) for view in views]) < 0.6

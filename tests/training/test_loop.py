@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from headpose.errors import DataError
+from headpose.images import read_image
 from headpose.training import checkpoint, log, recipe
 from headpose.training.average import WeightAverage
 from headpose.training.loop import BEST, LAST, Trainer
@@ -46,6 +47,9 @@ def test_it_learns_to_read_a_pose(values, tmp_path):
     rows = log.read(tmp_path / "run" / log.FILE)
     assert [row.images for row in rows] == [2400, 4800]
     assert rows[-1].geodesic == pytest.approx(after.geodesic, rel=1e-6)
+    sheet = read_image(tmp_path / "run" / "predictions.jpg")
+    assert sheet.shape[1] == 2 * sheet.shape[0] * 2  # four rows of eight faces, each twice
+    assert sheet.std() > 10
 
 
 def test_an_euler_head_learns_too(values, tmp_path):

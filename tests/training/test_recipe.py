@@ -16,6 +16,14 @@ def test_every_recipe_that_ships_is_whole(name):
     assert parameters(settings.network.build()) > 0
 
 
+def test_the_papers_baseline_is_the_papers():
+    settings = recipe.load("paper-baseline")
+    spec = settings.network.build()
+    assert parameters(spec) * 4 / 1e6 == pytest.approx(99.2, rel=0.01)  # Table 1
+    assert (spec.head, spec.output, settings.crop.size) == ((512, 128), "euler", 224)
+    assert (settings.optimiser.kind, settings.optimiser.momentum) == ("sgd", 0.09)
+
+
 def test_compact_stays_below_five_megabytes():
     assert parameters(recipe.load("compact").network.build()) * 4 < 4.96e6
 
