@@ -25,7 +25,19 @@ else:
     import tomli as tomllib
 
 Range = tuple[float, float]
-_PROBABILITIES = tuple("share wide_turn flip brightness light grey blur low_resolution noise jpeg occlude".split())
+_PROBABILITIES = (
+    "share",
+    "wide_turn",
+    "flip",
+    "brightness",
+    "light",
+    "grey",
+    "blur",
+    "low_resolution",
+    "noise",
+    "jpeg",
+    "occlude",
+)
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
 """Settings that a run may change when it goes on."""
 
