@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if trainer.processes.first:
         print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
     if args.init:
-        if args.resume:
-            raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
-        print(f"{args.init}: {trainer.start_from(args.init)}")
+        match = trainer.start_from(args.init)
+        if trainer.processes.first:
+            print(f"{args.init}: {match}")
     if args.dry_run:
         print(forecast.text(forecast.measure(trainer)))
         return 0
@@ -94,6 +94,8 @@ def _check_parity(network: HeadPoseNet, file: Path, validator: Validator) -> Non
 
 def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path]:
     """The recipe and the folder of the run. One that goes on keeps the recipe that it began with."""
+    if args.init and args.resume:
+        raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
     named = recipe.load(args.recipe, [] if args.resume else args.overrides)
     folder = Path(args.out) if args.out else Path("runs") / named.name
     if not args.resume or not (folder / RECIPE).exists():
