@@ -81,7 +81,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], tr
     """The model card, Markdown."""
     recipe, faces, rows = training.recipe, training.faces, training.rows
     spec, size = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
-    best = min(rows, key=lambda row: row.geodesic)
+    best = min(rows, key=lambda row: row.error)
     command = f"python eval/aflw2000.py --data AFLW2000 --model {model.name}"
     crop = "square" if model.crop.square else "stretched box"
     lines = [
@@ -100,7 +100,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], tr
         f"- Recipe: `headpose train {entry['recipe']}`, seed {recipe['run']['seed']}, "
         f"{rows[-1].images:,} images shown in batches of {recipe['run']['batch']}, of {faces['training']:,} faces.",
         f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
-        f"by photograph: {best.geodesic:.2f} degrees (Euler MAE {best.mae:.2f}) after {best.images:,} images. "
+        f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
         "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
         "",
         "## AFLW2000-3D",

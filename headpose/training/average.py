@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from headpose.training.network import HeadPoseNet
+from headpose.training.network import ResNet
 
 
 class WeightAverage:
@@ -16,12 +16,12 @@ class WeightAverage:
     BatchNorm's running statistics are averaged alike: they belong to the averaged weights.
     """
 
-    def __init__(self, network: HeadPoseNet, decay: float) -> None:
+    def __init__(self, network: ResNet, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: HeadPoseNet, step: int) -> None:
+    def update(self, network: ResNet, step: int) -> None:
         """Takes in the weights after step number ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = network.state_dict()

@@ -12,10 +12,13 @@ from headpose import crop, geometry
 from headpose.errors import RecipeError, WeightsError
 from headpose.inference import OnnxPoseModel
 from headpose.training import distributed, forecast, log, recipe
+from headpose.training.classification import ClassificationTask
 from headpose.training.export import ModelCard, export_onnx
+from headpose.training.head_pose import HeadPoseTask
 from headpose.training.loop import BEST, RECIPE, Trainer
-from headpose.training.network import HeadPoseNet
-from headpose.training.validate import Validator, predict
+from headpose.training.network import HeadPoseNet, build
+from headpose.training.validate import predict
+from headpose.types import Image
 
 _LARGEST_DIFFERENCE = 0.02  # degrees, between torch and ONNX Runtime in float32
 
@@ -48,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights. ``torchrun`` may run many of it."""
     settings, folder = _settings(args)
     trainer = Trainer(settings, folder, resume=args.resume)
-    split = trainer.split
     if trainer.processes.first:
-        print(f"{settings.name}: {len(split.training)} faces to train on, {len(split.validation)} to validate on")
+        examples = trainer.task.examples
+        print(f"{settings.name}: {examples['training']} to train on, {examples['validation']} to validate on")
     if args.init:
         match = trainer.start_from(args.init)
         if trainer.processes.first:
@@ -67,24 +70,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
-    """Curves and the ONNX file of the best weights."""
-    log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name)
-    best = HeadPoseNet(settings.network.build())
+    """Curves, and the best weights measured or exported."""
+    progress, task = trainer.progress, trainer.task
+    log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name, task.unit)
+    best = build(settings.spec)
     best.load_state_dict(load_file(folder / BEST), strict=False)
-    target = folder / f"{settings.name}.onnx"
-    card = ModelCard(settings.name, "fp32", settings.lane, settings.licence, settings.data_note, settings.name)
-    export_onnx(best.eval(), settings.crop, card, target)
-    _check_parity(best, target, trainer.validator)
-    progress = trainer.progress
+    best.eval()
     print(
-        f"best validation: geodesic error {progress.best_geodesic:.3f} degrees after "
-        f"{progress.best_step * settings.run.batch} images; exported to {target}"
+        f"best validation: {progress.best_error:.3f} {task.unit} after {progress.best_step * settings.run.batch} images"
     )
+    if isinstance(task, ClassificationTask):
+        print(f"test: {task.test(best).error:.2f} {task.unit}; weights are in {folder / BEST}")
+    elif isinstance(task, HeadPoseTask) and isinstance(best, HeadPoseNet):
+        target = folder / f"{settings.name}.onnx"
+        card = ModelCard(settings.name, "fp32", settings.lane, settings.licence, settings.data_note, settings.name)
+        export_onnx(best, settings.crop, card, target)
+        _check_parity(best, target, task.validator.crops[:64])
+        print(f"exported to {target}")
 
 
-def _check_parity(network: HeadPoseNet, file: Path, validator: Validator) -> None:
+def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
     """WeightsError unless the exported file gives the network's rotations on held-out faces."""
-    crops = validator.crops[:64]
     exported = OnnxPoseModel(file, device="cpu")
     inputs = crop.normalise(np.stack(crops), exported.crop)
     difference = geometry.geodesic_degrees(exported.predict(inputs), predict(network, crops, exported.crop, len(crops)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from headpose.training.network import HeadPoseNet
+from headpose.training.network import ResNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def leave() -> None:
 class SharedNetwork:
     """The raw output of a network, whose gradients come out as the sum over all processes."""
 
-    def __init__(self, network: HeadPoseNet, processes: Processes) -> None:
+    def __init__(self, network: ResNet, processes: Processes) -> None:
         self._count = processes.count
         self._parallel = DistributedDataParallel(_Raw(network)) if processes.count > 1 else None
         self.raw: Callable[[Tensor], Tensor] = self._parallel or network.raw
@@ -85,9 +85,9 @@ class SharedNetwork:
 
 
 class _Raw(nn.Module):
-    """``HeadPoseNet.raw`` as a module's forward, which is what DistributedDataParallel wraps."""
+    """``ResNet.raw`` as a module's forward, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, network: HeadPoseNet) -> None:
+    def __init__(self, network: ResNet) -> None:
         super().__init__()
         self.network = network
 

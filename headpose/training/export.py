@@ -160,7 +160,7 @@ def _block(w: _Writer, x: str, name: str, network: ResNetSpec, spec: BlockSpec, 
     for i, stride in enumerate(strides, start=1):
         y = w.conv_bn(y, f"{name}.conv{i}", f"{name}.bn{i}", stride)
         y = w.relu(y) if i < len(strides) else y
-    if spec.stride != 1 or width != spec.out:
+    if spec.projects(width):
         x = w.conv_bn(x, f"{name}.downsample.0", f"{name}.downsample.1", spec.stride)
     return w.relu(w.add("Add", [y, x], f"{name}.sum"))
 

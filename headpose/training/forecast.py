@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from headpose.training import data
 from headpose.training.loop import Trainer
 from headpose.training.spec import macs, parameters
-from headpose.types import CropSpec
+from headpose.training.task import Task
 
 _WARM_UP, _TIMED = 1, 3  # steps: the first sets up kernels and fills the cache of pictures
 
@@ -54,10 +53,11 @@ def measure(trainer: Trainer) -> Forecast:
     for part in tqdm(trainer.parts(), "timing", unit="part", leave=False, disable=None):
         if part.last_step <= first:
             continue
-        size = part.crop.size
-        loaded = _images_per_second(trainer, part.crop, train=False)
-        trained = _images_per_second(trainer, part.crop, train=True)
-        parts.append(PartForecast(size, (part.last_step - first) * batch, macs(spec, size), loaded, trained))
+        task = trainer.task.at(part.size)
+        loaded = _images_per_second(trainer, task, train=False)
+        trained = _images_per_second(trainer, task, train=True)
+        images = (part.last_step - first) * batch
+        parts.append(PartForecast(part.size, images, macs(spec, part.size), loaded, trained))
         first = part.last_step
     return Forecast(parameters(spec), parts)
 
@@ -73,9 +73,9 @@ def text(forecast: Forecast) -> str:
     return "\n".join([*lines, f"{sum(part.hours for part in forecast.parts):.1f} hours in all, validation apart"])
 
 
-def _images_per_second(trainer: Trainer, crop: CropSpec, train: bool) -> float:
+def _images_per_second(trainer: Trainer, task: Task, train: bool) -> float:
     started = 0.0
-    stream = data.batches(trainer.recipe, trainer.split, crop, 0, _WARM_UP + _TIMED)
+    stream = task.batches(0, _WARM_UP + _TIMED)
     for number, batch in enumerate(itertools.chain(stream, [None])):
         if number == _WARM_UP:
             started = time.perf_counter()

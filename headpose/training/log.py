@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,30 @@ from headpose.files import atomic_path, write_text
 FILE = "log.csv"
 """Name of a run's log in its folder."""
 
+_FIRST = ("step", "images", "rate", "loss")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One validation. ``loss`` is the mean training loss since the row before; errors are degrees."""
+    """One validation.
+
+    Attributes:
+        step, images: done so far.
+        rate: the learning rate.
+        loss: mean training loss since the row before.
+        figures: of ``task.Score``: errors on the held-out data by name.
+    """
 
     step: int
     images: int
     rate: float
     loss: float
-    geodesic: float
-    mae: float
-    yaw: float
-    pitch: float
-    roll: float
-    profile_geodesic: float
+    figures: dict[str, float]
 
-
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+    @property
+    def error(self) -> float:
+        """The figure by which anything is chosen, the first."""
+        return next(iter(self.figures.values()))
 
 
 class Log:
@@ -46,9 +51,10 @@ class Log:
         self.rows.append(row)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in self.rows:
-            writer.writerow(f"{v:.8g}" if isinstance(v, float) else v for v in dataclasses.astuple(row))
+        writer.writerow([*_FIRST, *row.figures])
+        for each in self.rows:
+            values = (each.step, each.images, each.rate, each.loss, *each.figures.values())
+            writer.writerow(f"{v:.8g}" if isinstance(v, float) else v for v in values)
         write_text(self._path, text.getvalue())
 
 
@@ -59,14 +65,16 @@ def read(path: Path) -> list[Row]:
             Row(
                 int(line["step"]),
                 int(line["images"]),
-                *(float(line[name]) for name in COLUMNS[2:]),
+                float(line["rate"]),
+                float(line["loss"]),
+                {name: float(value) for name, value in line.items() if name not in _FIRST},
             )
             for line in csv.DictReader(file)
         ]
 
 
-def draw_curves(rows: list[Row], path: Path, title: str) -> None:
-    """Writes a picture of training loss, validation error and learning rate over the images seen."""
+def draw_curves(rows: list[Row], path: Path, title: str, unit: str) -> None:
+    """Writes a picture of validation errors (in ``unit``), training loss and learning rate over the images seen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -74,13 +82,13 @@ def draw_curves(rows: list[Row], path: Path, title: str) -> None:
 
     images = [row.images / 1000 for row in rows]
     figure, (errors, losses, rates) = pyplot.subplots(3, 1, figsize=(8, 9), sharex=True, height_ratios=(3, 2, 1))
-    errors.plot(images, [row.geodesic for row in rows], "o-", label="geodesic error")
-    errors.plot(images, [row.profile_geodesic for row in rows], "^-", label="geodesic error, |yaw| > 60")
-    errors.plot(images, [row.mae for row in rows], "s-", label="Euler MAE")
-    errors.set_ylabel("validation, degrees")
+    for number, name in enumerate(rows[0].figures):
+        width = 2.0 if number == 0 else 1.0
+        errors.plot(images, [row.figures[name] for row in rows], "o-", markersize=3, linewidth=width, label=name)
+    errors.set_ylabel(f"validation, {unit}")
     errors.set_ylim(0, None)
     errors.legend()
-    losses.plot(images, [row.loss for row in rows], "o-", color="tab:gray")
+    losses.plot(images, [row.loss for row in rows], "o-", markersize=3, color="tab:gray")
     losses.set_ylabel("training loss")
     rates.plot(images, [row.rate for row in rows], color="tab:brown")
     rates.set_ylabel("learning rate")

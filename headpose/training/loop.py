@@ -18,15 +18,13 @@ from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
 from headpose.files import atomic_path, write_text
-from headpose.training import checkpoint, data, distributed, log, schedule
+from headpose.training import checkpoint, distributed, log, schedule, tasks
 from headpose.training.average import WeightAverage
-from headpose.training.network import HeadPoseNet
-from headpose.training.picture import draw_predictions
+from headpose.training.network import ResNet, build
+from headpose.training.precision import autocast
 from headpose.training.pretrained import Match, initialise
 from headpose.training.recipe import Recipe
-from headpose.training.rotations import geodesic
-from headpose.training.validate import Validation, Validator
-from headpose.types import CropSpec
+from headpose.training.task import Batch, Objective, Score, Task
 
 LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
 PICTURE = "predictions.jpg"
@@ -37,10 +35,10 @@ class Progress:
     """Where a run stands: what a checkpoint holds beside the tensors."""
 
     step: int = 0
-    best_geodesic: float = math.inf
+    best_error: float = math.inf
     best_step: int = 0
     size: int = 0
-    """Of the input, pixels; ``best_geodesic`` is the best at this size."""
+    """Of the input, pixels; ``best_error`` is the best at this size."""
     loss_sum: float = 0.0
     """Of the steps since the last validation."""
     loss_steps: int = 0
@@ -48,9 +46,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Steps of a run whose input has one size, up to ``last_step`` (not included)."""
+    """Steps of a run whose input has one size in pixels, up to ``last_step`` (not included)."""
 
-    crop: CropSpec
+    size: int
     last_step: int
 
 
@@ -62,32 +60,49 @@ class Trainer:
     checkpoint) and ``best.safetensors`` (the averaged weights that validated best).
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        resume: bool = False,
+        *,
+        task: Task | None = None,
+        network: ResNet | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        """Makes ready, or goes on where the folder's checkpoint stands.
+
+        Args:
+            recipe: everything that decides the run.
+            folder: of the run; made when it starts.
+            resume: go on.
+            task: the recipe's, if it is at hand.
+            network: the one to train, with the weights to start from; otherwise one with random weights.
+            objective: what to make smaller, if not the task's errors. It may watch ``network`` work.
+
+        Raises:
+            DataError, RecipeError: the data, the folder or the checkpoint do not fit.
+        """
         self.recipe, self.folder = recipe, folder
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.processes = distributed.join()
         if recipe.run.batch < self.processes.count:
             raise RecipeError(f"run.batch is {recipe.run.batch}: {self.processes.count} processes need one image each")
-        self._bf16 = _use_bf16(recipe.run.bf16, self.processes.device)
         self._check_folder(resume)
-        self.split = data.read(recipe.data)
-        if not self.split.training or not self.split.validation:
-            raise DataError(
-                f"{len(self.split.training)} faces to train on and {len(self.split.validation)} to validate on: "
-                "both are needed; add data or change data.validation"
-            )
+        self._whole_task = tasks.of(recipe) if task is None else task
         torch.manual_seed(recipe.run.seed)
-        self.network = HeadPoseNet(recipe.network.build())
+        self.network = build(recipe.spec) if network is None else network
         self.network.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._shared = distributed.SharedNetwork(self.network, self.processes)
+        self._objective = self._whole_task.errors if objective is None else objective
         self.average = WeightAverage(self.network, recipe.run.ema)
         self.optimiser = _optimiser(recipe, self.network)
         self.progress = Progress()
         if resume:
             self._restore()
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
-        self.validator = self._validator(self.part())
+        self.task = self._task(self.part().size)
 
     @property
     def steps(self) -> int:
@@ -100,7 +115,7 @@ class Trainer:
         self.average = WeightAverage(self.network, self.recipe.run.ema)
         return match
 
-    def run(self) -> Validation | None:
+    def run(self) -> Score | None:
         """Trains to the end; returns the last validation, of the averaged weights, in the first process."""
         result = None
         if self.progress.step == 0 and self.processes.first:
@@ -116,21 +131,20 @@ class Trainer:
             while self.progress.step < self.steps:
                 result = self._run_part(self.part(), bar)
         if result is None and self.processes.first:  # a run that was resumed at its end
-            result = self.validator(self.average.network)
+            result = self.task.evaluate(self.average.network)
         return result
 
-    def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Validation | None:
+    def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Score | None:
         """Trains to the end of a part of the run; returns its last validation, if it had one."""
         run, result = self.recipe.run, None
         every_check = max(1, run.checkpoint_images // run.batch)
         every_validation = max(1, run.validate_images // run.batch)
-        if self.progress.size != part.crop.size:  # what was best at a smaller input does not ship
-            self.progress.size, self.progress.best_geodesic = part.crop.size, math.inf
-        if self.validator.spec != part.crop:
-            self.validator = self._validator(part)
+        if self.progress.size != part.size:  # what was best at a smaller input does not ship
+            self.progress.size, self.progress.best_error = part.size, math.inf
+        if self.task.size != part.size:
+            self.task = self._task(part.size)
         me = self.processes
-        stream = data.batches(self.recipe, self.split, part.crop, self.progress.step, part.last_step, me.rank, me.count)
-        for batch in stream:
+        for batch in self.task.batches(self.progress.step, part.last_step, me.rank, me.count):
             self.step(batch)
             bar.update()
             step = self.progress.step
@@ -138,7 +152,7 @@ class Trainer:
                 continue
             if step % every_validation == 0 or step == part.last_step:
                 result = self._validate()
-                bar.set_postfix_str(f"validation {result.geodesic:.2f} degrees")
+                bar.set_postfix_str(f"validation {result.error:.2f} {self.task.unit}")
             # A checkpoint at each validation too: what the log says is then never ahead of it by much.
             if step % every_check == 0 or step % every_validation == 0 or step == part.last_step:
                 self._save()
@@ -151,21 +165,21 @@ class Trainer:
 
     def parts(self) -> list[Part]:
         """The run's parts, in order."""
-        run, crop = self.recipe.run, self.recipe.crop
-        small = [Part(dataclasses.replace(crop, size=p.size), math.ceil(p.until / run.batch)) for p in run.growing]
-        return [*small, Part(crop, self.steps)]
+        run = self.recipe.run
+        small = [Part(part.size, math.ceil(part.until / run.batch)) for part in run.growing]
+        return [*small, Part(self.recipe.crop.size, self.steps)]
 
     def _describe(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / RECIPE, self.recipe.to_json())
         write_text(self.folder / "environment.txt", _environment())
-        counts = {"training": len(self.split.training), "validation": len(self.split.validation)}
-        write_text(self.folder / SPLIT, json.dumps(counts) + "\n")
+        write_text(self.folder / SPLIT, json.dumps(self._whole_task.examples) + "\n")
 
-    def _validator(self, part: Part) -> Validator:
-        return Validator(self.split.validation, part.crop, data.Pictures(0))
+    def _task(self, size: int) -> Task:
+        whole = self._whole_task
+        return whole if size == whole.size else whole.at(size)
 
-    def step(self, batch: data.Batch) -> None:
+    def step(self, batch: Batch) -> None:
         """One step of the optimiser, and of the average of the weights."""
         seen = self.progress.step * self.recipe.run.batch
         for group in self.optimiser.param_groups:
@@ -204,40 +218,28 @@ class Trainer:
                 if isinstance(module, torch.nn.BatchNorm2d):
                     module.eval()
 
-    def _errors(self, batch: data.Batch) -> Tensor:
-        """(N,) geodesic distance in radians; for an Euler head, the mean of the three squared angles.
-
-        The paper does not print its loss: the squared error of the angles is ours.
-        """
+    def _errors(self, batch: Batch) -> Tensor:
+        """(N,) losses."""
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
+        with autocast(self.recipe.run.bf16, images.device):
             raw = self._shared.raw(images)
-        if self.network.spec.output == "6d":
-            return geodesic(self.network.rotation(raw), batch.rotations)
-        return (raw.float() - batch.eulers).square().mean(1)
+        return self._objective(raw, batch)
 
-    def _validate(self) -> Validation:
-        validator, progress = self.validator, self.progress
-        predicted = validator.predict(self.average.network)
-        result = validator.score(predicted)
-        draw_predictions(self.folder / PICTURE, validator.crops, validator.spec, predicted, validator.labels)
+    def _validate(self) -> Score:
+        progress = self.progress
+        result = self.task.evaluate(self.average.network, self.folder / PICTURE)
         self.log.add(
             log.Row(
                 step=progress.step,
                 images=progress.step * self.recipe.run.batch,
                 rate=self.optimiser.param_groups[0]["lr"],
                 loss=progress.loss_sum / max(1, progress.loss_steps),
-                geodesic=result.geodesic,
-                mae=result.mae,
-                yaw=result.yaw,
-                pitch=result.pitch,
-                roll=result.roll,
-                profile_geodesic=result.profile_geodesic,
+                figures=result.figures,
             )
         )
         progress.loss_sum, progress.loss_steps = 0.0, 0
-        if result.geodesic < progress.best_geodesic:
-            progress.best_geodesic, progress.best_step = result.geodesic, progress.step
+        if result.error < progress.best_error:
+            progress.best_error, progress.best_step = result.error, progress.step
             with atomic_path(self.folder / BEST) as temporary:
                 save_file(contiguous_state(self.average.network), temporary)
         return result
@@ -270,7 +272,7 @@ class Trainer:
             raise DataError(f"{self.folder} holds a run already: add --resume, or give another folder with --out")
 
 
-def contiguous_state(network: HeadPoseNet) -> dict[str, Tensor]:
+def contiguous_state(network: ResNet) -> dict[str, Tensor]:
     """The state dict without BatchNorm's step counters, ready for safetensors."""
     return {
         name: value.detach().contiguous().clone()
@@ -279,7 +281,7 @@ def contiguous_state(network: HeadPoseNet) -> dict[str, Tensor]:
     }
 
 
-def _optimiser(recipe: Recipe, network: HeadPoseNet) -> torch.optim.Optimizer:
+def _optimiser(recipe: Recipe, network: ResNet) -> torch.optim.Optimizer:
     """Weight decay falls on convolution and dense weights only, never on BatchNorm or biases."""
     settings = recipe.optimiser
     decayed = [p for p in network.parameters() if p.ndim > 1]
@@ -290,24 +292,9 @@ def _optimiser(recipe: Recipe, network: HeadPoseNet) -> torch.optim.Optimizer:
     ]
     if settings.kind == "adamw":
         return torch.optim.AdamW(groups, lr=settings.rate)
+    if settings.kind == "adam":
+        return torch.optim.Adam(groups, lr=settings.rate)
     return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
-
-
-def _use_bf16(choice: str, device: torch.device) -> bool:
-    if choice != "auto":
-        return choice == "on"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    # mkldnn emulates bfloat16 on CPUs without it, which is slower than float32.
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_computes_bf16()
-
-
-def _cpu_computes_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _environment() -> str:

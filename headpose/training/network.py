@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headpose.training.rotations import rotation_from_6d, rotation_from_euler
-from headpose.training.spec import OUTPUT_VALUES, BlockSpec, ResNetSpec, StemSpec, StrideOn
+from headpose.training.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(inputs: int, spec: BlockSpec) -> nn.Sequential | None:
-    if spec.stride == 1 and inputs == spec.out:
+    if not spec.projects(inputs):
         return None
     return nn.Sequential(_conv(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
 
@@ -72,8 +72,8 @@ def _pool(spec: StemSpec) -> nn.Module:
     return nn.MaxPool2d(3, 2, padding=1) if spec.pool_padding == "around" else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-class HeadPoseNet(nn.Module):
-    """(N, 3, S, S) float32 RGB, normalised by the model's CropSpec -> (N, 3, 3) float32 rotations."""
+class ResNet(nn.Module):
+    """(N, 3, S, S) float32 -> (N, V) values of the head: a classifier's logits, or what ``HeadPoseNet`` reads."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
@@ -90,12 +90,12 @@ class HeadPoseNet(nn.Module):
                 blocks.append(_block(width, block, spec))
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
-        widths = (width, *spec.head, OUTPUT_VALUES[spec.output])
+        widths = (width, *spec.head, spec.outputs)
         self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self._initialise()
 
     def raw(self, images: Tensor) -> Tensor:
-        """The head's own output: (N, 6), or (N, 3) Euler angles in radians."""
+        """The head's own output: (N, classes), (N, 6), or (N, 3) Euler angles in radians."""
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
@@ -106,13 +106,7 @@ class HeadPoseNet(nn.Module):
         return last
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.rotation(self.raw(images))
-
-    def rotation(self, raw: Tensor) -> Tensor:
-        """Rotations (N, 3, 3) from ``raw``'s output, in float32 whatever the autocast type."""
-        with torch.autocast(raw.device.type, enabled=False):
-            decode = rotation_from_6d if self.spec.output == "6d" else rotation_from_euler
-            return decode(raw.float())
+        return self.raw(images)
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -129,3 +123,27 @@ class HeadPoseNet(nn.Module):
         if self.spec.output == "6d":  # start at the identity, not at a random attitude
             with torch.no_grad():
                 last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+
+
+class HeadPoseNet(ResNet):
+    """(N, 3, S, S) float32, normalised by the model's CropSpec -> (N, 3, 3) float32 rotations."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        if spec.output == "classes":
+            raise ValueError("a classifier's output is no rotation")
+        super().__init__(spec)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return rotations(self.raw(images), self.spec.output)
+
+
+def rotations(raw: Tensor, output: Output) -> Tensor:
+    """Rotations (N, 3, 3) from ``raw``'s output of that form, in float32 whatever the autocast type."""
+    with torch.autocast(raw.device.type, enabled=False):
+        decode = rotation_from_6d if output == "6d" else rotation_from_euler
+        return decode(raw.float())
+
+
+def build(spec: ResNetSpec) -> ResNet:
+    """The network of a spec: a ``HeadPoseNet`` unless it is a classifier. Weights are drawn at random."""
+    return ResNet(spec) if spec.output == "classes" else HeadPoseNet(spec)

@@ -47,7 +47,8 @@ class SourceRecipe:
     """One set of training faces.
 
     Attributes:
-        kind: ``300w-lp`` (a folder in 300W-LP's layout) or ``manifest`` (a CSV file).
+        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), or for a classifier
+            ``cifar-10`` (a folder in the layout of CIFAR-10's binary version).
         path: the folder or the file; relative to the working directory.
         weight: multiplies the weights of its samples in the loss.
         repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen anew each epoch.
@@ -55,7 +56,7 @@ class SourceRecipe:
             both sides of the split; for sets that do not name their source photographs.
     """
 
-    kind: Literal["300w-lp", "manifest"]
+    kind: Literal["300w-lp", "manifest", "cifar-10"]
     path: str
     weight: float = 1.0
     repeat: float = 1.0
@@ -64,7 +65,7 @@ class SourceRecipe:
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """The faces, and the share of source photographs that is held out to validate on."""
+    """The examples, and the share of source photographs that is held out to validate on."""
 
     sources: tuple[SourceRecipe, ...]
     validation: float = 0.08
@@ -85,6 +86,7 @@ class NetworkRecipe:
     head: tuple[int, ...] = ()
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
+    classes: int = 0
 
     def build(self) -> ResNetSpec:
         return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
@@ -140,17 +142,19 @@ class OptimiserRecipe:
     Attributes:
         schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
             Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
-            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0.
+            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0;
+            ``steps`` divides the rate by 10 at each of ``drops``, shares of the run.
         warmup: images over which the rate rises from 0.
         clip: largest norm of the gradient; 0 for none.
     """
 
-    kind: Literal["adamw", "sgd"] = "adamw"
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
     rate: float = 2e-3
     weight_decay: float = 0.02
     momentum: float = 0.9
-    schedule: Literal["cosine", "htd"] = "cosine"
+    schedule: Literal["cosine", "htd", "steps"] = "cosine"
     htd_bounds: Range = (-6.0, 3.0)
+    drops: tuple[float, ...] = ()
     warmup: int = 20_000
     clip: float = 1.0
 
@@ -207,6 +211,8 @@ class Recipe:
     Attributes:
         name: of the model.
         lane: ``clean`` or ``research``, and ``data``, ``licence``: what the model's card will say.
+        network: its widths, stage by stage or, for a network that has been pruned, block by block.
+        task: what is learnt; a classifier's network has the output ``classes``.
     """
 
     name: str
@@ -214,11 +220,17 @@ class Recipe:
     data_note: str
     licence: str
     data: DataRecipe
-    network: NetworkRecipe
+    network: NetworkRecipe | ResNetSpec
     crop: CropSpec
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    task: Literal["head-pose", "classification"] = "head-pose"
+
+    @property
+    def spec(self) -> ResNetSpec:
+        """Widths of the network."""
+        return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -275,9 +287,11 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
     try:
         recipe = dacite.from_dict(Recipe, values, config)
-        recipe.network.build()
+        spec = recipe.spec
     except (dacite.DaciteError, ValueError, TypeError) as error:
         raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
+    if (spec.output == "classes") != (recipe.task == "classification"):
+        raise RecipeError(f"recipe: network.output {spec.output!r} does not go with task {recipe.task!r}")
     _check(recipe)
     return recipe
 
@@ -318,6 +332,9 @@ def _check(recipe: Recipe) -> None:
         "run.growing: size is 8 to 1024 pixels": all(8 <= part.size <= 1024 for part in run.growing),
         "run.ema is at least 0 and below 1": 0 <= run.ema < 1,
         "optimiser.rate is above 0": recipe.optimiser.rate > 0,
+        "optimiser.drops: shares of the run, ascending": list(recipe.optimiser.drops)
+        == sorted({*recipe.optimiser.drops})
+        and all(0 < drop < 1 for drop in recipe.optimiser.drops),
         "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],
         "augment: probabilities are between 0 and 1": all(0 <= getattr(augment, name) <= 1 for name in _PROBABILITIES),
     }

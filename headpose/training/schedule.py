@@ -17,6 +17,8 @@ def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:
     if recipe.schedule == "htd":
         low, high = recipe.htd_bounds
         decay = (1.0 - math.tanh(low + (high - low) * part)) / 2.0
+    elif recipe.schedule == "steps":
+        decay = 0.1 ** sum(part >= drop for drop in recipe.drops)
     else:
         decay = (1.0 + math.cos(math.pi * part)) / 2.0
     warmup = min(1.0, (images_seen + 1) / recipe.warmup) if recipe.warmup else 1.0

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Block = Literal["basic", "bottleneck"]
-Output = Literal["6d", "euler"]
+Output = Literal["6d", "euler", "classes"]
 PoolPadding = Literal["around", "end"]
 StrideOn = Literal["3x3", "1x1"]
 
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
-OUTPUT_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
+_POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,18 @@ class BlockSpec:
             pruning may change freely.
         out: width of the residual stream after it.
         stride: by which it shrinks the map.
+        projection: whether the shortcut is a 1x1 convolution even where it could be an identity. Pruning
+            may leave a projection with as many inputs as outputs, and must not lose it.
     """
 
     inner: tuple[int, ...]
     out: int
     stride: int = 1
+    projection: bool = False
+
+    def projects(self, inputs: int) -> bool:
+        """Whether the shortcut from a stream of ``inputs`` channels is a 1x1 convolution, not an identity."""
+        return self.projection or self.stride != 1 or inputs != self.out
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ class ResNetSpec:
         stride_on: which convolution of a bottleneck carries the stride: the 3x3, as in torchvision, or
             the first 1x1, as in the original and in VGGFace2's networks. A basic block has no choice.
         output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation
-            Representations", CVPR 2019), or ``euler``, yaw, pitch and roll in radians.
+            Representations", CVPR 2019), ``euler``, yaw, pitch and roll in radians, or ``classes``, the
+            logits of a classifier.
+        classes: how many, for a classifier; 0 otherwise.
     """
 
     block: Block
@@ -77,12 +86,15 @@ class ResNetSpec:
     head: tuple[int, ...] = ()
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
+    classes: int = 0
 
     def __post_init__(self) -> None:
         if self.stride_on not in ("3x3", "1x1") or (self.stride_on == "1x1" and self.block == "basic"):
             raise ValueError(f"stride_on is '3x3', or '1x1' for bottlenecks; got {self.stride_on!r}")
-        if self.block not in INNER_CONVOLUTIONS or self.output not in OUTPUT_VALUES:
+        if self.block not in INNER_CONVOLUTIONS or self.output not in (*_POSE_VALUES, "classes"):
             raise ValueError(f"unknown block {self.block!r} or output {self.output!r}")
+        if (self.classes > 1) != (self.output == "classes"):
+            raise ValueError(f"a classifier needs 2 classes or more, and nothing else has any: got {self.classes}")
         if not self.stages or not all(self.stages):
             raise ValueError("a network needs at least one stage, and every stage a block")
         wanted = INNER_CONVOLUTIONS[self.block]
@@ -93,6 +105,11 @@ class ResNetSpec:
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:
         return tuple(block for stage in self.stages for block in stage)
+
+    @property
+    def outputs(self) -> int:
+        """Values of the last dense layer."""
+        return self.classes if self.output == "classes" else _POSE_VALUES[self.output]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -119,6 +136,7 @@ def resnet(
     head: Sequence[int] = (),
     output: Output = "6d",
     stride_on: StrideOn = "3x3",
+    classes: int = 0,
 ) -> ResNetSpec:
     """A network whose blocks are alike within a stage; every stage but the first halves the map.
 
@@ -135,7 +153,7 @@ def resnet(
         )
         for i in range(len(depths))
     )
-    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on)
+    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on, classes)
 
 
 def parameters(spec: ResNetSpec) -> int:
@@ -170,10 +188,10 @@ def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
             conv(width, block.inner[0], 1, after if spec.stride_on == "1x1" else side)
             conv(block.inner[0], block.inner[1], 3, after)
             conv(block.inner[1], block.out, 1, after)
-        if block.stride != 1 or width != block.out:
+        if block.projects(width):
             conv(width, block.out, 1, after)
         width, side = block.out, after
-    for dense in (*spec.head, OUTPUT_VALUES[spec.output]):
+    for dense in (*spec.head, spec.outputs):
         layers.append((width * dense + dense, width * dense if size else 0))
         width = dense
     return layers

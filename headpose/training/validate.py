@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,23 +12,8 @@ from numpy.typing import NDArray
 from headpose import crop, geometry, metrics
 from headpose.training.data import Pictures
 from headpose.training.network import HeadPoseNet
+from headpose.training.task import Score
 from headpose.types import CropSpec, Image, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """Means over held-out samples, weighted by the samples' weights, in degrees."""
-
-    geodesic: float
-    yaw: float
-    pitch: float
-    roll: float
-    profile_geodesic: float
-    """Of the samples past 60 degrees of |yaw|; NaN if there are none."""
-
-    @property
-    def mae(self) -> float:
-        return (self.yaw + self.pitch + self.roll) / 3
 
 
 class Validator:
@@ -50,15 +34,15 @@ class Validator:
         if not self._weights.sum() > 0:
             raise ValueError("validation needs a sample with a weight above 0")
 
-    def __call__(self, network: HeadPoseNet) -> Validation:
-        return self.score(self.predict(network))
-
     def predict(self, network: HeadPoseNet) -> NDArray[np.float64]:
         """(N, 3, 3) rotations of the crops."""
         return predict(network, self.crops, self.spec, self._batch)
 
-    def score(self, predicted: NDArray[np.float64]) -> Validation:
-        """Errors of (N, 3, 3) rotations of the crops."""
+    def score(self, predicted: NDArray[np.float64]) -> Score:
+        """Errors of (N, 3, 3) rotations of the crops: means in degrees, weighted by the samples' weights.
+
+        ``profile_geodesic`` is of the samples past 60 degrees of |yaw|; NaN if there are none.
+        """
         geodesic = geometry.geodesic_degrees(predicted, self.labels)
         euler = metrics.euler_mae(
             geometry.euler_from_rotation(predicted, "asin"),
@@ -66,12 +50,16 @@ class Validator:
             self._weights,
         )
         profile = self._weights * (np.abs(geometry.euler_from_rotation(self.labels)[:, 0]) >= 60.0)
-        return Validation(
-            geodesic=float(metrics.weighted_mean(geodesic, self._weights)),
-            yaw=float(euler[0]),
-            pitch=float(euler[1]),
-            roll=float(euler[2]),
-            profile_geodesic=float(metrics.weighted_mean(geodesic, profile)) if profile.any() else math.nan,
+        yaw, pitch, roll = map(float, euler)
+        return Score(
+            {
+                "geodesic": float(metrics.weighted_mean(geodesic, self._weights)),
+                "mae": (yaw + pitch + roll) / 3,
+                "yaw": yaw,
+                "pitch": pitch,
+                "roll": roll,
+                "profile_geodesic": float(metrics.weighted_mean(geodesic, profile)) if profile.any() else math.nan,
+            }
         )
 
 

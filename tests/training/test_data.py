@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from headpose.training import data, recipe
+from headpose.training.head_pose import HeadPoseTask
+from headpose.training.stream import Stream
 from tests.training.networks import recipe_values, write_drawn_heads
 
 
@@ -15,39 +17,49 @@ def settings(tmp_path_factory):
 
 def test_a_stream_that_starts_late_is_the_same_stream():
     repeats = np.array([1.0, 2.0, 0.5, 1.0, 0.7])
-    whole = list(data.Stream(repeats, 3, seed=1, first=0, last=20))
-    assert list(data.Stream(repeats, 3, seed=1, first=7, last=20)) == whole[7:]
-    assert list(data.Stream(repeats, 3, seed=2, first=0, last=20)) != whole
+    whole = list(Stream(repeats, 3, seed=1, first=0, last=20))
+    assert list(Stream(repeats, 3, seed=1, first=7, last=20)) == whole[7:]
+    assert list(Stream(repeats, 3, seed=2, first=0, last=20)) != whole
 
 
 def test_repeats_say_how_often_a_sample_is_shown():
     repeats = np.array([1.0, 3.0, 0.5, 0.25, 1.0])
-    draws = [index for batch in data.Stream(repeats, 5, seed=0, first=0, last=2000) for index, _, _ in batch]
+    draws = [index for batch in Stream(repeats, 5, seed=0, first=0, last=2000) for index, _, _ in batch]
     counts = np.bincount(draws, minlength=5) / len(draws)
     np.testing.assert_allclose(counts, repeats / repeats.sum(), atol=0.02)
 
 
 def test_an_epoch_of_plain_samples_shows_each_once():
-    batches = list(data.Stream(np.ones(12), 4, seed=0, first=3, last=6))
+    batches = list(Stream(np.ones(12), 4, seed=0, first=3, last=6))
     assert sorted(index for batch in batches for index, _, _ in batch) == list(range(12))
     assert {epoch for batch in batches for _, epoch, _ in batch} == {1}
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 def test_workers_change_nothing(settings):
-    split = data.read(settings.data)
     with_two = dataclasses.replace(settings, run=dataclasses.replace(settings.run, workers=2))
-    streams = (data.batches(used, split, settings.crop, 3, 6) for used in (settings, with_two))
+    streams = (HeadPoseTask(used).batches(3, 6) for used in (settings, with_two))
     for one, two in zip(*streams, strict=True):
-        for name in ("images", "rotations", "eulers", "weights"):
-            assert torch.equal(getattr(one, name), getattr(two, name))
+        assert torch.equal(one.images, two.images)
+        assert torch.equal(one.weights, two.weights)
+        assert all(torch.equal(one.targets[name], two.targets[name]) for name in ("rotation", "euler"))
 
 
 def test_both_forms_of_the_label_agree(settings):
     from headpose.training.rotations import rotation_from_euler
 
-    batch = next(data.batches(settings, data.read(settings.data), settings.crop, 0, 1))
-    torch.testing.assert_close(rotation_from_euler(batch.eulers), batch.rotations, atol=1e-5, rtol=0)
+    targets = next(HeadPoseTask(settings).batches(0, 1)).targets
+    torch.testing.assert_close(rotation_from_euler(targets["euler"]), targets["rotation"], atol=1e-5, rtol=0)
+
+
+def test_held_out_faces_come_in_order_and_plain(settings):
+    task = HeadPoseTask(settings)
+    batches = list(task.held_out(3))
+    assert [len(batch.images) for batch in batches] == [3] * (len(batches) - 1) + [len(task.split.validation) % 3 or 3]
+    rotations = np.concatenate([batch.targets["rotation"].numpy() for batch in batches])
+    np.testing.assert_allclose(rotations, [sample.rotation for sample in task.split.validation], atol=1e-6)
+    again = torch.cat([batch.images for batch in task.held_out(100)])
+    assert torch.equal(again, torch.cat([batch.images for batch in batches]))
 
 
 def test_no_photograph_is_on_both_sides(settings):

@@ -8,8 +8,9 @@ import pytest
 import tomlkit
 import torch
 
-from headpose.training import checkpoint, data, recipe
+from headpose.training import checkpoint, recipe
 from headpose.training.loop import LAST
+from headpose.training.stream import Stream
 from tests.training.networks import recipe_values, write_drawn_heads
 
 SGD = {"kind": "sgd", "rate": 0.05, "warmup": 0, "clip": 1.0}
@@ -40,7 +41,7 @@ def train(values, folder, processes=1, *more):
 
 def assert_close(one, other):
     assert one["progress"]["step"] == other["progress"]["step"]
-    assert one["progress"]["best_geodesic"] == pytest.approx(other["progress"]["best_geodesic"], abs=0.01)
+    assert one["progress"]["best_error"] == pytest.approx(other["progress"]["best_error"], abs=0.01)
     for part in ("network", "average"):
         for name, value in one[part].items():
             torch.testing.assert_close(value, other[part][name], atol=2e-5, rtol=1e-4)
@@ -74,8 +75,8 @@ def test_a_batch_in_parts_is_the_same_batch(values, alone, tmp_path):
 
 
 def test_shares_of_a_batch_are_the_batch():
-    whole = data.Stream(torch.ones(20).numpy(), 8, 0, 2, 6)
-    shares = [data.Stream(torch.ones(20).numpy(), 8, 0, 2, 6, rank, 3) for rank in range(3)]
+    whole = Stream(torch.ones(20).numpy(), 8, 0, 2, 6)
+    shares = [Stream(torch.ones(20).numpy(), 8, 0, 2, 6, rank, 3) for rank in range(3)]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(batch) == sorted(draw for part in parts for draw in part)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
