@@ -28,6 +28,22 @@ def test_euler_mae_is_per_axis_in_the_order_given():
     np.testing.assert_allclose(metrics.euler_mae([[4, 0, 0], [0, 8, 0]], np.zeros((2, 3)), weights=[3, 1]), [3, 2, 0])
 
 
+@pytest.mark.parametrize(
+    ("predicted", "true", "wrapped", "plain", "folded"),
+    [(10, 7, 3, 3, 3), (179, -179, 2, 358, 2), (160, 0, 160, 160, 20), (0, 730, 10, 730, 370), (-95, 95, 170, 190, 10)],
+)
+def test_differences_are_those_of_published_code(predicted, true, wrapped, plain, folded):
+    errors = {name: metrics.angle_errors([[predicted] * 3], [[true] * 3], name) for name in metrics.DIFFERENCES}
+    for name, expected in (("wrapped", wrapped), ("plain", plain), ("folded", folded)):
+        np.testing.assert_allclose(errors[name], [[expected] * 3])
+
+
+@given(st.floats(-180, 180), st.floats(-180, 180))
+def test_folding_never_finds_more_than_wrapping_nor_wrapping_more_than_the_plain_difference(predicted, true):
+    folded, wrapped, plain = (metrics.angle_errors(predicted, true, name) for name in ("folded", "wrapped", "plain"))
+    assert folded <= wrapped + 1e-9 and wrapped <= plain + 1e-9 and folded <= 90 + 1e-9
+
+
 def test_a_weight_counts_like_as_many_copies():
     values = np.random.default_rng(0).normal(size=(5, 3))
     copies = np.repeat(values, [1, 0, 2, 3, 1], axis=0)
@@ -86,3 +102,34 @@ def test_a_wider_level_contains_a_narrower_one():
     assert lower < low < high < higher
     with pytest.raises(ValueError, match="at least one"):
         metrics.bootstrap_interval(np.zeros((0, 3)))
+
+
+def test_groups_are_drawn_whole_and_weigh_as_many_faces_as_they_have():
+    values = np.random.default_rng(7).normal(size=(60, 2))
+    own = metrics.bootstrap_interval(values, resamples=300, groups=list(range(60)))
+    np.testing.assert_array_equal(own, metrics.bootstrap_interval(values, resamples=300))
+    # Ten copies of each face are no news: the interval stays as wide as without them.
+    copies = metrics.bootstrap_interval(
+        np.repeat(values, 10, 0), resamples=300, groups=np.repeat(range(60), 10).tolist()
+    )
+    np.testing.assert_allclose(copies, own)
+    means = metrics.bootstrap_means([1.0, 1.0, 1.0, 5.0], resamples=200, groups=["a", "a", "a", "b"])
+    assert set(np.round(means, 9)) == {1.0, 2.0, 5.0}
+
+
+def test_a_p_value_is_uniform_where_there_is_no_difference_and_small_where_there_is():
+    rng = np.random.default_rng(8)
+    p = [metrics.bootstrap_p_value(rng.normal(0, 1, 80), resamples=400) for _ in range(200)]
+    assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.12)
+    sure = metrics.bootstrap_p_value(rng.normal([1.0, -1.0, 0.0], 1, (80, 3)), resamples=400)
+    assert sure[0] == sure[1] == pytest.approx(2 / 401)
+    assert metrics.bootstrap_p_value(np.zeros(5)) == 1
+
+
+def test_a_p_value_below_five_percent_is_an_interval_without_zero():
+    rng = np.random.default_rng(9)
+    for mean in (0.0, 0.1, 0.2, 0.3):
+        values = rng.normal(mean, 1, 100)
+        low, high = metrics.bootstrap_interval(values, level=0.95)
+        assert (metrics.bootstrap_p_value(values) < 0.05) == (low > 0 or high < 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from headpose import crop, geometry, metrics
+from headpose.evaluation import crops
+from headpose.evaluation.adapters import Adapter
 from headpose.geometry import Array, Branch
 from headpose.images import read_image
 from headpose.inference import PoseModel
-from headpose.types import EulerAngles, Sample
+from headpose.types import Box, CropSpec, EulerAngles, Image, Sample
+
+View = tuple[Image, Box, CropSpec]
+"""What one face's input is cut from: picture, box, crop."""
 
 BRANCH: Branch = "asin"
 LEVEL = 0.95
 RESAMPLES = 5000
 
-_MEASURES = ("yaw", "pitch", "roll", "mae", "geodesic")
+MEASURES = ("yaw", "pitch", "roll", "mae", "geodesic")
+"""The columns of ``errors``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Accuracy:
 
     Attributes:
         n: number of faces.
-        yaw, pitch, roll: mean absolute errors, angles decoded by the asin branch.
+        yaw, pitch, roll: mean absolute errors of the angles as they were given, or by the asin branch.
         mae: their mean.
         geodesic: mean angle of the rotation from label to prediction; no choice of angles in it.
         mae_smallest: ``mae`` with the angles that ``HeadPose.euler`` gives.
@@ -59,13 +65,14 @@ class Accuracy:
     ci: dict[str, tuple[float, float]]
 
 
-def predict(model: PoseModel, samples: Sequence[Sample], batch: int = 64) -> Array:
+def predict(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64, rule: str = "own") -> Array:
     """Rotations of the samples' faces, one crop each, with a progress bar on a terminal.
 
     Args:
-        model: the network; its own crop is used.
+        model: the network.
         samples: their pictures are read and their tight boxes cut out.
         batch: number of faces in one call of the network; the result does not depend on it.
+        rule: how the crop is cut, one of ``headpose.evaluation.crops.RULES``; "own" is the network's own.
 
     Returns:
         (N, 3, 3) rotations, N at least 1.
@@ -74,40 +81,73 @@ def predict(model: PoseModel, samples: Sequence[Sample], batch: int = 64) -> Arr
         ImageError: a picture cannot be read.
         HeadPoseError: the network gives no rotation.
     """
-    inputs = (
-        crop.network_input(read_image(sample.image), [sample.box], model.crop)
-        for sample in tqdm(samples, desc=model.name, unit="face", leave=False, disable=None)
-    )
-    return np.concatenate([model.predict(np.concatenate(part)) for part in _batches(inputs, batch)])
+    return run(model, views(model, samples, rule), batch)
 
 
-def score(rotations: Array, samples: Sequence[Sample], seed: int = 0) -> Accuracy:
+def predict_angles(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64, rule: str = "own") -> Array:
+    """(N, 3) yaw, pitch, roll in degrees: as the network gives them, or its rotations decoded (see ``predict``)."""
+    if isinstance(model, Adapter):
+        return _in_batches(model.predict_angles, model, views(model, samples, rule), batch)
+    return geometry.euler_from_rotation(predict(model, samples, batch, rule), BRANCH)
+
+
+def views(model: PoseModel | Adapter, samples: Sequence[Sample], rule: str = "own") -> Iterator[View]:
+    """Each sample's picture, and what to cut out of it, with a progress bar on a terminal."""
+    for sample in tqdm(samples, desc=model.name, unit="face", leave=False, disable=None):
+        yield read_image(sample.image), *crops.apply(rule, sample, model.crop)
+
+
+def run(model: PoseModel | Adapter, faces: Iterable[View], batch: int = 64) -> Array:
+    """(N, 3, 3) rotations of N faces at least 1, ``batch`` of them in one call of the network."""
+    return _in_batches(model.predict, model, faces, batch)
+
+
+def errors(angles: Array, rotations: Array, samples: Sequence[Sample]) -> Array:
+    """Errors of each face.
+
+    Args:
+        angles: (N, 3) predicted yaw, pitch, roll in degrees.
+        rotations: (N, 3, 3) predicted.
+        samples: N, in the same order.
+
+    Returns:
+        (N, 5) degrees, columns ``MEASURES``.
+    """
+    labels = np.array([sample.euler for sample in samples])
+    each = metrics.angle_errors(angles, labels)
+    distance = geometry.geodesic_degrees(rotations, geometry.rotation_from_euler(labels))
+    return np.column_stack([each, each.mean(1), distance])
+
+
+def score(rotations: Array, samples: Sequence[Sample], seed: int = 0, *, angles: Array | None = None) -> Accuracy:
     """Compares rotations with the samples' labels.
 
     Args:
         rotations: (N, 3, 3), N at least 1.
-        samples: N, in the same order.
+        samples: N, in the same order. Those of one group are drawn together for the intervals.
         seed: of the bootstrap.
+        angles: (N, 3) degrees, the same poses as a network or a file gave them; None decodes the rotations.
     """
     labels = np.array([sample.euler for sample in samples])
-    errors = metrics.euler_errors(geometry.euler_from_rotation(rotations, BRANCH), labels)
+    angles = geometry.euler_from_rotation(rotations, BRANCH) if angles is None else angles
     smallest = metrics.euler_mae(geometry.euler_from_rotation(rotations), labels)
-    each = np.column_stack(
-        [
-            np.abs(errors),
-            np.abs(errors).mean(1),
-            geometry.geodesic_degrees(rotations, geometry.rotation_from_euler(labels)),
-        ]
+    each = errors(angles, rotations, samples)
+    intervals = metrics.bootstrap_interval(
+        each, level=LEVEL, resamples=RESAMPLES, seed=seed, groups=drawn_together(samples)
     )
-    intervals = metrics.bootstrap_interval(each, level=LEVEL, resamples=RESAMPLES, seed=seed)
     return Accuracy(
         n=len(samples),
-        **dict(zip(_MEASURES, map(float, each.mean(0)), strict=True)),
+        **dict(zip(MEASURES, map(float, each.mean(0)), strict=True)),
         mae_smallest=float(smallest.mean()),
-        bias=EulerAngles(*map(float, errors.mean(0))),
+        bias=EulerAngles(*map(float, metrics.euler_errors(angles, labels).mean(0))),
         bins={name: _bin(each[mask]) for name, mask in metrics.yaw_bins(labels[:, 0]).items()},
-        ci={name: (float(low), float(high)) for name, low, high in zip(_MEASURES, *intervals, strict=True)},
+        ci={name: (float(low), float(high)) for name, low, high in zip(MEASURES, *intervals, strict=True)},
     )
+
+
+def drawn_together(samples: Sequence[Sample]) -> list[str]:
+    """The groups of a bootstrap over samples; a sample without a group is one of its own."""
+    return [sample.group or f"#{index}" for index, sample in enumerate(samples)]
 
 
 def table(accuracy: Accuracy) -> str:
@@ -131,8 +171,16 @@ def _degrees(value: float | None, width: int) -> str:
 def _bin(each: Array) -> Bin:
     if not len(each):
         return Bin(0, None, None)
-    mean = dict(zip(_MEASURES, map(float, each.mean(0)), strict=True))
+    mean = dict(zip(MEASURES, map(float, each.mean(0)), strict=True))
     return Bin(len(each), mean["mae"], mean["geodesic"])
+
+
+def _in_batches(
+    predict: Callable[[NDArray[np.float32]], Array], model: PoseModel | Adapter, faces: Iterable[View], size: int
+) -> Array:
+    cut = model.network_input if isinstance(model, Adapter) else crop.network_input
+    inputs = (cut(image, [box], spec) for image, box, spec in faces)
+    return np.concatenate([predict(np.concatenate(part)) for part in _batches(inputs, size)])
 
 
 def _batches(inputs: Iterator[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:

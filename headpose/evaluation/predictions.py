@@ -1,4 +1,8 @@
-"""Predicted angles in a CSV file: columns image (file name without ending), yaw, pitch, roll in degrees."""
+"""Predicted angles in a CSV file: columns image (name of the face), yaw, pitch, roll in degrees.
+
+Names are those of ``headpose.evaluation.testsets``: for AFLW2000-3D the file's name without its ending. Files
+of other tools may keep the ending, order the columns as they like and have more of them.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,21 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from headpose import files, geometry
+from headpose import files
 from headpose.errors import DataError
-from headpose.evaluation.accuracy import BRANCH
 from headpose.geometry import Array
-from headpose.types import Sample
+from headpose.images import SUFFIXES
 
 COLUMNS = ("image", "yaw", "pitch", "roll")
 
 
-def write(path: str | os.PathLike[str], samples: Sequence[Sample], rotations: Array) -> None:
-    """Writes the angles of (N, 3, 3) rotations, decoded as the evaluation does, one line a sample.
+def write(path: str | os.PathLike[str], names: Sequence[str], angles: Array) -> None:
+    """Writes (N, 3) yaw, pitch, roll in degrees, one line a face.
 
     Raises:
         HeadPoseError: the file cannot be written.
@@ -29,22 +32,35 @@ def write(path: str | os.PathLike[str], samples: Sequence[Sample], rotations: Ar
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for sample, euler in zip(samples, geometry.euler_from_rotation(rotations, BRANCH), strict=True):
-        writer.writerow([sample.image.stem, *(f"{angle:.6f}" for angle in euler)])
+    for name, euler in zip(names, angles, strict=True):
+        writer.writerow([name, *(f"{angle:.6f}" for angle in euler)])
     files.write_text(path, text.getvalue())
 
 
-def read(path: str | os.PathLike[str], samples: Sequence[Sample]) -> Array:
-    """Reads predictions for samples, in any order; lines for other pictures are passed over.
+def read(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
+    """Reads predictions for faces, in any order; lines for other names are passed over.
 
     Returns:
-        (N, 3, 3) rotations in the order of the samples.
+        (N, 3) yaw, pitch, roll in degrees, as they are written, in the order of the names.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, names a picture twice, has no line for a
-            sample, or holds an angle that is no number.
+        DataError: the file cannot be read, lacks a column, names a face twice, has no line for a face, or
+            holds an angle that is no number.
     """
-    file = Path(path)
+    angles = read_all(path, names)
+    if absent := [name for name in names if name not in angles]:
+        raise DataError(f"{path} has no line for {absent[0]} and {len(absent) - 1} others of {len(names)} pictures")
+    return np.array([angles[name] for name in names])
+
+
+def read_all(path: str | os.PathLike[str], known: Collection[str] = ()) -> dict[str, list[float]]:
+    """All predictions of a file by name (see ``read``).
+
+    Args:
+        path: the file.
+        known: names of faces; where a name is none of them its picture's ending is taken off.
+    """
+    file, known = Path(path), frozenset(known)
     angles: dict[str, list[float]] = {}
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
@@ -52,16 +68,21 @@ def read(path: str | os.PathLike[str], samples: Sequence[Sample]) -> Array:
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
                 raise DataError(f"{file} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}")
             for row in reader:
-                if row["image"] in angles:
-                    raise DataError(f"{file}, line {reader.line_num}: {row['image']} is there twice")
-                angles[row["image"]] = [_angle(row[name], f"{file}, line {reader.line_num}") for name in COLUMNS[1:]]
+                name = row["image"] if row["image"] in known else _without_ending(row["image"])
+                if name in angles:
+                    raise DataError(f"{file}, line {reader.line_num}: {name} is there twice")
+                angles[name] = [_angle(row[column], f"{file}, line {reader.line_num}") for column in COLUMNS[1:]]
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from error
-    if absent := [sample.image.stem for sample in samples if sample.image.stem not in angles]:
-        raise DataError(f"{file} has no line for {absent[0]} and {len(absent) - 1} others of {len(samples)} pictures")
-    return geometry.rotation_from_euler(np.array([angles[sample.image.stem] for sample in samples]))
+    return angles
+
+
+def _without_ending(text: str | None) -> str:
+    """The name without the ending of a picture's file, which other tools leave on."""
+    whole = (text or "").strip()
+    return whole[: -len(ending)] if (ending := Path(whole).suffix).lower() in SUFFIXES else whole
 
 
 def _angle(text: str | None, where: str) -> float:

@@ -1,27 +1,82 @@
-"""Which pictures of AFLW2000-3D count, and how that choice is named in a result.
+"""Which faces of a test set count, and how a result says what was measured.
 
-Published numbers differ by what they leave out: of the 2000 pictures 1969 have every angle within
-+-99 degrees, the range of the networks with angle classes, and 1964 below 90.
+Published numbers on AFLW2000-3D differ by what they leave out: of the 2000 pictures 1969 have every angle
+within +-99 degrees, the range of the networks with angle classes, and 1964 below 90.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from headpose.errors import DataError
+from headpose.evaluation import crops
 from headpose.evaluation.accuracy import BRANCH, LEVEL, RESAMPLES
 from headpose.types import CropSpec, Sample
 
 _LARGEST = {"99": 99.0, "90": 90.0, "all": float("inf")}
-_WORDS = {
+LISTS_IN_WORDS = {
     "99": "those whose every |angle| is at most 99 degrees",
     "90": "those whose every |angle| is below 90 degrees",
     "all": "all of them, labels of up to 972 degrees included",
 }
 LISTS = tuple(_LARGEST)
 COMPLETE = {"99": 1969, "90": 1964, "all": 2000}
-"""How many pictures each list has in a complete copy."""
+"""How many pictures each list has in a complete copy of AFLW2000-3D."""
+
+_LABELS = {
+    "aflw2000": "Pose_Para as stored",
+    "300w-lp": "Pose_Para as stored",
+    "manifest": "the angles of the file",
+    "biwi": "the stored rotation of the depth camera's axes, decoded with |yaw| <= 90",
+}
+_DRAWN = {"aflw2000": "pictures", "300w-lp": "source photographs", "manifest": "pictures", "biwi": "sequences"}
+_BOX = {
+    "aflw2000": "tight box of pt3d_68",
+    "300w-lp": "tight box of the 68 landmarks",
+    "manifest": "box of the file",
+    "biwi": "square of 160 mm around the label's head centre",
+}
+_ANGLES = {
+    "rotation": f"the triple with |yaw| <= 90 ({BRANCH} branch)",
+    "network": "as the network gives them",
+    "file": "as the file gives them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a result was measured with.
+
+    Attributes:
+        title: of the test set.
+        kind: of the test set (``headpose.evaluation.testsets.KINDS``).
+        list_name: one of ``LISTS``.
+        count: number of faces.
+        crop: of the network; None if the predictions came from elsewhere.
+        angles: who decided on one of the two triples of a rotation: this package, the network or a file.
+        rule: one of ``headpose.evaluation.crops.RULES``.
+        detector: whose boxes the crop starts from; "" for the labels' own.
+        missed: number of faces that the detector did not find and that are left out.
+    """
+
+    title: str
+    kind: str
+    list_name: str
+    count: int
+    crop: CropSpec | None
+    angles: Literal["rotation", "network", "file"] = "rotation"
+    rule: str = "own"
+    detector: str = ""
+    missed: int = 0
+
+
+def holds(name: str, sample: Sample) -> bool:
+    """Whether a list of ``LISTS`` has a sample."""
+    largest = max(map(abs, sample.euler))
+    return largest < _LARGEST[name] if name == "90" else largest <= _LARGEST[name]
 
 
 def select(samples: Sequence[Sample], name: str = "99") -> list[Sample]:
@@ -34,12 +89,9 @@ def select(samples: Sequence[Sample], name: str = "99") -> list[Sample]:
     Raises:
         DataError: no sample is left.
     """
-    limit = _LARGEST[name]
-    kept = [sample for sample in samples if max(map(abs, sample.euler)) <= limit]
-    if name == "90":
-        kept = [sample for sample in kept if max(map(abs, sample.euler)) < limit]
+    kept = [sample for sample in samples if holds(name, sample)]
     if not kept:
-        raise DataError(f"no picture is left of {len(samples)}; kept are {_WORDS[name]}")
+        raise DataError(f"no picture is left of {len(samples)}; kept are {LISTS_IN_WORDS[name]}")
     return sorted(kept, key=lambda sample: sample.image.stem)
 
 
@@ -48,30 +100,30 @@ def list_sha256(samples: Sequence[Sample]) -> str:
     return hashlib.sha256("\n".join(sorted(sample.image.stem for sample in samples)).encode()).hexdigest()
 
 
-def in_words(name: str, count: int, crop: CropSpec | None) -> str:
-    """The protocol of a result as text.
-
-    Args:
-        name: one of ``LISTS``.
-        count: number of pictures.
-        crop: of the network; None if the predictions came from elsewhere.
-    """
+def in_words(setting: Setting) -> str:
+    """The protocol of a result as text."""
+    drawn = _DRAWN[setting.kind]
     return (
-        f"AFLW2000-3D, {count} pictures, {_WORDS[name]}. Labels: Pose_Para as stored. {_crop_in_words(crop)} "
-        f"Angles: the triple with |yaw| <= 90 ({BRANCH} branch); mae_smallest has the one with the smaller "
+        f"{setting.title}, {setting.count} {'pictures' if drawn == 'pictures' else 'faces'}, "
+        f"{LISTS_IN_WORDS[setting.list_name]}. Labels: {_LABELS[setting.kind]}. {_crop_in_words(setting)} "
+        f"Angles: {_ANGLES[setting.angles]}; mae_smallest has the one with the smaller "
         "|pitch| + |roll|. Errors: the short way round 360 degrees, not folded at 180; mae is the mean of yaw, pitch "
         "and roll; geodesic is the angle of the rotation from the label to the prediction. Bias: mean of predicted "
         "minus label. Bins: by |yaw| of the label. "
-        f"Intervals: {LEVEL:.0%}, percentile bootstrap over pictures, {RESAMPLES} resamples, seed 0."
+        f"Intervals: {LEVEL:.0%}, percentile bootstrap over {drawn}, {RESAMPLES} resamples, seed 0."
     )
 
 
-def _crop_in_words(crop: CropSpec | None) -> str:
+def _crop_in_words(setting: Setting) -> str:
+    crop = setting.crop
     if crop is None:
         return "Predictions: read from a file."
+    box = _BOX[setting.kind] if not setting.detector else f"face of {setting.detector} that overlaps the label's most"
+    missed = f"; {setting.missed} faces that it does not find are left out" if setting.detector else ""
     shape = "a square of its longer side" if crop.square else "its own sides"
     shift = f", moved down by {crop.shift_y:g} of its height" if crop.shift_y else ""
-    return (
-        f"Input: one crop a picture, no averaging; tight box of pt3d_68, {shape} times {crop.scale:g}{shift}, "
-        f"{crop.size} x {crop.size} pixels, border {crop.border}."
-    )
+    cut = f"{box}{missed}, {shape} times {crop.scale:g}{shift}"
+    border = crop.border
+    if setting.rule != "own":
+        cut, border = crops.IN_WORDS[setting.rule], "black"
+    return f"Input: one crop a picture, no averaging; {cut}, {crop.size} x {crop.size} pixels, border {border}."

@@ -100,12 +100,46 @@ def test_the_hash_is_that_of_sorted_stems_and_of_nothing_else():
     assert protocols.list_sha256(samples[::-1]) == hashlib.sha256(b"0\n1\n2").hexdigest()
 
 
+def test_angles_are_taken_as_they_were_given():
+    samples = labelled([(93.0, 0.0, 0.0)] * 2)
+    rotations = np.stack([sample.rotation for sample in samples])
+    result = accuracy.score(rotations, samples, angles=np.array([[95.0, 1.0, 0.0], [93.0, 0.0, -2.0]]))
+    assert (result.yaw, result.pitch, result.roll) == pytest.approx((1, 0.5, 1))
+    assert result.bias == pytest.approx((1, 0.5, -1))
+    assert result.mae_smallest == pytest.approx(0, abs=1e-9)
+
+
+def test_faces_of_one_group_are_drawn_together():
+    samples = labelled([(float(error), 0.0, 0.0) for error in (0, 0, 0, 9, 9, 9)])
+    grouped = [dataclasses.replace(sample, group=group) for sample, group in zip(samples, "aaabbb", strict=True)]
+    alone, together = (accuracy.score(np.stack([np.eye(3)] * 6), each) for each in (samples, grouped))
+    assert alone.yaw == together.yaw == pytest.approx(4.5)
+    assert together.ci["yaw"] == pytest.approx((0, 9))
+    assert 0 < alone.ci["yaw"][0] < alone.ci["yaw"][1] < 9
+
+
+def test_other_crops_are_seen_by_the_network(samples, model):
+    # Beyond the picture's edge Hopenet's crop is black: less red and blue than the face has.
+    own, theirs = (accuracy.predict_angles(model, samples[:5], rule=rule) for rule in ("own", "hopenet"))
+    np.testing.assert_allclose(own, [sample.euler for sample in samples[:5]], atol=0.3)
+    assert (theirs[:, :2] <= own[:, :2] + 1e-6).all()
+    assert (own - theirs)[:, :2].max() > 3
+
+
 def test_predictions_survive_their_file(tmp_path):
-    samples = labelled(GRID)
-    rotations = geometry.rotation_from_euler(np.random.default_rng(0).uniform(-80, 80, (len(GRID), 3)))
-    predictions.write(tmp_path / "p.csv", samples, rotations)
-    assert (tmp_path / "p.csv").read_text().startswith("image,yaw,pitch,roll\n0,")
-    np.testing.assert_allclose(predictions.read(tmp_path / "p.csv", samples[::-1]), rotations[::-1], atol=1e-7)
+    names, angles = ["b", "a/c", "d.e"], np.array([[95.0, -1, 2], [0, 0, 181], [-3, 4.5, 0]])
+    predictions.write(tmp_path / "p.csv", names, angles)
+    assert (tmp_path / "p.csv").read_text().startswith("image,yaw,pitch,roll\nb,95.000000,")
+    np.testing.assert_array_equal(predictions.read(tmp_path / "p.csv", names[::-1]), angles[::-1])
+
+
+def test_files_of_other_tools_are_read(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "roll,score,image,pitch,yaw\n3,0.9,image1.jpg,2,1\n6,0.8, image2.PNG,5,4\n0,0,c.jpg,0,0\n"
+    )
+    assert predictions.read(tmp_path / "p.csv", ["image2", "image1"]).tolist() == [[4, 5, 6], [1, 2, 3]]
+    # A name that is known keeps what looks like an ending.
+    assert predictions.read(tmp_path / "p.csv", ["image1.jpg"]).tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +148,7 @@ def test_predictions_survive_their_file(tmp_path):
         ("image,yaw,roll\n0,1,2\n", "lacks the column pitch"),
         ("", "lacks the column image, yaw, pitch, roll"),
         ("image,yaw,pitch,roll\n0,1,2,3\n0,1,2,3\n", "line 3: 0 is there twice"),
+        ("image,yaw,pitch,roll\n0.jpg,1,2,3\n0,1,2,3\n", "line 3: 0 is there twice"),
         ("image,yaw,pitch,roll\n0,1,2,\n", "line 2: not an angle: ''"),
         ("image,yaw,pitch,roll\n0,1,nan,0\n", "line 2: not an angle: 'nan'"),
         ("image,yaw,pitch,roll\n7,1,2,3\n", "no line for 0 and 1 others"),
@@ -122,6 +157,6 @@ def test_predictions_survive_their_file(tmp_path):
 def test_bad_predictions_are_errors(tmp_path, text, says):
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(DataError, match=says):
-        predictions.read(tmp_path / "p.csv", labelled(GRID[:2]))
+        predictions.read(tmp_path / "p.csv", ["0", "1"])
     with pytest.raises(DataError, match="cannot read"):
         predictions.read(tmp_path / "nowhere.csv", [])

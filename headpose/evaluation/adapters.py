@@ -1,0 +1,157 @@
+"""Other people's networks in the same tables as ours (``headpose.evaluation.adapter_files`` describes them).
+
+The networks are not part of the project: they are read from a folder that the user names, and nothing
+but ONNX is read from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from headpose import crop, geometry
+from headpose.errors import HeadPoseError, WeightsError
+from headpose.evaluation.adapter_files import AdapterSpec, read_adapter
+from headpose.evaluation.outputs import Bins, Euler
+from headpose.geometry import Array
+from headpose.inference import PoseModel, create_session
+from headpose.types import Box, CropSpec, Image
+
+FacesPredictor = Callable[[Image, list[Box]], Array]
+"""(H, W, 3) uint8 BGR and the tight boxes of N faces in it -> (N, 3, 3) rotations."""
+
+
+class Adapter:
+    """Somebody else's network, made to answer as ours do.
+
+    Attributes:
+        name: of the network, for tables.
+        crop: how its input is cut out of a picture.
+        spec: what its file says.
+        paths: its ONNX files.
+    """
+
+    def __init__(self, spec: AdapterSpec, models: str | os.PathLike[str], *, threads: int = 0) -> None:
+        """Opens the networks of a description in a folder (see ``load_adapter`` for the errors)."""
+        self.spec, self.name, self.crop = spec, spec.name, spec.crop
+        self.paths = [Path(models) / file for file in spec.files]
+        if absent := [path for path in self.paths if not path.is_file()]:
+            raise WeightsError(f"{spec.name} needs {absent[0].name}, which is not in {Path(models)}: name its folder")
+        self._sessions = [_open(path, spec, threads) for path in self.paths]
+
+    @property
+    def gives_angles(self) -> bool:
+        """Whether its angles are the network's own rather than those of a rotation."""
+        return isinstance(self.spec.output, Euler | Bins)
+
+    def network_input(self, image: Image, boxes: list[Box], crop_spec: CropSpec | None = None) -> NDArray[np.float32]:
+        """Crops of one picture as the network wants them.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            boxes: tight boxes, N of them.
+            crop_spec: cut by another rule than ``crop``, of the same size.
+
+        Returns:
+            (N, C, S, S) float32, C 1 for a grey network, else 3.
+        """
+        spec = crop_spec or self.crop
+        if not boxes:
+            return np.zeros((0, 1 if self.spec.grey else 3, spec.size, spec.size), np.float32)
+        return np.stack([self._one_input(crop.cut(image, box, spec), spec) for box in boxes])
+
+    def predict_angles(self, inputs: NDArray[np.float32]) -> Array:
+        """(N, C, S, S) of ``network_input`` -> (N, 3) yaw, pitch, roll in degrees, N >= 0.
+
+        The angles that the network gives, or those of its rotation with |yaw| <= 90.
+
+        Raises:
+            HeadPoseError: the network's answer is not what its file says, or not a number.
+        """
+        if not len(inputs):
+            return np.zeros((0, 3))
+        first, *others = (self._decoded(session, inputs) for session in self._sessions)
+        # The short way round, so that 179 and -179 do not average to 0.
+        return first + sum(geometry.wrap_degrees(other - first) for other in others) / len(self._sessions)
+
+    def predict(self, inputs: NDArray[np.float32]) -> Array:
+        """(N, C, S, S) of ``network_input`` -> (N, 3, 3) float64 rotations (see ``predict_angles``)."""
+        return geometry.rotation_from_euler(self.predict_angles(inputs))
+
+    def predict_faces(self, image: Image, boxes: list[Box]) -> Array:
+        """(N, 3, 3) float64 rotations of the faces in N tight boxes of an (H, W, 3) uint8 BGR picture."""
+        return self.predict(self.network_input(image, boxes))
+
+    def _one_input(self, patch: Image, spec: CropSpec) -> NDArray[np.float32]:
+        if self.spec.grey:
+            patch = cv2.cvtColor(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        values = crop.normalise(patch, spec)
+        if self.spec.brighten:
+            luminance = cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
+            factor = np.float32(self.spec.brighten.factor(luminance))
+            # (f v - mean) / std out of (v - mean) / std: brightening comes before the normalisation.
+            zero = crop.normalise(np.zeros((1, 1, 3), np.uint8), spec)
+            values = (values - zero) * factor + zero
+        return values[:1] if self.spec.grey else values
+
+    def _decoded(self, session: onnxruntime.InferenceSession, inputs: NDArray[np.float32]) -> Array:
+        (tensor,) = session.get_inputs()
+        fixed = tensor.shape[0] if isinstance(tensor.shape[0], int) else len(inputs)
+        if fixed not in (1, len(inputs)):
+            raise HeadPoseError(f"{self.name} takes {fixed} faces at a time, not {len(inputs)}: export it with 1")
+        names = list(self.spec.output.tensors)
+        calls = [session.run(names, {tensor.name: part}) for part in np.split(inputs, len(inputs) // fixed)]
+        try:
+            values = [
+                np.concatenate([np.asarray(part, np.float64).reshape(fixed, -1) for part in parts])
+                for parts in zip(*calls, strict=True)
+            ]
+            if not all(np.isfinite(value).all() for value in values):
+                raise ValueError("a value that is not a number")
+            return self.spec.output.decode(values)
+        except ValueError as error:
+            raise HeadPoseError(f"{self.name} gave something else than its adapter says: {error}") from None
+
+
+def load_adapter(path: str | os.PathLike[str], models: str | os.PathLike[str], *, threads: int = 0) -> Adapter:
+    """Opens somebody else's network.
+
+    Args:
+        path: the adapter file.
+        models: the folder of its ONNX networks.
+        threads: of the processor for one call; 0 leaves it to ONNX Runtime.
+
+    Raises:
+        WeightsError: the file cannot be read or says what it may not, a network is missing or has another
+            input or other outputs than the file says.
+        HeadPoseError: ``threads`` is negative.
+    """
+    return Adapter(read_adapter(path), models, threads=threads)
+
+
+def faces_predictor(model: PoseModel | Adapter) -> FacesPredictor:
+    """One way to ask any network: picture and tight boxes in, rotations out."""
+    if isinstance(model, Adapter):
+        return model.predict_faces
+    return lambda image, boxes: model.predict(crop.network_input(image, boxes, model.crop))
+
+
+def _open(path: Path, spec: AdapterSpec, threads: int) -> onnxruntime.InferenceSession:
+    session, _ = create_session(path, device="cpu", threads=threads)
+    inputs = session.get_inputs()
+    expected = [1 if spec.grey else 3, spec.crop.size, spec.crop.size]
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        raise WeightsError(f"{path} must have one input, float32 (N, C, S, S)")
+    shape = inputs[0].shape[1:]
+    if any(isinstance(side, int) and side != wanted for side, wanted in zip(shape, expected, strict=True)):
+        raise WeightsError(f"{path} takes {shape}, its adapter gives {expected}: mend size or channels")
+    there = [output.name for output in session.get_outputs()]
+    if absent := [name for name in spec.output.tensors if name not in there]:
+        raise WeightsError(f"{path} has no output {absent[0]}: it has {', '.join(there)}")
+    return session
