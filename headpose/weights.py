@@ -69,7 +69,9 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             verify(path, info)
             return path
     looked_in = ", ".join(map(str, search_folders()))
-    raise WeightsError(f"{info.file} of model {info.name} is in none of these folders: {looked_in}")
+    raise WeightsError(
+        f"model {info.name} is not here: headpose fetch {info.name} brings it ({info.file} is in none of {looked_in})"
+    )
 
 
 def lookup(name: str) -> ModelInfo:
@@ -102,10 +104,11 @@ def search_folders() -> list[Path]:
     """Where ``find`` looks for a named network's file, in order. Folders that may not exist."""
     named = os.environ.get("HEADPOSE_WEIGHTS")
     first = [Path(named).expanduser()] if named else []
-    return [*first, _PACKAGE.parent / "weights", _PACKAGE / "_weights", _cache_folder()]
+    return [*first, _PACKAGE.parent / "weights", _PACKAGE / "_weights", cache_folder()]
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """The user's own folder for networks, where ``headpose fetch`` puts them. It may not exist."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

@@ -17,8 +17,17 @@ from headpose.errors import HeadPoseError
 _COMMANDS = {
     "estimate": ("headpose.cli.estimate", "read the head poses in pictures, videos or a camera's stream"),
     "models": ("headpose.cli.models", "list the networks there are"),
+    "fetch": ("headpose.cli.fetch", "bring networks that do not come with the package"),
     "doctor": ("headpose.cli.doctor", "say what is installed, what is missing and what is in the way"),
     "train": ("headpose.training.command", "train a network from a recipe (needs the extra: train)"),
+    "compress": (
+        "headpose.compression.command",
+        "prune, distil and quantise a network (needs the extra: train)",
+    ),
+    "quantize": (
+        "headpose.compression.quantize_command",
+        "write a network in fp16 or int8, checked against fp32 (needs the extra: train)",
+    ),
     "weights": ("headpose.training.convert", "turn a network back into safetensors (needs the extra: train)"),
 }
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
@@ -73,7 +82,7 @@ def _import_command(name: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if not module.startswith("headpose.training.") or missing.startswith("headpose"):
+        if not module.startswith(("headpose.training.", "headpose.compression.")) or missing.startswith("headpose"):
             raise
         raise HeadPoseError(
             f"headpose {name} needs {missing}: pip install 'open-headpose[train]', or '.[train]' in a checkout"

@@ -72,6 +72,9 @@ class ClassificationTask:
             raise RecipeError(f"a classification task has {self.size} px only, not {size}")
         return self
 
+    def during(self, recipe: Recipe) -> ClassificationTask:
+        return ClassificationTask(recipe)
+
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
         run = self.recipe.run
         repeats = np.ones(len(self._training.labels))

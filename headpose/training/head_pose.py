@@ -60,7 +60,10 @@ class HeadPoseTask:
 
     def at(self, size: int) -> HeadPoseTask:
         crop_spec = dataclasses.replace(self.recipe.crop, size=size)
-        return HeadPoseTask(dataclasses.replace(self.recipe, crop=crop_spec), self.split)
+        return self.during(dataclasses.replace(self.recipe, crop=crop_spec))
+
+    def during(self, recipe: Recipe) -> HeadPoseTask:
+        return HeadPoseTask(recipe, self.split)
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
         run = self.recipe.run
@@ -74,7 +77,7 @@ class HeadPoseTask:
 
         The paper does not print its loss: the squared error of the angles is ours.
         """
-        if self.recipe.network.output == "6d":
+        if raw.shape[1] == 6:
             return geodesic(rotations(raw, "6d"), batch.targets["rotation"])
         return (raw.float() - batch.targets["euler"]).square().mean(1)
 

@@ -7,10 +7,10 @@ import importlib.resources
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import dacite
 
@@ -24,7 +24,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+T = TypeVar("T")
 Range = tuple[float, float]
+_PACKAGE = "headpose.recipes"
 _PROBABILITIES = (
     "share",
     "wide_turn",
@@ -87,6 +92,9 @@ class NetworkRecipe:
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
     classes: int = 0
+
+    def __post_init__(self) -> None:
+        self.build()  # a ValueError now, not when the network is made
 
     def build(self) -> ResNetSpec:
         return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
@@ -238,8 +246,7 @@ class Recipe:
 
 def names() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = importlib.resources.files("headpose.recipes")
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return list(packaged(_PACKAGE))
 
 
 def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
@@ -252,7 +259,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
-    values = _read(name_or_path)
+    values = read_toml(name_or_path, packaged(_PACKAGE))
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)
@@ -284,31 +291,54 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
 def from_dict(values: dict[str, Any]) -> Recipe:
     """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
-    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
-    try:
-        recipe = dacite.from_dict(Recipe, values, config)
-        spec = recipe.spec
-    except (dacite.DaciteError, ValueError, TypeError) as error:
-        raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
-    if (spec.output == "classes") != (recipe.task == "classification"):
-        raise RecipeError(f"recipe: network.output {spec.output!r} does not go with task {recipe.task!r}")
+    network = values.get("network")
+    if isinstance(network, dict):  # dacite says of a union only that nothing in it fits
+        values = {**values, "network": parse(ResNetSpec if "stages" in network else NetworkRecipe, network)}
+    recipe = parse(Recipe, values)
+    if (recipe.spec.output == "classes") != (recipe.task == "classification"):
+        raise RecipeError(f"recipe: network.output {recipe.spec.output!r} does not go with task {recipe.task!r}")
     _check(recipe)
     return recipe
 
 
-def _read(name_or_path: str) -> dict[str, Any]:
+def parse(kind: type[T], values: dict[str, Any]) -> T:
+    """A frozen dataclass, and those within it, from plain values.
+
+    Raises:
+        RecipeError: an unknown key, a missing one, a wrong type, or a value that a class refuses.
+    """
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
     try:
-        if name_or_path in names():
-            text = (importlib.resources.files("headpose.recipes") / f"{name_or_path}.toml").read_text("utf-8")
+        return dacite.from_dict(kind, values, config)
+    except (dacite.DaciteError, ValueError, TypeError) as error:
+        raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
+
+
+def read_toml(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
+    """The values of a recipe of the package, by name, or of a TOML file.
+
+    Raises:
+        RecipeError: no such recipe, or the file is not TOML.
+    """
+    try:
+        if name_or_path in there_are:
+            text = there_are[name_or_path].read_text("utf-8")
         else:
             text = Path(name_or_path).read_text("utf-8")
         return tomllib.loads(text)
     except OSError as error:
         raise RecipeError(
-            f"no recipe {name_or_path!r}: give one of {', '.join(names())}, or the path of a TOML file"
+            f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{name_or_path} is not TOML: {error}") from error
+
+
+def packaged(package: str) -> dict[str, Traversable]:
+    """The recipes in a folder of the package, by name."""
+    folder = importlib.resources.files(package)
+    files = {Path(entry.name).stem: entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
+    return dict(sorted(files.items()))
 
 
 def _number(value: Any) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headpose.training.network import ResNet
+from headpose.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class Task(Protocol):
 
     def at(self, size: int) -> Task:
         """The same with another input size."""
+        ...
+
+    def during(self, recipe: Recipe) -> Task:
+        """The same data and split in another run: its batches, seed, augmentation and input size."""
         ...
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:

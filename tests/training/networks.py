@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from headpose import geometry
-from headpose.training.network import HeadPoseNet
+from headpose.training.network import ResNet, build
 from headpose.training.spec import ResNetSpec, StemSpec, resnet
 
 TINY_BASIC = resnet("basic", (1, 2), (5, 7), (8, 12), StemSpec(6, 3, 2, False))
@@ -17,10 +17,10 @@ TINY_BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), he
 TINY_CAFFE = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8, pool_padding="end"), stride_on="1x1")
 
 
-def network(spec: ResNetSpec, seed: int = 0) -> HeadPoseNet:
+def network(spec: ResNetSpec, seed: int = 0) -> ResNet:
     """A network whose every parameter and statistic matters: none is 0 or 1 as it starts."""
     torch.manual_seed(seed)
-    net = HeadPoseNet(spec)
+    net = build(spec)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()

@@ -11,14 +11,18 @@ from headpose.cli import main
 from headpose.errors import WeightsError
 from headpose.training.export import ModelCard, export_onnx, state_from_onnx
 from headpose.training.network import HeadPoseNet
-from headpose.training.spec import ResNetSpec
+from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec
 from headpose.types import CropSpec
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")
 CROP = CropSpec(40, scale=1.25)
+# What is left of a network whose stem was pruned to the width of the stream behind it.
+PROJECTED = ResNetSpec("basic", StemSpec(6, 3, 2, False), ((BlockSpec((5,), 6, projection=True),),))
 SPECS = pytest.mark.parametrize(
-    "spec", [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE], ids=["basic 6d", "bottleneck euler", "caffe"]
+    "spec",
+    [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, PROJECTED],
+    ids=["basic 6d", "bottleneck euler", "caffe", "needless projection"],
 )
 
 

@@ -23,6 +23,24 @@ def test_a_spec_survives_plain_values():
     assert ResNetSpec.from_dict(COMPACT.to_dict()) == COMPACT
 
 
+def test_a_shortcut_can_be_a_projection_without_need():
+    plain = ResNetSpec("basic", StemSpec(8), ((BlockSpec((4,), 8),),))
+    projected = ResNetSpec("basic", StemSpec(8), ((BlockSpec((4,), 8, projection=True),),))
+    assert parameters(projected) - parameters(plain) == 8 * 8 + 2 * 8
+    assert macs(projected, 64) - macs(plain, 64) == 8 * 8 * 16 * 16
+    assert parameters(projected) == sum(p.numel() for p in HeadPoseNet(projected).parameters())
+    assert ResNetSpec.from_dict(projected.to_dict()) == projected
+    assert BlockSpec((4,), 8).projects(6) and BlockSpec((4,), 8, 2).projects(8) and not BlockSpec((4,), 8).projects(8)
+
+
+def test_a_spec_from_before_there_were_needless_projections_is_read():
+    values = COMPACT.to_dict()
+    for stage in values["stages"]:
+        for block in stage:
+            del block["projection"]
+    assert ResNetSpec.from_dict(values) == COMPACT
+
+
 @pytest.mark.parametrize(
     "change",
     [{"block": "dense"}, {"output": "quaternion"}, {"stages": ()}, {"stages": ((BlockSpec((8, 8), 8),),)}],

@@ -1,0 +1,1 @@
+"""Making a network smaller: needs the ``train`` extra."""

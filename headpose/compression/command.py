@@ -1,0 +1,71 @@
+"""``headpose compress``: from a recipe to a teacher, students, their files and a report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from headpose.compression import recipe, report
+from headpose.compression.pipeline import Compression
+from headpose.files import write_text
+
+STAGES = ("prune", "distill", "export", "quantize", "report")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``headpose compress``."""
+    parser.description = (
+        "Prunes a trained network, distils the result into students, exports and quantises them, and reports. "
+        "Every stage goes on where it was interrupted: give the same command again."
+    )
+    parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe, for example --set prune.steps=4 (may be repeated)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/compress-NAME)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=STAGES,
+        metavar="STAGE",
+        help=f"one stage of {', '.join(STAGES)} (repeatable)",
+    )
+    parser.add_argument("--student", action="append", metavar="NAME", help="distil this one only (repeatable)")
+    parser.add_argument("--target-mb", type=float, metavar="MB", help="prune down to this size (prune.stop.megabytes)")
+    parser.add_argument(
+        "--target-latency-ms",
+        type=float,
+        metavar="MS",
+        help="prune down to this time for one picture, measured here with one thread (prune.stop.latency_ms)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the stages in order."""
+    changes = list(args.overrides)
+    for value, key in ((args.target_mb, "megabytes"), (args.target_latency_ms, "latency_ms")):
+        if value is not None:
+            changes.append(f"prune.stop.{key}={value}")
+    settings = recipe.load(args.recipe, changes)
+    folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
+    compression = Compression(settings, folder)
+    stages = args.only or STAGES
+    folder.mkdir(parents=True, exist_ok=True)
+    if "prune" in stages:
+        compression.prune()
+    if "distill" in stages:
+        compression.distill(args.student)
+    files = compression.export() if {"export", "quantize", "report"} & {*stages} else {}
+    if {"quantize", "report"} & {*stages}:
+        files |= compression.quantize()
+    if "report" in stages:
+        write_text(folder / "recipe.json", settings.to_json())
+        print(f"report: {report.write(compression, files)}")
+    else:
+        print(f"done: {', '.join(stages)} in {folder}")
+    return 0

@@ -1,0 +1,188 @@
+"""A student that learns from a teacher: the paper's loss, and ours beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from headpose.compression import channels
+from headpose.compression.finetune import Lesson, School
+from headpose.compression.recipe import StageRecipe, StudentRecipe
+from headpose.errors import RecipeError
+from headpose.training.network import ResNet, build, rotations
+from headpose.training.precision import autocast
+from headpose.training.rotations import geodesic
+from headpose.training.spec import ResNetSpec
+from headpose.training.task import Batch, Task
+
+
+def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
+    """The student's widths: the teacher's in prunable layers, the residual streams divided by ``ratio``.
+
+    Raises:
+        RecipeError: ``inner`` has not one width for each stage.
+    """
+    widths = {}
+    for group in channels.groups(teacher):
+        if group.kind == "stream":
+            widths[group.name] = max(1, round(group.width / recipe.ratio))
+        elif group.kind == "inner" and recipe.inner:
+            stage = int(group.name.removeprefix("layer").partition(".")[0])
+            if len(recipe.inner) != len(teacher.stages):
+                raise RecipeError(f"recipe: students: inner needs {len(teacher.stages)} widths, one for each stage")
+            widths[group.name] = recipe.inner[stage - 1]
+        elif group.kind == "stem" and recipe.stem:
+            widths[group.name] = recipe.stem
+    spec = channels.resize(teacher, widths)
+    pool = {"teacher": spec.stem.max_pool, "yes": True, "no": False}[recipe.max_pool]
+    head = spec.head if recipe.head == "teacher" else recipe.head
+    return dataclasses.replace(spec, stem=dataclasses.replace(spec.stem, max_pool=pool), head=head)
+
+
+class Taps:
+    """Maps after the ReLU, caught while a network works.
+
+    Attributes:
+        names: of the groups, as in ``channels.groups``; each must have one map, which no residual stream has.
+    """
+
+    def __init__(self, network: ResNet, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._caught: dict[str, Tensor] = {}
+        maps = channels.maps(network.spec)
+        self._hooks = []
+        for name in self.names:
+            (module,) = maps[name]
+
+            def catch(_: Any, __: Any, values: Tensor, name: str = name) -> None:
+                # Out of place: the network's own ReLU overwrites what it is given.
+                self._caught[name] = values.relu()
+
+            self._hooks.append(network.get_submodule(module).register_forward_hook(catch))
+
+    def take(self) -> list[Tensor]:
+        """The maps of the last forward pass, (N, C, H, W) each; they are then forgotten."""
+        caught, self._caught = self._caught, {}
+        return [caught[name] for name in self.names]
+
+    def remove(self) -> None:
+        """Lets go of the network."""
+        self._caught = {}
+        for hook in self._hooks:
+            hook.remove()
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - the cosine of the angle between images' values, (N, ...) flattened each: (N,) in [0, 2], float32."""
+    return 1.0 - functional.cosine_similarity(a.float().flatten(1), b.float().flatten(1), dim=1)
+
+
+class Distillation:
+    """An ``Objective`` of weighted parts (Aghli & Ribeiro, CVPR Workshops 2021, eq. 3).
+
+    ``features`` is the mean over the layers of the cosine distance between the maps after the ReLU, flattened
+    for each image; ``output``, that between the output vectors. The paper prints the cosine's sign so that
+    minimising it would drive the two apart; the distance is meant. A cosine cannot see a vector's length, so
+    ``rotation``, the geodesic distance between the two rotations, and ``labels`` may be added: both are ours.
+
+    The teacher is frozen and in eval mode, and sees the student's own input.
+    """
+
+    def __init__(
+        self, teacher: ResNet, student: ResNet, task: Task, stage: StageRecipe, layers: Sequence[str], bf16: str
+    ) -> None:
+        """Watches both networks from now on, until ``close``.
+
+        Raises:
+            RecipeError: the maps of a layer cannot be compared, or there is no rotation to compare.
+        """
+        self._teacher, self._student, self._task, self._stage, self._bf16 = teacher, student, task, stage, bf16
+        if stage.rotation and student.spec.output == "classes":
+            raise RecipeError("recipe: students: a classifier has no rotation; give stages without it")
+        names = layers if stage.features else ()
+        widths = channels.widths(teacher.spec), channels.widths(student.spec)
+        for name in names:
+            if widths[0][name] != widths[1][name]:
+                raise RecipeError(
+                    f"recipe: students: {name} has {widths[1][name]} channels, the teacher's {widths[0][name]}: "
+                    "features cannot be compared; leave inner empty, or features at 0"
+                )
+        teacher.eval().requires_grad_(False)
+        self._taps = Taps(teacher, names), Taps(student, names)
+
+    def __call__(self, raw: Tensor, batch: Batch) -> Tensor:
+        stage, device = self._stage, raw.device
+        loss = torch.zeros(len(raw), device=device)
+        if stage.features or stage.output or stage.rotation:
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            self._teacher.to(device)
+            with torch.no_grad(), autocast(self._bf16, device):
+                wanted = self._teacher.raw(images)
+            if stage.features:
+                pairs = zip(*(taps.take() for taps in self._taps), strict=True)
+                distances = [cosine_distance(*_of_one_size(a, b)) for a, b in pairs]
+                loss = loss + stage.features * torch.stack(distances).mean(0)
+            if stage.output:
+                loss = loss + stage.output * cosine_distance(self._task.output(wanted), self._task.output(raw))
+            if stage.rotation:
+                form = self._student.spec.output
+                loss = loss + stage.rotation * geodesic(rotations(wanted, form), rotations(raw, form))
+        if stage.labels:
+            loss = loss + stage.labels * self._task.errors(raw, batch)
+        return loss
+
+    def close(self) -> None:
+        """Lets go of both networks."""
+        for taps in self._taps:
+            taps.remove()
+
+
+def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:
+    """The last ``count`` prunable layers; for ResNet-50 and 9, conv5's six, both of conv4_6, the second of conv4_5."""
+    inner = [name for name in channels.prunable(teacher, "paper") if name != "conv1"]
+    return tuple(inner[-count:])
+
+
+def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: str, folder: Path) -> ResNet:
+    """Trains a student through its stages, or goes on where the folder stands.
+
+    Args:
+        school: task and settings.
+        teacher: gives the widths and the example.
+        recipe: the student.
+        name: of the student.
+        folder: one folder within for each stage.
+
+    Returns:
+        The student, in eval mode, on the CPU.
+    """
+    torch.manual_seed(recipe.seed)
+    student = build(student_spec(teacher.spec, recipe))
+    layers = compared_layers(teacher.spec, recipe.layers)
+    for number, stage in enumerate(recipe.stages, start=1):
+        lesson = Lesson(
+            f"{name}, stage {number} of {len(recipe.stages)}",
+            stage.images,
+            stage.optimiser,
+            school.run.seed + recipe.seed + number,
+            growing=stage.growing,
+        )
+        objective = Distillation(teacher, student, school.task, stage, layers, school.run.bf16)
+        taught = school.teach(student, lesson, folder / f"stage-{number}", objective)
+        objective.close()
+        student = taught
+    return student
+
+
+def _of_one_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps, the larger one averaged to the smaller one's height and width."""
+    size = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
+    return tuple(  # type: ignore[return-value]
+        values if values.shape[2:] == size else functional.adaptive_avg_pool2d(values, size) for values in (a, b)
+    )

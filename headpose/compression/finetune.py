@@ -1,0 +1,98 @@
+"""Training as a step of something larger: into a folder, resumable, and a network comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from headpose.compression import surgery
+from headpose.compression.recipe import RunRecipe
+from headpose.training.loop import BEST, LAST, Trainer
+from headpose.training.network import ResNet
+from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
+from headpose.training.task import Objective, Task
+
+NETWORK = "network.safetensors"
+"""The result of a folder; once it is there, the work is done."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one training is.
+
+    Attributes:
+        name: shown while it runs.
+        images: shown to the network.
+        optimiser: and its rates.
+        seed: of the order of the images.
+        size: of the input, pixels; 0 for the crop's.
+        growing: parts with a smaller input first.
+    """
+
+    name: str
+    images: int
+    optimiser: OptimiserRecipe
+    seed: int
+    size: int = 0
+    growing: tuple[SmallInput, ...] = ()
+
+
+class School:
+    """Where networks are trained: one task, its training recipe, and settings that all lessons share."""
+
+    def __init__(self, task: Task, training: Recipe, run: RunRecipe) -> None:
+        self.task, self.training, self.run = task, training, run
+
+    def teach(self, network: ResNet, lesson: Lesson, folder: Path, objective: Objective | None = None) -> ResNet:
+        """Trains a network, or goes on where the folder stands, or reads what was done before.
+
+        Args:
+            network: where it starts; changed in place.
+            lesson: what is done.
+            folder: of the training: its log, and in the end ``NETWORK``.
+            objective: what to make smaller, if not the task's errors; it may watch ``network`` work.
+
+        Returns:
+            The average of the weights that did best on the held-out data, in eval mode, on the CPU.
+        """
+        result = folder / NETWORK
+        if result.exists():
+            return surgery.load(result)
+        recipe = self.recipe(network, lesson)
+        resume = (folder / LAST).exists()
+        task = self.task.during(recipe)
+        network.requires_grad_(True)  # an average of weights comes frozen
+        trainer = Trainer(recipe, folder, resume, task=task, network=network, objective=objective)
+        trainer.run()
+        best = trainer.average.network
+        best.load_state_dict(load_file(folder / BEST), strict=False)
+        surgery.save(best.cpu(), result)
+        (folder / LAST).unlink()  # several times as large as the network, and of no further use
+        return surgery.load(result)
+
+    def recipe(self, network: ResNet, lesson: Lesson) -> Recipe:
+        """The training recipe of a lesson."""
+        run, every = self.run, max(1, lesson.images)
+        crop = self.training.crop
+        return dataclasses.replace(
+            self.training,
+            name=lesson.name,
+            network=network.spec,
+            crop=dataclasses.replace(crop, size=lesson.size or crop.size),
+            optimiser=lesson.optimiser,
+            run=dataclasses.replace(
+                self.training.run,
+                images=lesson.images,
+                growing=lesson.growing,
+                batch=run.batch,
+                seed=lesson.seed,
+                ema=run.ema,
+                bf16=run.bf16,
+                threads=run.threads,
+                workers=run.workers,
+                checkpoint_images=min(20_000, every),
+                validate_images=min(50_000, every),
+            ),
+        )

@@ -1,0 +1,249 @@
+"""What a compression did, for people (Markdown, pictures) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from headpose.compression import pictures
+from headpose.compression.finetune import NETWORK
+from headpose.compression.int8 import to_stock_int8
+from headpose.compression.measure import latency, size_of
+from headpose.compression.parity import predict, predict_anyhow
+from headpose.compression.pipeline import BASELINE, Compression
+from headpose.compression.recipe import StudentRecipe
+from headpose.compression.steps import Step
+from headpose.evaluation.latency import machine
+from headpose.files import write_text
+from headpose.inference import OnnxPoseModel
+from headpose.training import log
+from headpose.training.classification import ClassificationTask
+from headpose.training.head_pose import HeadPoseTask
+
+MARKDOWN, JSON, LAYERS, PARETO = "report.md", "report.json", "layers.png", "pareto.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One network of the table.
+
+    Attributes:
+        name, precision: which.
+        parameters, macs: of the network.
+        bytes: of its file, or of its weights if it has none.
+        figures: held-out errors, the first is what counts.
+        latency_ms: median by number of threads, one picture; empty if not timed.
+        test_error: of a classifier's test set, NaN otherwise; it chooses nothing.
+    """
+
+    name: str
+    precision: str
+    parameters: int
+    macs: int
+    bytes: int
+    figures: dict[str, float]
+    latency_ms: dict[str, float]
+    test_error: float = math.nan
+
+    @property
+    def error(self) -> float:
+        return next(iter(self.figures.values()))
+
+
+def write(compression: Compression, files: dict[str, Path]) -> Path:
+    """Measures every network there is and writes the report; returns the Markdown file.
+
+    Args:
+        compression: what was done.
+        files: ONNX files by name, quantised ones among them.
+    """
+    folder, recipe = compression.folder, compression.recipe
+    steps = compression.pruner.steps() if (folder / "prune" / "step-00").exists() else []
+    variants = _variants(compression, files)
+    scan_file = folder / "prune" / "scan.json"
+    scan = json.loads(scan_file.read_text("utf-8")) if scan_file.exists() else {}
+    students = {
+        name: _student_rows(folder / "students" / name, student)
+        for name, student in recipe.students.items()
+        if any(variant.name == name for variant in variants)
+    }
+    record = {
+        "name": recipe.name,
+        "machine": machine(),
+        "unit": compression.task.unit,
+        "examples": compression.task.examples,
+        "variants": [dataclasses.asdict(variant) for variant in variants],
+        "steps": [dataclasses.asdict(step) for step in steps],
+        "scan": scan,
+        "students": students,
+        "recipe": json.loads(recipe.to_json()),
+    }
+    write_text(folder / JSON, json.dumps(record, indent=1))
+    write_text(folder / MARKDOWN, _markdown(compression, variants, steps, scan, students))
+    if len(steps) > 1:
+        pictures.draw_layers(steps, folder / LAYERS)
+    points = [(v.name, v.bytes / 1e6, v.latency_ms.get("1", math.nan), v.error) for v in variants]
+    pictures.draw_pareto(points, compression.task.unit, folder / PARETO)
+    return folder / MARKDOWN
+
+
+def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]:
+    task, found = compression.task, []
+    times: dict[str, dict[str, float]] = {name: {} for name in files}
+    if compression.recipe.run.latency and files:
+        for threads in (1, 2):
+            for name, timing in latency(files, threads).items():
+                times[name][str(threads)] = timing.median
+    networks = compression.networks()
+    for name, network in tqdm(networks.items(), "measuring", unit="network", leave=False):
+        size = size_of(network, task.size, compression.recipe.prune.codec)
+        test = task.test(network).error if isinstance(task, ClassificationTask) else math.nan
+        stored = files[name].stat().st_size if name in files else size.bytes
+        figures = task.evaluate(network).figures
+        found.append(
+            Variant(name, "fp32", size.parameters, size.macs, stored, figures, times.get(name, {}), test_error=test)
+        )
+    whole = {variant.name: variant for variant in found}
+    for name, file in files.items():
+        source, _, precision = name.rpartition("-")
+        if name not in networks and isinstance(task, HeadPoseTask):
+            parent = whole[source]
+            model = OnnxPoseModel(file, device="cpu")
+            figures = task.validator.score(predict(model, task.validator.crops)).figures
+            found.append(
+                dataclasses.replace(
+                    parent,
+                    name=name,
+                    precision=precision,
+                    bytes=file.stat().st_size,
+                    figures=figures,
+                    latency_ms=times[name],
+                )
+            )
+    for name in compression.recipe.quantize.students:
+        found.append(_stock(compression, whole[name], files[name]))
+    return found
+
+
+def _stock(compression: Compression, student: Variant, file: Path) -> Variant:
+    """What a stock quantiser makes of a student: the row that the paper's Table 5 has, and a reason for ours."""
+    task = compression.task
+    assert isinstance(task, HeadPoseTask)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "stock.onnx"
+        to_stock_int8(file, target, compression.calibration)
+        rotations = predict_anyhow(target, task.validator.crops, task.crop)
+        figures = task.validator.score(rotations).figures
+        size = target.stat().st_size
+    name = f"{student.name}, stock quantiser"
+    return dataclasses.replace(student, name=name, precision="int8", bytes=size, figures=figures, latency_ms={})
+
+
+def _student_rows(folder: Path, student: StudentRecipe) -> list[dict[str, Any]]:
+    """What each stage of a student's training was made of, and where it ended."""
+    rows = []
+    for number, stage in enumerate(student.stages, start=1):
+        if (folder / f"stage-{number}" / NETWORK).exists():
+            best = min(log.read(folder / f"stage-{number}" / log.FILE), key=lambda row: row.error)
+            parts = {key: getattr(stage, key) for key in ("features", "output", "rotation", "labels")}
+            rows.append({"stage": number, "images": stage.images, **parts, "error": best.error})
+    return rows
+
+
+def _markdown(
+    compression: Compression,
+    variants: list[Variant],
+    steps: list[Step],
+    scan: dict[str, dict[str, float]],
+    students: dict[str, list[dict[str, Any]]],
+) -> str:
+    task, name = compression.task, compression.recipe.name
+    lines = [
+        f"# Compression: {name}",
+        "",
+        f"`headpose compress {name}`. Errors are {task.unit} on {task.examples['validation']:,} held-out examples of "
+        "the training sets, which chose everything here; no test set did. Times are milliseconds for one picture, "
+        f"the network alone, medians of turns in one run on {machine()}: read them as ratios.",
+        "",
+        "## Networks",
+        "",
+        *_variant_table(variants, task.unit),
+    ]
+    if len(steps) > 1:
+        lines += ["", "## Pruning", "", f"![channels left in each layer]({LAYERS})", "", *_step_table(steps, task.unit)]
+        lines += ["", *_layer_table(steps)]
+    if scan:
+        lines += ["", "## Sensitivity", "", *_scan_table(scan)]
+    if students:
+        lines += ["", "## Students", "", *_student_table(students, task.unit)]
+    lines += ["", "## Size, time and error", "", f"![error over size and time]({PARETO})", ""]
+    return "\n".join(lines)
+
+
+def _variant_table(variants: list[Variant], unit: str) -> list[str]:
+    first = next((v for v in variants if v.name == BASELINE), variants[0])
+    figures = list(first.figures)
+    tested = not math.isnan(first.test_error)
+    head = ["network", "precision", "parameters", "M MACs", "MB", "of baseline", *figures, "ms, 1 thread", "2 threads"]
+    lines = [_row([*head, *(["test"] if tested else [])]), _row(["---"] * (len(head) + tested))]
+    for v in variants:
+        times = [f"{v.latency_ms[t]:.2f}" if t in v.latency_ms else "-" for t in ("1", "2")]
+        cells = [v.name, v.precision, f"{v.parameters:,}", f"{v.macs / 1e6:.0f}", f"{v.bytes / 1e6:.2f}"]
+        cells += [f"{v.bytes / first.bytes:.3f}", *(f"{v.figures[name]:.2f}" for name in figures), *times]
+        lines.append(_row([*cells, *([f"{v.test_error:.2f}"] if tested else [])]))
+    return [*lines, "", f"Figures are {unit}; the first of them chooses."]
+
+
+def _step_table(steps: list[Step], unit: str) -> list[str]:
+    lines = [
+        _row(["step", "parameters", "M MACs", "MB", f"error after the cut, {unit}", "after fine-tuning", ""]),
+        _row(["---"] * 7),
+    ]
+    for step in steps:
+        note = "taken back" if not step.accepted else f"{step.reached} reached" if step.reached else ""
+        cells = [str(step.number), f"{step.parameters:,}", f"{step.macs / 1e6:.0f}", f"{step.bytes / 1e6:.2f}"]
+        lines.append(_row([*cells, f"{step.cut_error:.2f}", f"{step.error:.2f}", note]))
+    return lines
+
+
+def _layer_table(steps: list[Step]) -> list[str]:
+    """Channels removed from each layer at each step: the paper's Figure 2 as numbers."""
+    names = [name for name in steps[0].widths if any(name in step.removed for step in steps)]
+    head = ["channels removed", "of", *(str(step.number) for step in steps[1:]), "left"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for name in names:
+        gone = [str(len(step.removed.get(name, {}))) for step in steps[1:]]
+        lines.append(_row([name, str(steps[0].widths[name]), *gone, str(steps[-1].widths[name])]))
+    return lines
+
+
+def _scan_table(scan: dict[str, dict[str, float]]) -> list[str]:
+    shares = list(next(iter(scan.values())))
+    lines = [
+        "The loss when the least important share of one layer goes and nothing is learnt anew, over that of the whole.",
+        "",
+        _row(["layer", *(f"{float(share):.0%}" for share in shares)]),
+        _row(["---"] * (1 + len(shares))),
+    ]
+    return lines + [_row([name, *(f"{found[share]:.2f}" for share in shares)]) for name, found in scan.items()]
+
+
+def _student_table(students: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:
+    head = ["student", "stage", "images", "features", "output", "rotation", "labels", f"error, {unit}"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for name, rows in students.items():
+        for row in rows:
+            weights = [f"{row[key]:g}" for key in ("features", "output", "rotation", "labels")]
+            lines.append(_row([name, str(row["stage"]), f"{row['images']:,}", *weights, f"{row['error']:.2f}"]))
+    return lines
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,1 @@
+"""Published compressions, one TOML file each: ``headpose compress NAME``."""

@@ -1,0 +1,237 @@
+"""The whole chain by its command, on drawn heads and on digits."""
+
+import json
+
+import cv2
+import pytest
+import tomlkit
+from safetensors.torch import save_file
+
+from headpose import cli
+from headpose.compression import recipe as recipes
+from headpose.inference import OnnxPoseModel
+from headpose.training import recipe
+from headpose.training.loop import contiguous_state
+from headpose.training.network import build
+from tests.cli.errors import assert_error
+from tests.training.digits import digits_recipe, write_digits
+from tests.training.networks import recipe_values, write_drawn_heads
+
+NETWORK = {
+    "block": "bottleneck",
+    "depths": [1, 1, 1],
+    "inner": [8, 12, 16],
+    "out": [32, 48, 64],
+    "stem": {"width": 8, "kernel": 3, "stride": 2, "max_pool": False},
+    "head": [16],
+}
+FINE = {"rate": 0.002, "warmup": 64}
+
+
+def compression(training, weights):
+    """Plain values of a compression that takes seconds."""
+    return {
+        "name": "tiny",
+        "baseline": {"recipe": str(training), "weights": str(weights)},
+        "prune": {
+            "rule": {"kind": "share", "value": 0.25},
+            "minimum": 2,
+            "multiple": 2,
+            "steps": 2,
+            "images": 64,
+            "last_images": 128,
+            "recalibration_images": 32,
+            "scan": [0.5],
+            "scan_images": 16,
+            "control": True,
+            "optimiser": FINE,
+            "last_optimiser": FINE,
+            "stop": {"tolerance": 1000.0},
+        },
+        "run": {"batch": 16, "ema": 0.9, "bf16": "off", "threads": 1},
+        "quantize": {"students": ["student"], "calibration_images": 16},
+        "students": {
+            "student": {
+                "ratio": 4,
+                "layers": 2,
+                "stages": [
+                    {"images": 64, "features": 1.0, "output": 1.0, "rotation": 1.0, "optimiser": FINE},
+                    {"images": 64, "labels": 1.0, "optimiser": FINE},
+                ],
+            },
+            "student-scratch": {"ratio": 4, "stages": [{"images": 128, "labels": 1.0, "optimiser": FINE}]},
+        },
+    }
+
+
+def write_baseline(folder, training_values):
+    """A training recipe and random weights for it: the chain does not ask how good they are."""
+    (folder / "training.toml").write_text(tomlkit.dumps(training_values))
+    settings = recipe.from_dict(training_values)
+    save_file(contiguous_state(build(settings.spec)), folder / "best.safetensors")
+    return compression(folder / "training.toml", folder / "best.safetensors")
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        capsys.readouterr()
+        status = cli.main(["compress", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, out, "".join(line + "\n" for line in err.splitlines() if line.startswith("headpose:"))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads")
+    values = write_baseline(folder, {**recipe_values(write_drawn_heads(folder, 60)), "network": NETWORK})
+    (folder / "tiny.toml").write_text(tomlkit.dumps(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(heads, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "run"
+    assert cli.main(["compress", str(heads / "tiny.toml"), "--out", str(out)]) == 0
+    return out
+
+
+def test_the_chain_leaves_networks_and_a_report(finished):
+    report = json.loads((finished / "report.json").read_text())
+    variants = {variant["name"]: variant for variant in report["variants"]}
+    assert list(variants) == [
+        *("baseline", "teacher", "teacher-random", "student", "student-scratch"),
+        *("student-fp16", "student-int8", "student, stock quantiser"),
+    ]
+    sizes = {name: variant["bytes"] for name, variant in variants.items()}
+    assert sizes["teacher"] < sizes["baseline"]
+    assert sizes["student"] == pytest.approx(sizes["student-scratch"], abs=200)  # names in the metadata
+    assert sizes["student-fp16"] < sizes["student"] < sizes["teacher"]
+    assert variants["teacher"]["parameters"] == variants["teacher-random"]["parameters"]
+    stock = variants.pop("student, stock quantiser")
+    assert stock["figures"]["geodesic"] > variants["student-int8"]["figures"]["geodesic"] - 0.5
+    assert all(set(variant["latency_ms"]) == {"1", "2"} for variant in variants.values())
+    assert abs(variants["student"]["figures"]["geodesic"] - variants["student-fp16"]["figures"]["geodesic"]) < 0.05
+    assert [row["images"] for row in report["students"]["student"]] == [64, 64]
+    assert len(report["steps"]) == 3
+    assert report["scan"]
+
+
+def test_the_files_say_what_they_are(finished):
+    parents = {"baseline": "", "teacher": "baseline", "student": "teacher", "student-scratch": ""}
+    for name, parent in {**parents, "student-fp16": "student", "student-int8": "student"}.items():
+        model = OnnxPoseModel(finished / f"{name}.onnx", device="cpu", threads=1)
+        assert model.name == name
+        assert model.metadata["parent"] == parent
+        assert model.metadata["precision"] == (name.rpartition("-")[2] if name not in parents else "fp32")
+        assert model.crop.size == 32
+
+
+def test_the_report_can_be_read_and_looked_at(finished):
+    text = (finished / "report.md").read_text()
+    for heading in ("## Networks", "## Pruning", "## Sensitivity", "## Students", "## Size, time and error"):
+        assert heading in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert any(line.startswith("| student-int8 | int8 |") for line in tables)
+    assert any(line.startswith("| layer1.0.conv1 | 8 | 2 |") for line in tables)
+    for name in ("layers.png", "pareto.png"):
+        picture = cv2.imread(str(finished / name))
+        assert picture.shape[0] > 200
+        assert picture.std() > 10
+
+
+def test_a_second_run_makes_nothing_again(finished, heads, run, monkeypatch):
+    from headpose.training.loop import Trainer
+
+    monkeypatch.setattr(Trainer, "run", lambda self: pytest.fail("trained again"))
+    assert run(heads / "tiny.toml", "--out", finished, "--only", "prune", "--only", "distill")[0] == 0
+
+
+def test_parts_that_were_made_otherwise_are_refused(finished, heads, run):
+    tiny = heads / "tiny.toml"
+    assert_error(run(tiny, "--out", finished, "--set", "prune.steps=3"), r"prune was made with another prune.steps")
+    change = "students.student.layers=3"
+    assert_error(run(tiny, "--out", finished, "--set", change), r"student was made with another student.layers")
+    # What changes no result may change.
+    assert run(tiny, "--out", finished, "--set", "run.threads=2", "--only", "prune")[0] == 0
+
+
+def test_stages_alone(heads, run, tmp_path):
+    tiny = heads / "tiny.toml"
+    out = tmp_path / "run"
+    assert_error(run(tiny, "--out", out, "--only", "distill"), "run the stage prune first")
+    assert run(tiny, "--out", out, "--only", "prune", "--set", "prune.control=false")[0] == 0
+    off = ("--set", "prune.control=false")
+    assert run(tiny, "--out", out, "--only", "distill", "--student", "student-scratch", *off)[0] == 0
+    assert_error(run(tiny, "--out", out, "--only", "distill", "--student", "x", *off), "no student 'x'")
+    status, text, _ = run(tiny, "--out", out, "--only", "export", *off)
+    assert status == 0
+    assert "done: export" in text
+    assert {path.stem for path in out.glob("*.onnx")} == {"baseline", "teacher", "student-scratch"}
+
+
+def test_a_target_size_ends_the_pruning(heads, run, tmp_path):
+    target = ("--target-mb", "1000", "--only", "prune", "--set", "prune.control=false")
+    assert run(heads / "tiny.toml", "--out", tmp_path / "run", *target)[0] == 0
+    assert not (tmp_path / "run" / "prune" / "step-01").exists()  # the baseline is small enough
+
+
+def test_a_target_latency_is_measured(heads, run, tmp_path):
+    target = ("--target-latency-ms", "1000", "--only", "prune", "--set", "prune.control=false")
+    assert run(heads / "tiny.toml", "--out", tmp_path / "run", *target)[0] == 0
+    first = json.loads((tmp_path / "run" / "prune" / "step-00" / "step.json").read_text())
+    assert 0 < first["latency_ms"] < 1000
+    assert first["reached"] == "latency"
+
+
+def test_a_classifier_goes_through_it(run, tmp_path):
+    values = write_baseline(tmp_path, digits_recipe(write_digits(tmp_path, 200)))
+    values["quantize"] = {}
+    for student in values["students"].values():
+        for stage in student["stages"]:
+            stage.pop("rotation", None)
+    (tmp_path / "tiny.toml").write_text(tomlkit.dumps(values))
+    assert run(tmp_path / "tiny.toml", "--out", tmp_path / "run")[0] == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [v["name"] for v in report["variants"]][-1] == "student-scratch"
+    assert all(0 <= variant["test_error"] <= 100 for variant in report["variants"])
+    assert "| test |" in (tmp_path / "run" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("prune.importance=magic", "prune.importance is one of apoz"),
+        ("prune.rule.kind=magic", "rule"),
+        ("prune.protected=['layer9']", "there is no layer9"),
+        ("students.student.stages.0.labels=-1.0", "no weight below 0"),
+        ("students.student.stages=[]", "each has a stage"),
+        ("quantize.students=['other']", "among the students"),
+        ("nonsense=1", "nonsense"),
+        ("baseline.weights=missing.safetensors", "missing.safetensors does not exist"),
+        ("baseline.weights=compact", "different crops"),
+        ("baseline.recipe=missing.json", "cannot read the recipe"),
+        ("students.student.inner=[4,4,4]", "features cannot be compared"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(heads, run, tmp_path, change, message):
+    few = ("--set", "prune.steps=0", "--set", "prune.scan=[]", "--set", "prune.control=false")
+    assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", *few, "--set", change), message)
+
+
+def test_weights_that_do_not_fit_are_told(heads, run, tmp_path):
+    other = build(recipe.from_dict({**recipe_values(heads / "labels.csv")}).spec)
+    save_file(contiguous_state(other), tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    for name in ("other", "broken"):
+        change = f"baseline.weights={tmp_path / name}.safetensors"
+        assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", "--set", change), f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_recipes_of_the_package_can_be_read(name):
+    settings = recipes.load(name)
+    assert settings.name == name
+    assert recipes.from_dict(json.loads(settings.to_json())) == settings
