@@ -39,7 +39,7 @@ def to_int8(source: Path, target: Path, crops: Sequence[Image], *, full_range: b
     """Writes a network whose convolutions and hidden dense layers compute in 8 bits.
 
     The range of each activation is that of all but 1 in 100,000 of its values at either end: on held-out faces a
-    little better than the extremes or ONNX Runtime's entropy, by less than 0.02 degrees.
+    little better on average than the extremes or ONNX Runtime's entropy, by less than 0.01 degrees.
 
     Args:
         source: a float32 network of this package.

@@ -91,7 +91,7 @@ def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:
         a.OneOf(
             [
                 a.GaussianBlur(blur_limit=0, sigma_limit=(0.4, size / 40)),
-                a.MotionBlur((3, max(3, size // 8) | 1)),
+                a.MotionBlur((3, max(3, int(size * recipe.motion_blur)) | 1)),
             ],
             p=recipe.blur,
         ),

@@ -119,6 +119,7 @@ class AugmentRecipe:
         light: probability of a change of brightness, contrast, gamma or colour.
         grey: probability of a black-and-white picture.
         blur: probability of defocus or motion blur.
+        motion_blur: longest motion blur, in sides of the crop.
         low_resolution: probability of losing pixels.
         noise: probability of sensor noise.
         jpeg: probability of JPEG compression.
@@ -137,6 +138,7 @@ class AugmentRecipe:
     light: float = 0.8
     grey: float = 0.1
     blur: float = 0.25
+    motion_blur: float = 0.125
     low_resolution: float = 0.15
     noise: float = 0.15
     jpeg: float = 0.2
@@ -366,6 +368,7 @@ def _check(recipe: Recipe) -> None:
         == sorted({*recipe.optimiser.drops})
         and all(0 < drop < 1 for drop in recipe.optimiser.drops),
         "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],
+        "augment.motion_blur is between 0 and 0.5": 0 <= augment.motion_blur <= 0.5,
         "augment: probabilities are between 0 and 1": all(0 <= getattr(augment, name) <= 1 for name in _PROBABILITIES),
     }
     for rule, holds in rules.items():

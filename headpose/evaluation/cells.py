@@ -1,0 +1,159 @@
+"""The measurements of a run as files, one a cell, so that a run which was cut short goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headpose import files
+from headpose.corruptions import CLEAN, Corruption
+from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation.adapters import Adapter
+from headpose.evaluation.robustness import ERRORS, Cell, Setup, errors
+from headpose.geometry import Array
+from headpose.inference import OnnxPoseModel, PoseModel
+from headpose.types import Sample
+
+_DIGITS = 4  # of the errors in a file, degrees
+
+
+class Cells:
+    """A folder of measurements of one list of samples.
+
+    A cell's file holds what decides its result (``identity``): measured once more, with another network
+    of that name or another setting, it is replaced.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], samples: Sequence[Sample]) -> None:
+        """Makes ``folder``/cells/LIST.
+
+        Raises:
+            HeadPoseError: the folder cannot be made.
+        """
+        self._list = samples_sha256(samples)
+        self._count = len(samples)
+        self._networks: dict[str, str] = {}  # their hashes, by name: a network may be large
+        self._folder = Path(folder) / "cells" / f"{len(samples)}-{self._list[:8]}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HeadPoseError(f"cannot make the folder {self._folder}: {error.strerror}") from error
+
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell."""
+        name = re.sub(r"[^A-Za-z0-9._@-]+", "-", cell.network).strip("-")
+        return self._folder / f"{name}--{cell.condition}--seed{cell.seed}.json"
+
+    def read(self, cell: Cell, setup: Setup, corruption: Corruption) -> Array | None:
+        """(N, 5) errors of a cell; None if it has not been measured, or measured otherwise.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        file = self.path(cell)
+        try:
+            stored = json.loads(file.read_text())
+            if stored["identity"] != self._identity(setup, corruption):
+                return None
+            each = np.array([stored["errors"][name] for name in ERRORS], np.float64).T
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} cannot be read ({error}): remove it, and it is measured again") from None
+        if each.shape != (self._count, len(ERRORS)) or not np.isfinite(each).all():
+            raise DataError(f"{file} does not hold {self._count} faces: remove it, and it is measured again")
+        return each
+
+    def write(self, cell: Cell, setup: Setup, corruption: Corruption, each: Array) -> None:
+        """Writes (N, 5) errors.
+
+        Raises:
+            HeadPoseError: the file cannot be written.
+        """
+        record = {
+            **cell._asdict(),
+            "identity": self._identity(setup, corruption),
+            "means": dict(zip(ERRORS, each.mean(0).round(_DIGITS).tolist(), strict=True)),
+            "errors": dict(zip(ERRORS, each.T.round(_DIGITS).tolist(), strict=True)),
+        }
+        files.write_text(self.path(cell), json.dumps(record) + "\n")
+
+    def _identity(self, setup: Setup, corruption: Corruption) -> dict[str, Any]:
+        name = setup.model.name
+        if name not in self._networks:
+            self._networks[name] = network_sha256(setup.model)
+        return {
+            "samples_sha256": self._list,
+            "network_sha256": self._networks[name],
+            "on": setup.on,
+            "downsample": setup.downsample,
+            "corruption": corruption.name,
+            "setting": corruption.setting,
+        }
+
+
+def collect(
+    cells: Cells, setups: Sequence[Setup], conditions: Iterable[Corruption], samples: Sequence[Sample], seeds: int = 1
+) -> dict[Cell, Array]:
+    """Measures what has no file yet, clean pictures included, one pass a corruption's name, and reads the rest.
+
+    A pass decodes each picture once, and corrupts it once a level and seed for all networks. Its cells are
+    written when it ends.
+
+    Args:
+        cells: the files.
+        setups: networks, of different names.
+        conditions: corruptions; those that draw nothing have one seed, 0.
+        samples: those of ``cells``.
+        seeds: how many.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        HeadPoseError: two networks have one name, one gives no rotation, or a file cannot be written.
+    """
+    if len({setup.name for setup in setups}) < len(setups):
+        raise HeadPoseError(f"two of the networks have one name: {', '.join(setup.name for setup in setups)}")
+    wanted: dict[Cell, tuple[Setup, Corruption]] = {}
+    for corruption in dict.fromkeys([CLEAN, *conditions]):
+        for seed in range(seeds if corruption.is_random else 1):
+            wanted |= {Cell(setup.name, corruption.label, seed): (setup, corruption) for setup in setups}
+    found = {cell: cells.read(cell, *task) for cell, task in wanted.items()}
+    passes: dict[str, dict[Cell, tuple[Setup, Corruption]]] = {}
+    for cell, task in wanted.items():
+        if found[cell] is None:
+            passes.setdefault(task[1].name, {})[cell] = task
+    for number, (name, missing) in enumerate(passes.items(), 1):
+        for cell, each in errors(missing, samples, f"{name} ({number} of {len(passes)})").items():
+            cells.write(cell, *wanted[cell], each)
+            found[cell] = each.round(_DIGITS)
+    return {cell: each for cell, each in found.items() if each is not None}
+
+
+def samples_sha256(samples: Sequence[Sample]) -> str:
+    """SHA-256, in hexadecimal, of the samples' pictures by name, boxes and labels, in their order."""
+    numbers = ([f"{value:.3f}" for value in (*sample.box.as_tuple(), *sample.euler)] for sample in samples)
+    lines = (" ".join([sample.image.stem, *each]) for sample, each in zip(samples, numbers, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hashed_subset(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """``count`` samples picked by the hash of their pictures' names, in their order: the same ones everywhere."""
+    order = sorted(range(len(samples)), key=lambda i: hashlib.sha256(samples[i].image.stem.encode()).digest())
+    return [samples[i] for i in sorted(order[:count])]
+
+
+def network_sha256(model: PoseModel | Adapter) -> str:
+    """SHA-256 of a network's files, and of what an adapter says about them."""
+    if isinstance(model, OnnxPoseModel):
+        return files.sha256_of(model.path)
+    if not isinstance(model, Adapter):
+        return ""
+    digests = [files.sha256_of(path) for path in model.paths]
+    return hashlib.sha256("\n".join([*digests, repr(model.spec)]).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""Corrupted pictures as files, for programs that cannot corrupt on their own and for a look."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from headpose import files, geometry
+from headpose.corruptions import Corruption
+from headpose.datasets import manifest
+from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation.accuracy import BRANCH
+from headpose.images import read_image, write_image
+from headpose.types import Sample
+
+
+def export(
+    folder: str | os.PathLike[str], samples: Sequence[Sample], corruption: Corruption, seed: int = 0
+) -> tuple[Path, str]:
+    """Writes the corrupted pictures of samples as PNG files, with their labels.
+
+    Labels are a manifest (``headpose.datasets.manifest``), labels.csv; and the .mat file of a picture that
+    has one is copied, unless the corruption moves the box or turns the picture.
+
+    Args:
+        folder: gets a subfolder such as MB, defocus-3 or OC-seed0.
+        samples: their pictures' names must differ.
+        corruption: what to do to them.
+        seed: of what it draws.
+
+    Returns:
+        The subfolder, and the SHA-256 over the pixels of all pictures in their order: equal on two
+        machines that have made the same pictures.
+
+    Raises:
+        DataError: two pictures have one name.
+        ImageError: a picture cannot be read.
+        HeadPoseError: a file cannot be written.
+    """
+    stems = [sample.image.stem for sample in samples]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise DataError(f"cannot export: {twice} is the name of two faces, and a file can hold one")
+    target = Path(folder) / (f"{corruption.label}-seed{seed}" if corruption.is_random else corruption.label)
+    text, pixels = io.StringIO(), hashlib.sha256()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*manifest.COLUMNS, "weight"])
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for sample in tqdm(samples, desc=f"export {target.name}", unit="picture", leave=False, disable=None):
+            view = corruption(read_image(sample.image), sample.box, sample.image.stem, seed)
+            pixels.update(view.image.tobytes())
+            write_image(target / f"{sample.image.stem}.png", view.image)
+            euler = sample.euler
+            if view.clockwise_degrees:
+                turned = geometry.turn_picture(sample.rotation, view.clockwise_degrees)
+                euler = geometry.euler_from_rotation(turned, BRANCH)
+            numbers = [f"{value:.4f}" for value in (*view.box.as_tuple(), *euler)]
+            rows.writerow([f"{sample.image.stem}.png", *numbers, f"{sample.weight:g}"])
+            labels = sample.image.with_suffix(".mat")
+            if labels.is_file() and not corruption.moves:
+                shutil.copyfile(labels, target / labels.name)
+    except OSError as error:
+        raise HeadPoseError(f"cannot write to {target}: {error.strerror}") from error
+    files.write_text(target / "labels.csv", text.getvalue())
+    return target, pixels.hexdigest()

@@ -1,0 +1,328 @@
+"""How much worse networks read corrupted pictures: conditions x seeds x networks.
+
+    from headpose.corruptions import SELECTION
+    results = measure(model, samples, SELECTION)
+    print(table(results))
+
+A picture is decoded and corrupted once for all networks. Errors are kept for each face, so that ratios
+to the clean error have intervals over faces (both errors of a face are drawn together).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from headpose import crop, geometry, metrics
+from headpose.corruptions import CLEAN, Corruption, View
+from headpose.errors import DataError
+from headpose.evaluation.accuracy import BRANCH, LEVEL, RESAMPLES
+from headpose.evaluation.adapters import Adapter
+from headpose.geometry import Array
+from headpose.images import read_image
+from headpose.inference import PoseModel
+from headpose.types import Box, CropSpec, Image, Sample
+
+ERRORS = ("geodesic", "mae", "yaw", "pitch", "roll")
+"""The columns of an array of errors: degrees, absolute; ``mae`` is the mean of the three angles."""
+
+On = Literal["picture", "crop"]
+
+_WITH_INTERVAL = ("geodesic", "mae", "ratio", "ratio_mae")
+_BATCH = 16  # faces in a call of a network
+
+Model = PoseModel | Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A network, where corruptions act on its input, and at which resolution it sees the face.
+
+    Attributes:
+        model: the network.
+        on: the whole picture before the crop, or the crop in the network's own size.
+        downsample: 0, or the side in pixels to which the crop is reduced before it is enlarged to the
+            network's input (the paper's Student-DS: 64).
+    """
+
+    model: Model
+    on: On = "picture"
+    downsample: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the network, with "-DS64" if its input is reduced and "on crop" if that is what is corrupted."""
+        reduced = f"-DS{self.downsample}" if self.downsample else ""
+        return self.model.name + reduced + (" on crop" if self.on == "crop" else "")
+
+
+class Cell(NamedTuple):
+    """One measurement: a ``Setup``'s name, a corruption's label and a seed."""
+
+    network: str
+    condition: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Mean errors of one network under one condition, in degrees, over faces and seeds.
+
+    Attributes:
+        network, condition: their names.
+        n: number of faces.
+        seeds: number of seeds; 1 where the condition draws nothing.
+        geodesic, mae, yaw, pitch, roll: means, weighted by the samples' weights.
+        ratio, ratio_mae: geodesic error and MAE over those of the clean pictures; not finite where the latter are 0.
+        seed_sd: standard deviation of the geodesic error over seeds; 0 for a single one.
+        ci: bootstrap intervals over faces of geodesic, mae, ratio and ratio_mae.
+    """
+
+    network: str
+    condition: str
+    n: int
+    seeds: int
+    geodesic: float
+    mae: float
+    yaw: float
+    pitch: float
+    roll: float
+    ratio: float
+    ratio_mae: float
+    seed_sd: float
+    ci: dict[str, tuple[float, float]]
+
+
+def measure(
+    model: Model,
+    samples: Sequence[Sample],
+    conditions: Sequence[Corruption],
+    seed: int = 0,
+    *,
+    on: On = "picture",
+    downsample: int = 0,
+) -> list[Result]:
+    """Errors of one network on clean and on corrupted pictures, with a progress bar on a terminal.
+
+    Args:
+        model: one of ours, or an adapter.
+        samples: labelled faces, at least one; their weights count.
+        conditions: corruptions, such as ``corruptions.SELECTION``.
+        seed: of what they draw.
+        on, downsample: of ``Setup``.
+
+    Returns:
+        The clean result, then one for each condition.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        HeadPoseError: the network gives no rotation.
+    """
+    setup = Setup(model, on, downsample)
+    wanted = [CLEAN, *(each for each in conditions if each != CLEAN)]
+    cells = {Cell(setup.name, each.label, seed): (setup, each) for each in wanted}
+    return summarise(errors(cells, samples), [sample.weight for sample in samples])
+
+
+def errors(
+    cells: Mapping[Cell, tuple[Setup, Corruption]], samples: Sequence[Sample], title: str = "corrupted faces"
+) -> dict[Cell, Array]:
+    """Measures cells in one pass over the pictures.
+
+    Args:
+        cells: what to measure.
+        samples: labelled faces, at least one.
+        title: of the progress bar.
+
+    Returns:
+        (N, 5) float64 for each cell: the errors (``ERRORS``) of each sample.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        HeadPoseError: a network gives no rotation.
+    """
+    columns = {cell: _Column(setup) for cell, (setup, _) in cells.items()}
+    by_view: dict[tuple[Corruption, int], list[Cell]] = {}
+    for cell, (_, corruption) in cells.items():
+        by_view.setdefault((corruption, cell.seed), []).append(cell)
+    turns: dict[Cell, list[float]] = {cell: [] for cell in cells}
+    for sample in tqdm(samples, desc=title, unit="face", leave=False, disable=None):
+        plain = View(read_image(sample.image), sample.box)
+        for (corruption, seed), same_view in by_view.items():
+            corrupt = functools.partial(corruption, key=sample.image.stem, seed=seed)
+            # What moves the box or turns the picture cannot wait for the crop.
+            before_crop = {cell: corruption.moves or cells[cell][0].on == "picture" for cell in same_view}
+            view = corrupt(plain.image, plain.box) if any(before_crop.values()) else plain
+            for cell in same_view:
+                if before_crop[cell]:
+                    columns[cell].add(view)
+                else:
+                    columns[cell].add(plain, corrupt)
+                turns[cell].append(view.clockwise_degrees)
+    return {cell: _errors(columns[cell].rotations(), samples, np.array(turns[cell])) for cell in cells}
+
+
+def summarise(measured: Mapping[Cell, Array], weights: Sequence[float] | None = None) -> list[Result]:
+    """Means, ratios and intervals of each network under each condition, over its seeds.
+
+    Args:
+        measured: of ``errors``; every network needs its clean cell. All of the same samples.
+        weights: of the samples; None weighs all alike.
+
+    Raises:
+        DataError: no sample has a weight above 0.
+    """
+    groups: dict[tuple[str, str], list[Array]] = {}
+    for cell, each in measured.items():
+        groups.setdefault((cell.network, cell.condition), []).append(each)
+    by_face = {key: np.mean(seeds, axis=0) for key, seeds in groups.items()}
+    if weights is not None and not sum(weights) > 0:
+        raise DataError("none of the faces has a weight above 0: there is no mean")
+    ends = _intervals(by_face, weights)
+    results = []
+    for (network, condition), seeds in groups.items():
+        means = metrics.weighted_mean(by_face[network, condition], weights)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = means[:2] / metrics.weighted_mean(by_face[network, CLEAN.label], weights)[:2]
+        of_seeds = [float(metrics.weighted_mean(one, weights)[0]) for one in seeds]
+        result = Result(
+            network=network,
+            condition=condition,
+            n=len(seeds[0]),
+            seeds=len(seeds),
+            **dict(zip(ERRORS, map(float, means), strict=True)),
+            ratio=float(ratios[0]),
+            ratio_mae=float(ratios[1]),
+            seed_sd=float(np.std(of_seeds, ddof=1)) if len(seeds) > 1 else 0.0,
+            ci=ends[network, condition],
+        )
+        results.append(result)
+    return results
+
+
+def table(results: Iterable[Result]) -> str:
+    """The results as a Markdown table, geodesic error first."""
+    lines = [
+        f"| network | condition | geodesic [{LEVEL:.0%}] | to clean | yaw / pitch / roll -> MAE | MAE to clean |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in results:
+        low, high = each.ci["geodesic"]
+        low_ratio, high_ratio = each.ci["ratio"]
+        spread = f", sd {each.seed_sd:.2f} of {each.seeds} seeds" if each.seeds > 1 else ""
+        lines.append(
+            f"| {each.network} | {each.condition} | {each.geodesic:.2f} [{low:.2f}, {high:.2f}]{spread} "
+            f"| {each.ratio:.2f} [{low_ratio:.2f}, {high_ratio:.2f}] "
+            f"| {each.yaw:.2f} / {each.pitch:.2f} / {each.roll:.2f} -> {each.mae:.2f} | {each.ratio_mae:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def pivot(results: Iterable[Result]) -> str:
+    """A Markdown table in the form of the paper's Table 2: yaw / pitch / roll -> MAE, and the ratio to clean."""
+    by_cell = {(each.condition, each.network): each for each in results}
+    conditions, networks = (list(dict.fromkeys(cell[i] for cell in by_cell)) for i in (0, 1))
+    lines = [" | ".join(["| condition", *networks]) + " |", "|---" * (len(networks) + 1) + "|"]
+    for condition in conditions:
+        row = [by_cell[condition, network] for network in networks]
+        cells = [f"{e.yaw:.2f} / {e.pitch:.2f} / {e.roll:.2f} -> {e.mae:.2f} (x {e.ratio_mae:.2f})" for e in row]
+        lines.append(" | ".join([f"| {condition}", *cells]) + " |")
+    return "\n".join(lines)
+
+
+class _Column:
+    """The faces that one network sees under one condition, read some at a time."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._crops: list[Image] = []
+        self._read: list[Array] = []
+
+    def add(self, view: View, corrupt: Callable[[Image, Box], View] | None = None) -> None:
+        """Cuts the face out of a view; ``corrupt`` is what then happens to the crop."""
+        spec = self._setup.model.crop
+        face = _cut(view, spec, self._setup.downsample)
+        self._crops.append(corrupt(face, _box_in_crop(view.box, spec)).image if corrupt else face)
+        if len(self._crops) == _BATCH:
+            self._flush()
+
+    def rotations(self) -> Array:
+        """(N, 3, 3) of all faces so far."""
+        if self._crops:
+            self._flush()
+        return np.concatenate(self._read)
+
+    def _flush(self) -> None:
+        model = self._setup.model
+        if isinstance(model, Adapter):
+            whole, all_of_it = Box(0, 0, model.crop.size, model.crop.size), _whole(model.crop)
+            inputs = np.concatenate([model.network_input(face, [whole], all_of_it) for face in self._crops])
+        else:
+            inputs = crop.normalise(np.stack(self._crops), model.crop)
+        self._read.append(model.predict(inputs))
+        self._crops = []
+
+
+def _cut(view: View, spec: CropSpec, downsample: int) -> Image:
+    if not downsample:
+        return crop.cut(view.image, view.box, spec)
+    small = crop.cut(view.image, view.box, dataclasses.replace(spec, size=downsample))
+    # Through the same cut again, so that the crop contract does the resampling.
+    return crop.cut(small, Box(0, 0, downsample, downsample), _whole(spec))
+
+
+def _whole(spec: CropSpec) -> CropSpec:
+    """The crop that is all of its box."""
+    return dataclasses.replace(spec, scale=1.0, shift_y=0.0, square=False, border="replicate")
+
+
+def _box_in_crop(box: Box, spec: CropSpec) -> Box:
+    affine = crop.source_from_crop(box, spec)
+    corners = np.array(box.as_tuple()).reshape(2, 2)
+    return Box(*map(float, ((corners - affine[:, 2]) / np.diag(affine)).ravel()))
+
+
+def _errors(rotations: Array, samples: Sequence[Sample], turns: Array) -> Array:
+    """(N, 5): ``ERRORS`` of rotations (N, 3, 3); labels follow the turns (N,) of their pictures, in degrees."""
+    labels = np.array([sample.euler for sample in samples])
+    true = geometry.turn_picture(geometry.rotation_from_euler(labels), turns)
+    # As they stand in the data set where the picture does; angles of a turned label exist in one branch only.
+    labels = np.where(turns[:, None] == 0, labels, geometry.euler_from_rotation(true, BRANCH))
+    angles = np.abs(metrics.euler_errors(geometry.euler_from_rotation(rotations, BRANCH), labels))
+    return np.column_stack([geometry.geodesic_degrees(rotations, true), angles.mean(1), angles])
+
+
+def _intervals(
+    by_face: Mapping[tuple[str, str], Array], weights: Sequence[float] | None, seed: int = 0
+) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
+    """Bootstrap intervals of geodesic error, MAE and their ratios to the clean ones.
+
+    Args:
+        by_face: (N, 5) errors by network and condition; a resample draws the same faces for all.
+        weights: of the faces.
+        seed: of the resamples.
+    """
+    keys = list(by_face)
+    count = len(by_face[keys[0]])
+    mass = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    columns = np.column_stack([*(by_face[key][:, :2] * mass[:, None] for key in keys), mass])
+    rng = np.random.default_rng(seed)
+    uniform = np.full(count, 1.0 / count)
+    sums = np.stack([rng.multinomial(count, uniform) @ columns for _ in range(RESAMPLES)])
+    sums = sums[sums[:, -1] > 0]  # a resample of weightless faces has no mean
+    means = {key: sums[:, 2 * i : 2 * i + 2] / sums[:, -1:] for i, key in enumerate(keys)}
+    tail = (1.0 - LEVEL) / 2.0
+    ends = {}
+    for network, condition in keys:
+        mean = means[network, condition]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.column_stack([mean, mean / means[network, CLEAN.label]])
+        low, high = np.quantile(values, (tail, 1.0 - tail), axis=0).tolist()
+        ends[network, condition] = dict(zip(_WITH_INTERVAL, zip(low, high, strict=True), strict=True))
+    return ends
