@@ -22,7 +22,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: ResNet, step: int) -> None:
-        """Takes in the weights after step number ``step`` (from 0)."""
+        """Takes in the weights after step number ``step``, counted from 0 where the average is to begin."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = network.state_dict()
         floating = [(name, value) for name, value in self.network.state_dict().items() if value.is_floating_point()]

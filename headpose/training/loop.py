@@ -46,9 +46,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Steps of a run whose input has one size in pixels, up to ``last_step`` (not included)."""
+    """Steps of a run whose input has one size in pixels, from ``first_step`` to ``last_step`` (not included)."""
 
     size: int
+    first_step: int
     last_step: int
 
 
@@ -166,8 +167,9 @@ class Trainer:
     def parts(self) -> list[Part]:
         """The run's parts, in order."""
         run = self.recipe.run
-        small = [Part(part.size, math.ceil(part.until / run.batch)) for part in run.growing]
-        return [*small, Part(self.recipe.crop.size, self.steps)]
+        sizes = [*(part.size for part in run.growing), self.recipe.crop.size]
+        ends = [*(math.ceil(part.until / run.batch) for part in run.growing), self.steps]
+        return [Part(*part) for part in zip(sizes, [0, *ends[:-1]], ends, strict=True)]
 
     def _describe(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +200,8 @@ class Trainer:
         if self.recipe.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
         self.optimiser.step()
-        self.average.update(self.network, self.progress.step)
+        # Each size of the input begins its average anew: the weights and statistics of a smaller one mislead it.
+        self.average.update(self.network, self.progress.step - self.part().first_step)
         self._count(float(self.processes.total(loss)))
 
     def _count(self, loss: float) -> None:

@@ -157,3 +157,15 @@ def test_the_curves_are_drawn(tmp_path):
     picture = cv2.imread(str(tmp_path / "curves.png"))
     assert picture.shape[0] > 500
     assert picture.std() > 5
+
+
+def test_a_new_size_begins_its_average_anew(values, tmp_path):
+    """What the smaller input taught does not linger: three steps later most of it is gone."""
+    run = {**values["run"], "growing": [{"size": 16, "until": 480}], "images": 528, "validate_images": 480, "ema": 0.999}
+    trainer = Trainer(recipe.from_dict({**values, "run": run}), tmp_path / "run")
+    trainer.progress.step = 30  # where the larger input begins
+    trainer.average.network.head[-1].bias.data.fill_(1000.0)
+    trainer.folder.mkdir()
+    trainer.run()
+    # (1 + step) / (10 + step) of the old value is left at each step: 0.1, 0.18, 0.25.
+    assert trainer.average.network.head[-1].bias.abs().max() < 1000 * 0.1 * 0.2 * 0.3
