@@ -1,10 +1,14 @@
-"""Puts a trained network into weights/: the file, its entry in models.toml, its card and the index.
+"""Puts networks into weights/: the file, its entry in models.toml, its card, the index and README's table.
 
 python eval/aflw2000.py --data AFLW2000 --model runs/compact/compact.onnx --json runs/compact/aflw2000.json
 python scripts/publish_weights.py runs/compact
 
-The folder is one that ``headpose train`` has finished. Every figure of the card comes from its log and
-from that evaluation, whose network must be the one that is published. Publishing again replaces.
+python eval/aflw2000.py --data AFLW2000 --model runs/student/teacher.onnx --json runs/student/aflw2000/teacher.json
+python scripts/publish_weights.py runs/student teacher student student-fp16
+
+The folder is one that ``headpose train`` or, where networks are named, ``headpose compress`` has finished. Every
+figure of a card comes from its records and from that evaluation, whose network must be the one that is
+published. Publishing again replaces.
 """
 
 from __future__ import annotations
@@ -23,33 +27,68 @@ from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import atomic_path, sha256_of, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import log
+from headpose.training import recipe as recipes
+from headpose.training.recipe import Recipe
 from headpose.training.spec import ResNetSpec, macs, parameters
 from headpose.weights import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-WEIGHTS, MANIFEST = ROOT / "weights", ROOT / "headpose" / "models.toml"
+WEIGHTS, MANIFEST, README = ROOT / "weights", ROOT / "headpose" / "models.toml", ROOT / "README.md"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="publish_weights", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="DIR", help="folder of the finished run")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks of a compression")
     arguments = parser.parse_args()
     try:
-        publish(arguments.run)
+        for origin in origins(arguments.run, arguments.names):
+            publish(origin)
     except HeadPoseError as error:
         print(f"publish_weights: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def publish(run: Path) -> None:
-    """Copies and describes the network of a finished run."""
-    recipe = _read_json(run / "recipe.json")
-    model = OnnxPoseModel(run / f"{recipe['name']}.onnx", device="cpu")
-    result = _read_json(run / "aflw2000.json")
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a network comes from.
+
+    Attributes:
+        file: the network.
+        result: what eval/aflw2000.py wrote of it.
+        history: lines of its card: how it was made, and by what it was chosen.
+    """
+
+    file: Path
+    result: Path
+    history: list[str]
+
+
+def origins(run: Path, names: list[str]) -> list[Origin]:
+    """The networks of a folder that are to be published."""
+    if not names:
+        if (run / "report.json").exists():
+            raise WeightsError(f"{run} holds a compression: say which of its networks to publish")
+        recipe = recipes.load_saved(run / "recipe.json")
+        return [Origin(run / f"{recipe.name}.onnx", run / "aflw2000.json", _trained(run, recipe))]
+    report = _read_json(run / "report.json")
+    made = {variant["name"]: variant for variant in report["variants"]}
+    if missing := [name for name in names if name not in made]:
+        raise WeightsError(f"{run / 'report.json'} has no network {missing[0]}; it has {', '.join(made)}")
+    return [
+        Origin(run / f"{name}.onnx", run / "aflw2000" / f"{name}.json", _compressed(report, made[name]))
+        for name in names
+    ]
+
+
+def publish(origin: Origin) -> None:
+    """Copies and describes a network."""
+    model = OnnxPoseModel(origin.file, device="cpu")
+    result = _read_json(origin.result)
     sha256 = sha256_of(model.path)
     if result.get("model_sha256") != sha256:
-        raise WeightsError(f"{run / 'aflw2000.json'} was measured on another network than {model.path}: measure again")
+        raise WeightsError(f"{origin.result} was measured on another network than {model.path}: measure again")
     about = model.metadata
     entry = {
         "file": f"{model.name}.onnx",
@@ -63,32 +102,69 @@ def publish(run: Path) -> None:
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
         shutil.copyfile(model.path, temporary)
     _add_to_manifest(model.name, entry)
-    training = Training(recipe, _read_json(run / "split.json"), log.read(run / log.FILE))
-    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, training))
+    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, origin.history))
     write_text(WEIGHTS / "README.md", index())
+    _update_readme()
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What the folder of a run tells: its recipe, numbers of faces by side of the split, and log."""
+def _trained(run: Path, recipe: Recipe) -> list[str]:
+    """What the folder of ``headpose train`` tells."""
+    faces, rows = _read_json(run / "split.json"), log.read(run / log.FILE)
+    grown = max((part.until for part in recipe.run.growing), default=0)  # from then on the input has its full size
+    best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
+    return [
+        f"- Recipe: `headpose train {recipe.name}`, seed {recipe.run.seed}, {rows[-1].images:,} images shown "
+        f"in batches of {recipe.run.batch}, of {faces['training']:,} faces.",
+        f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
+        f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
+        "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
+    ]
 
-    recipe: dict[str, Any]
-    faces: dict[str, int]
-    rows: list[log.Row]
+
+def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
+    """What the report of ``headpose compress`` tells of one of its networks."""
+    name, made = variant["name"], report["recipe"]
+    lines = [f"- Recipe: `headpose compress {report['name']}`, seed {made['run']['seed']}."]
+    prune = made["prune"]
+    steps = [step for step in report["steps"] if step["accepted"]]
+    pruned = (
+        f"{len(steps) - 1} steps of pruning by {prune['importance']} ({prune['rule']['kind']}), "
+        f"{prune['images']:,} images of fine-tuning after each; widths rounded to multiples of {prune['multiple']}; "
+        f"{prune['last_images']:,} images at the end"
+    )
+    student = name.removesuffix("-fp16").removesuffix("-int8")
+    if name == "teacher":
+        lines.append(f"- Pruned: {pruned}.")
+    elif student in report["students"]:
+        ratio = made["students"][student]["ratio"]
+        lines.append(f"- Network: the teacher's widths inside the blocks, its residual streams divided by {ratio}.")
+        for stage in report["students"][student]:
+            parts = [f"{key} {stage[key]:g}" for key in ("features", "output", "rotation", "labels") if stage[key]]
+            lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {', '.join(parts)}.")
+    if variant["parity"]:
+        mean, p99 = variant["parity"]["mean"], variant["parity"]["p99"]
+        lines.append(f"- Distance from {student} on held-out faces: {mean:.3f} degrees (99th percentile {p99:.2f}).")
+    error, mae = variant["figures"]["geodesic"], variant["figures"]["mae"]
+    return [
+        *lines,
+        f"- Chosen by: {report['examples']['validation']:,} held-out faces of the training sets, split by photograph, "
+        f"on which its geodesic error is {error:.2f} degrees (Euler MAE {mae:.2f}). The held-out labels are of the "
+        "same making as the training labels. AFLW2000-3D chose nothing.",
+    ]
 
 
-def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], training: Training) -> str:
+def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], history: list[str]) -> str:
     """The model card, Markdown."""
-    recipe, faces, rows = training.recipe, training.faces, training.rows
     spec, size = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
-    best = min(rows, key=lambda row: row.error)
     command = f"python eval/aflw2000.py --data AFLW2000 --model {model.name}"
     crop = "square" if model.crop.square else "stretched box"
+    parent = f" Parent: [{entry['parent']}]({entry['parent']}.md)." if entry["parent"] else ""
     lines = [
         f"# {model.name}",
         "",
         f"{parameters(spec) / 1e6:.2f} M parameters, {macs(spec, size) / 1e6:.0f} M multiply-accumulates, "
-        f"{entry['bytes'] / 1e6:.2f} MB, {entry['precision']}. Lane: **{entry['lane']}**. Licence: {entry['licence']}.",
+        f"{entry['bytes'] / 1e6:.2f} MB, {entry['precision']}. Lane: **{entry['lane']}**. Licence: {entry['licence']}."
+        + parent,
         "",
         f"- File: `{entry['file']}`, SHA-256 `{entry['sha256']}`.",
         f"- Input: `image` (N, 3, {size}, {size}) float32, RGB, normalised; a {crop} crop of {model.crop.scale:g} "
@@ -97,11 +173,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], tr
         "[docs/conventions.md](../docs/conventions.md).",
         f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
         f"- Trained on: {entry['data']}.",
-        f"- Recipe: `headpose train {entry['recipe']}`, seed {recipe['run']['seed']}, "
-        f"{rows[-1].images:,} images shown in batches of {recipe['run']['batch']}, of {faces['training']:,} faces.",
-        f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
-        f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
-        "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
+        *history,
         "",
         "## AFLW2000-3D",
         "",
@@ -150,6 +222,14 @@ def index() -> str:
             f"{cells[0]} | {cells[1]} |"
         )
     return "\n".join([*lines, ""])
+
+
+def _update_readme() -> None:
+    """Puts the index's rows into the table of README.md."""
+    lines = README.read_text("utf-8").splitlines()
+    old = [i for i, line in enumerate(lines) if line.startswith("| [") and "](weights/" in line]
+    rows = [row.replace("](", "](weights/") for row in index().splitlines() if row.startswith("| [")]
+    write_text(README, "\n".join([*lines[: old[0]], *rows, *lines[old[-1] + 1 :], ""]))
 
 
 def _add_to_manifest(name: str, entry: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from headpose.compression import pictures
 from headpose.compression.finetune import NETWORK
 from headpose.compression.int8 import to_stock_int8
 from headpose.compression.measure import latency, size_of
-from headpose.compression.parity import predict, predict_anyhow
+from headpose.compression.parity import Parity, measure_parity, predict, predict_anyhow
 from headpose.compression.pipeline import BASELINE, Compression
 from headpose.compression.recipe import StudentRecipe
 from headpose.compression.steps import Step
@@ -41,6 +41,7 @@ class Variant:
         figures: held-out errors, the first is what counts.
         latency_ms: median by number of threads, one picture; empty if not timed.
         test_error: of a classifier's test set, NaN otherwise; it chooses nothing.
+        parity: distances from the float32 network, for a quantised one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Variant:
     figures: dict[str, float]
     latency_ms: dict[str, float]
     test_error: float = math.nan
+    parity: Parity | None = None
 
     @property
     def error(self) -> float:
@@ -115,16 +117,17 @@ def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]
         source, _, precision = name.rpartition("-")
         if name not in networks and isinstance(task, HeadPoseTask):
             parent = whole[source]
-            model = OnnxPoseModel(file, device="cpu")
-            figures = task.validator.score(predict(model, task.validator.crops)).figures
+            crops = task.validator.crops
+            before, after = (predict(OnnxPoseModel(path, device="cpu"), crops) for path in (files[source], file))
             found.append(
                 dataclasses.replace(
                     parent,
                     name=name,
                     precision=precision,
                     bytes=file.stat().st_size,
-                    figures=figures,
+                    figures=task.validator.score(after).figures,
                     latency_ms=times[name],
+                    parity=measure_parity(before, after),
                 )
             )
     for name in compression.recipe.quantize.students:

@@ -142,6 +142,16 @@ def test_the_report_can_be_read_and_looked_at(finished):
         assert picture.std() > 10
 
 
+def test_the_cards_tell_where_the_networks_come_from(finished):
+    from scripts.publish_weights import origins
+
+    cards = {origin.file.stem: "\n".join(origin.history) for origin in origins(finished, ["teacher", "student-int8"])}
+    assert "2 steps of pruning by apoz (share)" in cards["teacher"]
+    assert "Stage 1: 64 images; loss: features 1, output 1, rotation 1." in cards["student-int8"]
+    assert "Distance from student on held-out faces" in cards["student-int8"]
+    assert all("AFLW2000-3D chose nothing" in card for card in cards.values())
+
+
 def test_a_second_run_makes_nothing_again(finished, heads, run, monkeypatch):
     from headpose.training.loop import Trainer
 
