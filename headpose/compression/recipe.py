@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from headpose.compression.codec import CODECS
@@ -38,9 +37,7 @@ class BaselineRecipe:
 
     def training(self) -> Recipe:
         """The training recipe, changed; RecipeError if there is none."""
-        if not self.recipe.endswith(".json"):
-            return recipe.load(self.recipe, self.changes)
-        return recipe.load_saved(Path(self.recipe), self.changes)
+        return recipe.load(self.recipe, self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +222,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
-    values = recipe.read_toml(name_or_path, recipe.packaged(_PACKAGE))
+    values = recipe.read_file(name_or_path, recipe.packaged(_PACKAGE))
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)

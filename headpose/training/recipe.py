@@ -255,13 +255,13 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
 
     Args:
-        name_or_path: of a recipe of the package, or a TOML file.
+        name_or_path: of a recipe of the package, a TOML file, or the ``recipe.json`` of a run.
         changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
 
     Raises:
-        RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
+        RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
     """
-    values = read_toml(name_or_path, packaged(_PACKAGE))
+    values = read_file(name_or_path, packaged(_PACKAGE))
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)
@@ -316,24 +316,27 @@ def parse(kind: type[T], values: dict[str, Any]) -> T:
         raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
 
 
-def read_toml(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
-    """The values of a recipe of the package, by name, or of a TOML file.
+def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
+    """The values of a recipe of the package, by name, of a TOML file, or of the ``recipe.json`` of a run.
 
     Raises:
-        RecipeError: no such recipe, or the file is not TOML.
+        RecipeError: no such recipe, or the file is damaged.
     """
     try:
         if name_or_path in there_are:
             text = there_are[name_or_path].read_text("utf-8")
         else:
             text = Path(name_or_path).read_text("utf-8")
-        return tomllib.loads(text)
+        values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
     except OSError as error:
         raise RecipeError(
             f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{name_or_path} is not TOML: {error}") from error
+    except ValueError as error:  # of either format, or no text
+        raise RecipeError(f"{name_or_path} is not a recipe: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{name_or_path} is not a recipe: an object is wanted")
+    return values
 
 
 def packaged(package: str) -> dict[str, Traversable]:

@@ -222,7 +222,7 @@ def test_a_classifier_goes_through_it(run, tmp_path):
         ("nonsense=1", "nonsense"),
         ("baseline.weights=missing.safetensors", "missing.safetensors does not exist"),
         ("baseline.weights=compact", "different crops"),
-        ("baseline.recipe=missing.json", "cannot read the recipe"),
+        ("baseline.recipe=missing.json", "no recipe .missing.json"),
         ("students.student.inner=[4,4,4]", "features cannot be compared"),
     ],
 )

@@ -161,7 +161,13 @@ def test_the_curves_are_drawn(tmp_path):
 
 def test_a_new_size_begins_its_average_anew(values, tmp_path):
     """What the smaller input taught does not linger: three steps later most of it is gone."""
-    run = {**values["run"], "growing": [{"size": 16, "until": 480}], "images": 528, "validate_images": 480, "ema": 0.999}
+    run = {
+        **values["run"],
+        "growing": [{"size": 16, "until": 480}],
+        "images": 528,
+        "validate_images": 480,
+        "ema": 0.999,
+    }
     trainer = Trainer(recipe.from_dict({**values, "run": run}), tmp_path / "run")
     trainer.progress.step = 30  # where the larger input begins
     trainer.average.network.head[-1].bias.data.fill_(1000.0)

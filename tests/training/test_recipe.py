@@ -69,9 +69,37 @@ def test_a_wrong_setting_is_one_line_that_names_it(override, message):
 def test_an_unknown_recipe_lists_the_known(tmp_path):
     with pytest.raises(RecipeError, match="compact"):
         recipe.load("no-such-recipe")
-    (tmp_path / "broken.toml").write_text("name = ")
-    with pytest.raises(RecipeError, match="not TOML"):
-        recipe.load(str(tmp_path / "broken.toml"))
+    for name, text in (("broken.toml", "name = "), ("broken.json", "{"), ("list.json", "[1]")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(RecipeError, match="is not a recipe"):
+            recipe.load(str(tmp_path / name))
+
+
+def test_the_recipe_of_a_run_is_a_recipe(tmp_path):
+    settings = recipe.load("compact", ["run.seed=3"])
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    assert recipe.load(str(tmp_path / "recipe.json")) == settings
+    assert recipe.load(str(tmp_path / "recipe.json"), ["augment.blur=0.5"]).augment.blur == 0.5
+
+
+def test_a_network_may_be_given_block_by_block():
+    settings = recipe.load("compact")
+    values = json.loads(settings.to_json())
+    values["network"] = settings.spec.to_dict()
+    again = recipe.from_dict(values)
+    assert again.spec == settings.spec
+    assert recipe.from_dict(json.loads(again.to_json())) == again
+    with pytest.raises(RecipeError, match="inner"):
+        values["network"]["stages"][0][0]["inner"] = []
+        recipe.from_dict(values)
+
+
+def test_a_stepwise_rate_falls_tenfold_at_each_drop():
+    settings = OptimiserRecipe(rate=0.1, schedule="steps", drops=(0.2, 0.5), warmup=0)
+    rates = [schedule.rate(settings, seen, 100) for seen in (0, 19, 20, 49, 50, 100)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    with pytest.raises(RecipeError, match="drops"):
+        recipe.load("compact", ["optimiser.drops=[0.5, 0.2]"])
 
 
 def test_hyperbolic_tangent_decay_is_the_papers():
