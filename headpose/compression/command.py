@@ -8,6 +8,7 @@ from pathlib import Path
 from headpose.compression import recipe, report
 from headpose.compression.pipeline import Compression
 from headpose.files import write_text
+from headpose.training import overrides
 
 STAGES = ("prune", "distill", "export", "quantize", "report")
 
@@ -19,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Every stage goes on where it was interrupted: give the same command again."
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the recipe, for example --set prune.steps=4 (may be repeated)",
-    )
+    overrides.add_argument(parser, "prune.steps=4")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/compress-NAME)")
     parser.add_argument(
         "--only",

@@ -16,7 +16,7 @@ from headpose.compression.parity import noise_pictures, predict
 from headpose.compression.quantization import LIMITS, NOISE_LIMIT, quantize
 from headpose.errors import DataError, HeadPoseError, RecipeError
 from headpose.inference import OnnxPoseModel
-from headpose.training import data, recipe
+from headpose.training import data, overrides, recipe
 from headpose.training.validate import Validator
 from headpose.types import CropSpec, Image, Sample
 
@@ -42,14 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="training recipe whose faces calibrate int8 and, held out, check either: "
         f"one of {', '.join(recipe.names())}, or the path of a TOML file",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the recipe, for example --set data.sources.0.path=FILE (may be repeated)",
-    )
+    overrides.add_argument(parser, "data.sources.0.path=FILE")
     number = "how many at most (default: %(default)s)"
     parser.add_argument("--calibration-images", type=int, default=512, metavar="N", help=f"training faces, {number}")
     parser.add_argument("--validation-images", type=int, default=2048, metavar="N", help=f"held-out faces, {number}")

@@ -12,7 +12,7 @@ from headpose.compression.codec import CODECS
 from headpose.compression.importance import CRITERIA
 from headpose.compression.selection import Rule
 from headpose.errors import RecipeError
-from headpose.training import overrides, recipe
+from headpose.training import config, overrides, recipe
 from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
 
 _PACKAGE = "headpose.recipes.compress"
@@ -209,7 +209,7 @@ class CompressionRecipe:
 
 def names() -> list[str]:
     """Names of the compression recipes that come with the package."""
-    return list(recipe.packaged(_PACKAGE))
+    return list(config.packaged(_PACKAGE))
 
 
 def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
@@ -222,7 +222,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
-    values = recipe.read_file(name_or_path, recipe.packaged(_PACKAGE))
+    values = config.read_file(name_or_path, config.packaged(_PACKAGE))
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)
@@ -230,7 +230,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
 
 def from_dict(values: dict[str, Any]) -> CompressionRecipe:
     """A recipe from plain values: parsed TOML, or ``CompressionRecipe.to_json`` read back."""
-    parsed = recipe.parse(CompressionRecipe, values)
+    parsed = config.parse(CompressionRecipe, values)
     _check(parsed)
     return parsed
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from headpose import crop, geometry
 from headpose.errors import RecipeError, WeightsError
 from headpose.inference import OnnxPoseModel
-from headpose.training import distributed, forecast, log, recipe
+from headpose.training import distributed, forecast, log, overrides, recipe
 from headpose.training.classification import ClassificationTask
 from headpose.training.export import ModelCard, export_onnx
 from headpose.training.head_pose import HeadPoseTask
@@ -26,14 +26,7 @@ _LARGEST_DIFFERENCE = 0.02  # degrees, between torch and ONNX Runtime in float32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``headpose train``."""
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the recipe, for example --set run.images=100000 (may be repeated)",
-    )
+    overrides.add_argument(parser, "run.images=100000")
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/NAME)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from typing import Any
 
@@ -11,6 +12,18 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+def add_argument(parser: argparse.ArgumentParser, example: str) -> None:
+    """Adds ``--set KEY=VALUE``, a list of changes named ``overrides``, to a command that takes a recipe."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"change a setting of the recipe, for example --set {example} (may be repeated)",
+    )
 
 
 def apply(values: dict[str, Any], override: str) -> None:

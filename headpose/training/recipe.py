@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import dacite
+from typing import Any, Literal
 
 from headpose.errors import RecipeError
-from headpose.training import overrides
+from headpose.training import config, overrides
 from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, resnet
 from headpose.types import CropSpec
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-if TYPE_CHECKING:
-    from importlib.abc import Traversable
-
-T = TypeVar("T")
 Range = tuple[float, float]
 _PACKAGE = "headpose.recipes"
 _PROBABILITIES = (
@@ -248,7 +235,7 @@ class Recipe:
 
 def names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return list(packaged(_PACKAGE))
+    return list(config.packaged(_PACKAGE))
 
 
 def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
@@ -261,7 +248,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
     """
-    values = read_file(name_or_path, packaged(_PACKAGE))
+    values = config.read_file(name_or_path, config.packaged(_PACKAGE))
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)
@@ -295,61 +282,12 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
     network = values.get("network")
     if isinstance(network, dict):  # dacite says of a union only that nothing in it fits
-        values = {**values, "network": parse(ResNetSpec if "stages" in network else NetworkRecipe, network)}
-    recipe = parse(Recipe, values)
+        values = {**values, "network": config.parse(ResNetSpec if "stages" in network else NetworkRecipe, network)}
+    recipe = config.parse(Recipe, values)
     if (recipe.spec.output == "classes") != (recipe.task == "classification"):
         raise RecipeError(f"recipe: network.output {recipe.spec.output!r} does not go with task {recipe.task!r}")
     _check(recipe)
     return recipe
-
-
-def parse(kind: type[T], values: dict[str, Any]) -> T:
-    """A frozen dataclass, and those within it, from plain values.
-
-    Raises:
-        RecipeError: an unknown key, a missing one, a wrong type, or a value that a class refuses.
-    """
-    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
-    try:
-        return dacite.from_dict(kind, values, config)
-    except (dacite.DaciteError, ValueError, TypeError) as error:
-        raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
-
-
-def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
-    """The values of a recipe of the package, by name, of a TOML file, or of the ``recipe.json`` of a run.
-
-    Raises:
-        RecipeError: no such recipe, or the file is damaged.
-    """
-    try:
-        if name_or_path in there_are:
-            text = there_are[name_or_path].read_text("utf-8")
-        else:
-            text = Path(name_or_path).read_text("utf-8")
-        values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
-    except OSError as error:
-        raise RecipeError(
-            f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
-        ) from error
-    except ValueError as error:  # of either format, or no text
-        raise RecipeError(f"{name_or_path} is not a recipe: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{name_or_path} is not a recipe: an object is wanted")
-    return values
-
-
-def packaged(package: str) -> dict[str, Traversable]:
-    """The recipes in a folder of the package, by name."""
-    folder = importlib.resources.files(package)
-    files = {Path(entry.name).stem: entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
-    return dict(sorted(files.items()))
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"a number is needed, got {value!r}")
-    return float(value)
 
 
 def _check(recipe: Recipe) -> None:

@@ -2,11 +2,8 @@
 
 import contextlib
 
-import torch
 from hypothesis import strategies as st
-from torch import nn
 
-from headpose.training.network import build
 from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec
 
 
@@ -38,22 +35,6 @@ def specs(draw, outputs=("6d", "euler", "classes")):
         stride_on=draw(st.sampled_from(["3x3", "1x1"])) if block == "bottleneck" else "3x3",
         classes=draw(st.integers(2, 5)) if output == "classes" else 0,
     )
-
-
-def lively(spec, seed=0):
-    """A network in which every parameter and statistic matters, of any output."""
-    torch.manual_seed(seed)
-    network = build(spec)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.5)
-            nn.init.normal_(module.bias)
-    return network.eval()
 
 
 @contextlib.contextmanager

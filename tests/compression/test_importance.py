@@ -7,7 +7,8 @@ from torch import nn
 from headpose.compression import channels, importance, surgery
 from headpose.compression.importance import CRITERIA, Evidence
 from headpose.training.spec import StemSpec, resnet
-from tests.compression.networks import lively, specs
+from tests.compression.networks import specs
+from tests.training.networks import network as lively
 
 SPEC = resnet("bottleneck", (2, 1), (4, 6), (10, 12), StemSpec(8, 3, 1, False), head=(10,), output="classes", classes=3)
 COUPLED = resnet("basic", (2,), (5,), (8,), StemSpec(8), output="classes", classes=3)

@@ -11,7 +11,8 @@ from headpose.compression import channels, surgery
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.training.network import HeadPoseNet
 from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec, macs, resnet
-from tests.compression.networks import lively, masked, specs
+from tests.compression.networks import masked, specs
+from tests.training.networks import network as lively
 
 tp = pytest.importorskip("torch_pruning")
 
