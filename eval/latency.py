@@ -1,6 +1,11 @@
-"""Time of the crop, the network, the detector and a whole frame, and of other networks beside them in one run.
+"""Time, memory and share of the machine's peak of networks, ours and other people's, in one run.
 
-python eval/latency.py --model compact [--threads 1] [--peers FOLDER_OF_ONNX_FILES] [--json times.json]
+python eval/latency.py --model compact [--threads 1,2] [--json latency.json]
+python eval/latency.py --models compact,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
+python eval/latency.py --model compact --device tensorrt --rounds 50          # see docs/devices.md
+
+Each network is timed alone, with its crop, and from a JPEG of a frame to the pose (decode, detect, crop, network);
+tracking is not in it. Times are for one face.
 """
 
 from __future__ import annotations
@@ -11,25 +16,33 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import onnxruntime
 
 from headpose import files
-from headpose.detection import DETECTORS
+from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
-from headpose.estimator import HeadPoseEstimator
-from headpose.evaluation import latency
+from headpose.evaluation import latency, memory, networks, peak
+from headpose.evaluation.latency import Part, Timing
+from headpose.evaluation.networks import NetworkFacts
 from headpose.images import read_image
-from headpose.inference import DEVICES, load_model
+from headpose.inference import DEVICES, OnnxPoseModel
+from headpose.types import Box, Image
 
+ADAPTERS = Path(__file__).resolve().parent / "adapters"
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
+PEAK = "(peak)"  # in the place of a network's name: the matrix product
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
-    if arguments.threads > 0:
-        cv2.setNumThreads(arguments.threads)
+    parser = _parser()
+    arguments = parser.parse_args()
+    if not (arguments.model or arguments.models):
+        parser.error("name a network: --model NAME, or --models A,B")
+    if arguments.adapter and not arguments.peers:
+        parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
     try:
         _measure(arguments)
     except HeadPoseError as error:
@@ -39,64 +52,180 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    options = {"device": arguments.device, "threads": arguments.threads}
-    models = [load_model(name, **options) for name in arguments.model]
+    names = _names(arguments)
+    frame = latency.fit_frame(read_image(arguments.image), *arguments.frame)
+    models = _models(names, arguments, arguments.threads[0])
+    reference = arguments.reference or models[0].name
+    if reference not in {model.name for model in models}:
+        raise HeadPoseError(f"the reference {reference} is none of {', '.join(model.name for model in models)}")
+    arguments.device = next((model.device for model in models if isinstance(model, OnnxPoseModel)), "cpu")
+    box = latency.only_face(_detector(arguments, 1), frame)
+    known = {model.name: networks.facts(model) for model in models}
+    memories = {model.name: memory.measure(networks.parts(model), device=arguments.device) for model in models}
+    setting = _setting(arguments, frame, box)
+    runs = [_run(names, arguments, threads, frame, box, reference) for threads in arguments.threads]
+    print(f"{setting}\n")
+    for run in runs:
+        _print(run, known)
+    _print_networks(known, memories)
+    print(f"\nratio: to {reference}, {latency.BOTH}; cpu: the process's own time; peak: the product's fastest call")
+    if arguments.json:
+        record = {
+            "setting": setting,
+            "machine": latency.machine(),
+            "onnxruntime": onnxruntime.__version__,
+            "device": arguments.device,
+            "reference": reference,
+            "networks": [
+                {**dataclasses.asdict(known[name]), "memory": taken and dataclasses.asdict(taken)}
+                for name, taken in memories.items()
+            ],
+            "runs": runs,
+        }
+        files.write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+
+
+def _run(
+    names: list[str], arguments: argparse.Namespace, threads: int, frame: Image, box: Box, reference: str
+) -> dict[str, Any]:
+    """Times everything with one number of threads."""
+    cv2.setNumThreads(threads if threads > 0 else -1)
+    models, detector = _models(names, arguments, threads), _detector(arguments, threads)
+    tasks: dict[Part, latency.Task] = {}
+    if arguments.device == "cpu":
+        tasks |= {Part(PEAK, kind): task for kind, task in peak.products(threads).items()}
+    tasks |= latency.frame_stages(detector, frame)
+    for model in models:
+        tasks |= latency.network_stages(model, detector, frame, box)
+    timings = latency.interleave(tasks, arguments.rounds, arguments.calls)
+    unit = timings[Part(reference, latency.BOTH)].median
+    rows = {part: timing for part, timing in timings.items() if part.network != PEAK}
+    single = threads == 1 and arguments.device == "cpu"
+    return {
+        "threads": threads,
+        "peak_gflops": {
+            part.stage: 1000 * peak.GFLOP / timing.best for part, timing in timings.items() if part.network == PEAK
+        },
+        "warnings": _disturbed(rows) if single else [],
+        "times_ms": [{**part._asdict(), **_as_record(timing, unit)} for part, timing in rows.items()],
+    }
+
+
+def _disturbed(rows: dict[Part, Timing]) -> list[str]:
+    """A line if the machine was busy: one thread's time on the processor is the clock's on an idle one."""
+    found = [part for part, timing in rows.items() if timing.disturbed]
+    if not found:
+        return []
+    worst = max(found, key=lambda part: abs(rows[part].median / max(rows[part].cpu, 1e-6) - 1))
+    timing = rows[worst]
+    return [
+        f"the machine was busy: {len(found)} of {len(rows)} rows differ by more than 20 % from their time on the "
+        f"processor, {' '.join(worst).strip()} the most ({timing.median:.3f} against {timing.cpu:.3f} ms)"
+    ]
+
+
+def _as_record(timing: Timing, unit: float) -> dict[str, float]:
+    return {**dataclasses.asdict(timing), "ratio": timing.median / unit}
+
+
+def _print(run: dict[str, Any], known: dict[str, NetworkFacts]) -> None:
+    title = f"threads {run['threads'] or 'all'}"
+    print(f"{title:<62}{'median':>9}{'p95':>9}{'cpu':>9}{'ratio':>8}{'a second':>10}   milliseconds")
+    for row in run["times_ms"]:
+        name = f"{row['network']}: {row['stage']}" if row["network"] else row["stage"]
+        times = f"{row['median']:9.3f}{row['p95']:9.3f}{row['cpu']:9.3f}"
+        print(f"{name:<62}{times}{row['ratio']:8.2f}{1000 / row['median']:10.1f}")
+    peaks = run["peak_gflops"]
+    if peaks:
+        print(
+            f"\npeak, {peak.SIDE} x {peak.SIDE} products: " + ", ".join(f"{k} {v:.0f} GFLOPS" for k, v in peaks.items())
+        )
+    alone = {row["network"]: row["median"] for row in run["times_ms"] if row["stage"] == latency.NETWORK}
+    for name, facts in known.items() if peaks else ():
+        speed = 1000 * facts.gflop / alone[name]
+        print(f"{name:<40}{speed:9.1f} GFLOPS, {speed / peaks[facts.arithmetic]:.0%} of the {facts.arithmetic} peak")
+    for warning in run["warnings"]:
+        print(f"latency: warning: {warning}", file=sys.stderr)
+    print()
+
+
+def _print_networks(known: dict[str, NetworkFacts], memories: dict[str, memory.Memory | None]) -> None:
+    print(f"{'network':<40}{'MB':>8}{'M MACs':>9}{'MB of memory':>14}{'and runtime':>13}")
+    for name, facts in known.items():
+        taken = memories[name]
+        shown = f"{taken.network / 1e6:14.1f}{taken.runtime / 1e6:13.1f}" if taken else f"{'-':>14}{'-':>13}"
+        print(f"{name:<40}{facts.bytes / 1e6:8.2f}{facts.macs / 1e6:9.0f}{shown}")
+
+
+def _setting(arguments: argparse.Namespace, frame: Image, box: Box) -> str:
+    return (
+        f"{latency.machine()}; ONNX Runtime {onnxruntime.__version__} on {arguments.device}; "
+        f"{frame.shape[1]} x {frame.shape[0]} frame, face of {box.width:.0f} x {box.height:.0f} pixels, "
+        f"detector {arguments.detector}; {arguments.rounds} rounds of {arguments.calls} calls, in turns; no tracking"
+    )
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    names = [*(arguments.model or []), *(arguments.models or []), *(arguments.adapter or [])]
+    given = any(networks.adapter_file(name, ADAPTERS) for name in names)
+    if arguments.peers and not given:
+        names += networks.present(ADAPTERS, arguments.peers)
+    return names
+
+
+def _models(names: list[str], arguments: argparse.Namespace, threads: int) -> list[networks.AnyModel]:
+    options = {"adapters": ADAPTERS, "peers": arguments.peers, "device": arguments.device, "threads": threads}
+    models = [networks.load(name, **options) for name in names]
     if len({model.name for model in models}) < len(models):
         raise HeadPoseError(f"two of the networks have one name: {', '.join(model.name for model in models)}")
-    estimator = HeadPoseEstimator(models[0], detector=arguments.detector, **options)
-    frame = latency.fit_frame(read_image(arguments.image), *arguments.frame)
-    box = latency.only_face(estimator.detector, frame)
-
-    tasks: dict[str, latency.Task] = {}
-    for model in models:
-        tasks |= latency.network_stages(model, frame, box)
-    for file in _networks(arguments.peers):
-        tasks[f"{file.stem}: crop + network"] = latency.foreign_network(file, frame, box, arguments.threads)
-    tasks |= latency.frame_stages(estimator, frame)
-    timings = latency.interleave(tasks, arguments.rounds, arguments.calls)
-
-    reference = f"{models[0].name}: crop + network"
-    unit = timings[reference].median
-    setting = (
-        f"{latency.machine()}; ONNX Runtime {onnxruntime.__version__} on {models[0].device}, "
-        f"threads {arguments.threads or 'all'}; {frame.shape[1]} x {frame.shape[0]} frame, "
-        f"face of {box.width:.0f} x {box.height:.0f} pixels; "
-        f"{arguments.rounds} rounds of {arguments.calls} calls, in turns"
-    )
-    print(setting + "\n")
-    print(f"{'milliseconds':<60}{'median':>9}{'p95':>9}{'ratio':>8}{'a second':>10}")
-    for name, timing in timings.items():
-        print(f"{name:<60}{timing.median:9.3f}{timing.p95:9.3f}{timing.median / unit:8.2f}{1000 / timing.median:10.1f}")
-    print(f"\nratio: to {reference}")
-    if arguments.json:
-        times = {
-            name: {**dataclasses.asdict(timing), "ratio": timing.median / unit} for name, timing in timings.items()
-        }
-        files.write_text(arguments.json, json.dumps({"setting": setting, "times_ms": times}, indent=2) + "\n")
+    return models
 
 
-def _networks(folder: str | None) -> list[Path]:
-    if folder is None:
-        return []
-    found = sorted(Path(folder).glob("*.onnx"))
-    if not found:
-        raise HeadPoseError(f"no .onnx file in {folder}")
-    return found
+def _detector(arguments: argparse.Namespace, threads: int) -> FaceDetector:
+    return create_detector(arguments.detector, threads=threads, device="cpu")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="latency", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, nargs="+", metavar="NAME", help="names, or .onnx files")
-    parser.add_argument("--peers", metavar="DIR", help="folder of other people's ONNX networks, timed beside")
+    parser = argparse.ArgumentParser(
+        prog="latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", nargs="+", metavar="NAME", help="our names, or .onnx files")
+    parser.add_argument("--models", type=_list, metavar="A,B", help="the same, and adapters by name or .toml")
+    parser.add_argument(
+        "--adapter", nargs="+", metavar="FILE", help="other people's networks: .toml, see eval/adapters/"
+    )
+    parser.add_argument(
+        "--peers", metavar="DIR", help="folder of the networks that adapters name; alone: all of eval/adapters there"
+    )
+    parser.add_argument("--reference", metavar="NAME", help="the network that ratios are to (default: the first)")
     parser.add_argument("--detector", choices=DETECTORS, default="blazeface")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the processor (default: %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        default=[1],
+        metavar="N,M",
+        help="of the processor, one run each; 0: all (default: 1)",
+    )
     parser.add_argument("--rounds", type=int, default=30, metavar="N", help="turns of each (default: %(default)s)")
     parser.add_argument("--calls", type=int, default=5, metavar="N", help="timed calls a turn (default: %(default)s)")
     parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="a photo with one face")
     parser.add_argument("--frame", type=_size, default=(640, 480), metavar="WxH", help="its size (default: 640x480)")
-    parser.add_argument("--json", metavar="FILE", help="write the times to a file")
+    parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     return parser
+
+
+def _list(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
+    return names
+
+
+def _threads(text: str) -> list[int]:
+    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between, as in 1,2")
+    return list(dict.fromkeys(map(int, text.split(","))))
 
 
 def _size(text: str) -> tuple[int, int]:

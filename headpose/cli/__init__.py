@@ -28,6 +28,7 @@ _COMMANDS = {
         "headpose.compression.quantize_command",
         "write a network in fp16 or int8, checked against fp32 (needs the extra: train)",
     ),
+    "report": ("headpose.cli.report", "write one report of what was measured"),
     "weights": ("headpose.training.convert", "turn a network back into safetensors (needs the extra: train)"),
 }
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE

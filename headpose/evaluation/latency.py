@@ -2,7 +2,8 @@
 
 Times of one machine do not carry over to another, and drift on one: a clock that drops or a busy
 neighbour changes them by half. Tasks therefore take turns, A B C A B C, so that whatever happens
-happens to all, and what carries over are the ratios within a run.
+happens to all, and what carries over are the ratios within a run. The process's own time on the
+processor is taken beside: where one thread spends less of it than the clock shows, others ran in between.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -21,27 +23,54 @@ from tqdm import tqdm
 
 from headpose import crop
 from headpose.detection import FaceDetector
-from headpose.errors import HeadPoseError, WeightsError
-from headpose.estimator import HeadPoseEstimator
+from headpose.errors import HeadPoseError
+from headpose.evaluation.adapters import Adapter, faces_predictor
 from headpose.images import decode_image
-from headpose.inference import PoseModel, create_session
-from headpose.types import Box, CropSpec, Image
+from headpose.inference import PoseModel
+from headpose.types import Box, Image
 
 Task = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 
 _WARM_UP = 2  # calls at the start of each turn that do not count: the task before has taken the caches
+_TRUSTED = 0.2  # share by which the clock and the processor's time of one thread may differ
+
+
+class Part(NamedTuple):
+    """What is timed: a network's stage, or with the network "" what comes before any of them."""
+
+    network: str
+    stage: str
+
+
+CROP, NETWORK, BOTH, WHOLE = "crop", "network", "crop + network", "decode + detect + crop + network"
+"""Stages of a network: its input cut out, the network alone, the two, and a JPEG of a frame to the pose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time of one call, in milliseconds."""
+    """Time of one call, in milliseconds.
+
+    Attributes:
+        median, p95: quantiles of the clock's time.
+        best: of the fastest call.
+        cpu: median of the time that the process, all its threads together, spent on the processor.
+        calls: how many were timed.
+    """
 
     median: float
     p95: float
+    best: float
+    cpu: float
     calls: int
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether a call of a single thread spent so much less on the processor, or more, that the clock misleads."""
+        return abs(self.median - self.cpu) > _TRUSTED * self.median
 
-def interleave(tasks: Mapping[str, Task], rounds: int = 30, calls: int = 5) -> dict[str, Timing]:
+
+def interleave(tasks: Mapping[Name, Task], rounds: int = 30, calls: int = 5) -> dict[Name, Timing]:
     """Times tasks in turns.
 
     Args:
@@ -54,16 +83,16 @@ def interleave(tasks: Mapping[str, Task], rounds: int = 30, calls: int = 5) -> d
     """
     if rounds < 1 or calls < 1:
         raise HeadPoseError(f"timing needs a round and a call at least, got {rounds} and {calls}")
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[Name, list[tuple[float, float]]] = {name: [] for name in tasks}
     for _ in tqdm(range(rounds), desc="timing", unit="round", leave=False, disable=None):
         for name, task in tasks.items():
             for _ in range(_WARM_UP):
                 task()
             for _ in range(calls):
-                start = time.perf_counter()
+                start, spent = time.perf_counter(), time.process_time()
                 task()
-                seconds[name].append(time.perf_counter() - start)
-    return {name: _timing(np.array(taken) * 1000.0) for name, taken in seconds.items()}
+                seconds[name].append((time.perf_counter() - start, time.process_time() - spent))
+    return {name: _timing(taken) for name, taken in seconds.items()}
 
 
 def only_face(detector: FaceDetector, frame: Image) -> Box:
@@ -78,51 +107,42 @@ def only_face(detector: FaceDetector, frame: Image) -> Box:
     return faces[0].box
 
 
-def network_stages(model: PoseModel, frame: Image, box: Box) -> dict[str, Task]:
-    """Reading one face: its crop, the network, and both."""
-    inputs = crop.network_input(frame, [box], model.crop)
-    return {
-        f"{model.name}: crop": lambda: crop.network_input(frame, [box], model.crop),
-        f"{model.name}: network": lambda: model.predict(inputs),
-        f"{model.name}: crop + network": lambda: model.predict(crop.network_input(frame, [box], model.crop)),
-    }
+def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Image, box: Box) -> dict[Part, Task]:
+    """Reading one face: its crop, the network, both, and all of it from a JPEG of the frame on.
 
-
-def frame_stages(estimator: HeadPoseEstimator, frame: Image) -> dict[str, Task]:
-    """A frame of a video from the pixels to the pose: finding the face, and all of it; and decoding a JPEG of it."""
-    jpeg = cv2.imencode(".jpg", frame)[1].tobytes()
-    model, detector = estimator.model, estimator.detector
-    return {
-        "decode JPEG": lambda: decode_image(jpeg),
-        f"{detector.name}: detect": lambda: detector.detect(frame),
-        f"{detector.name} + {model.name}: detect + crop + network": lambda: estimator.estimate(frame),
-    }
-
-
-def foreign_network(path: Path, frame: Image, box: Box, threads: int) -> Task:
-    """Crop and one pass of somebody else's ONNX network, on an input of the size that it wants.
-
-    The work is that of its own preprocessing, an equal crop and normalisation; the values are not,
-    so its answer means nothing.
-
-    Raises:
-        WeightsError: the file is no ONNX network with one square input (1, C, S, S), C 1 or 3.
+    Args:
+        model: one of ours, or an adapter: each cuts and normalises its input in its own way.
+        detector: finds the face again in the last of them.
+        frame: (H, W, 3) uint8 BGR.
+        box: of the face in it.
     """
-    session, _ = create_session(path, device="cpu", threads=threads)
-    shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
-    name, shape = next(iter(shapes.items()))
-    if len(shapes) > 1 or len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3] or shape[3] is None:
-        raise WeightsError(f"{path} cannot be timed: its inputs are {shapes}, one of (1, 3, S, S) is needed")
-    try:
-        spec = CropSpec(size=shape[3])
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be timed: its input is {shape}") from error
+    jpeg, predict = _as_jpeg(frame), faces_predictor(model)
 
-    def run() -> object:
-        inputs = crop.network_input(frame, [box], spec)
-        return session.run(None, {name: np.ascontiguousarray(inputs[:, : shape[1]])})
+    def cut() -> NDArray[np.float32]:
+        if isinstance(model, Adapter):
+            return model.network_input(frame, [box])
+        return crop.network_input(frame, [box], model.crop)
 
-    return run
+    def whole() -> object:
+        decoded = decode_image(jpeg)
+        return predict(decoded, [face.box for face in detector.detect(decoded)])
+
+    inputs = cut()
+    return {
+        Part(model.name, CROP): cut,
+        Part(model.name, NETWORK): lambda: model.predict(inputs),
+        Part(model.name, BOTH): lambda: predict(frame, [box]),
+        Part(model.name, WHOLE): whole,
+    }
+
+
+def frame_stages(detector: FaceDetector, frame: Image) -> dict[Part, Task]:
+    """What comes before any network: decoding a JPEG of the frame, and finding the faces in it."""
+    jpeg = _as_jpeg(frame)
+    return {
+        Part("", "decode JPEG"): lambda: decode_image(jpeg),
+        Part("", f"{detector.name}: detect"): lambda: detector.detect(frame),
+    }
 
 
 def fit_frame(image: Image, width: int, height: int) -> Image:
@@ -145,6 +165,11 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} hardware threads, {platform.system()}"
 
 
-def _timing(milliseconds: NDArray[np.float64]) -> Timing:
-    median, p95 = np.quantile(milliseconds, (0.5, 0.95))
-    return Timing(float(median), float(p95), len(milliseconds))
+def _as_jpeg(frame: Image) -> bytes:
+    return cv2.imencode(".jpg", frame)[1].tobytes()
+
+
+def _timing(seconds: list[tuple[float, float]]) -> Timing:
+    clock, processor = 1000.0 * np.array(seconds).T
+    median, p95 = np.quantile(clock, (0.5, 0.95))
+    return Timing(float(median), float(p95), float(clock.min()), float(np.median(processor)), len(clock))

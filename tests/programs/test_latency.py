@@ -2,10 +2,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from tests.evaluation.test_latency import network as foreign_network
+from tests.evaluation.foreign import adapter_file, linear_network
 from tests.networks import colour_network
+
+STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network"]
 
 
 @pytest.fixture
@@ -17,41 +20,66 @@ def run(repo):
     return run
 
 
-def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path):
-    peers = tmp_path / "peers"
-    peers.mkdir()
-    foreign_network(peers / "theirs.onnx", [1, 3, 120, 120])
+@pytest.fixture
+def peer(tmp_path):
+    folder = tmp_path / "peers"
+    folder.mkdir()
+    linear_network(folder / "net.onnx", {"angles": (np.eye(3), np.zeros(3))})
+    return adapter_file(tmp_path / "theirs.toml"), folder
+
+
+def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer):
     model, file = colour_network(tmp_path / "colour.onnx"), tmp_path / "times.json"
-    done = run("--model", model, "--peers", peers, "--rounds", 2, "--calls", 3, "--json", file)
+    options = ("--rounds", 2, "--calls", 3, "--threads", "1,2", "--json", file)
+    done = run("--model", model, "--adapter", peer[0], "--peers", peer[1], *options)
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
-    times = record["times_ms"]
-    assert list(times) == [
-        "colour: crop",
-        "colour: network",
-        "colour: crop + network",
-        "theirs: crop + network",
-        "decode JPEG",
-        "blazeface: detect",
-        "blazeface + colour: detect + crop + network",
-    ]
-    assert times["colour: crop + network"]["ratio"] == 1
-    for timing in times.values():
-        assert 0 < timing["median"] <= timing["p95"]
-        assert timing["calls"] == 6
-    assert times["blazeface: detect"]["median"] < times["blazeface + colour: detect + crop + network"]["median"] * 1.2
-    assert "640 x 480 frame" in record["setting"]
-    assert "theirs: crop + network" in done.stdout
+    assert record["reference"] == "colour" and record["device"] == "cpu"
+    assert [each["threads"] for each in record["runs"]] == [1, 2]
+    for each in record["runs"]:
+        times = {(row["network"], row["stage"]): row for row in each["times_ms"]}
+        assert list(times) == [
+            ("", "decode JPEG"),
+            ("", "blazeface: detect"),
+            *((name, stage) for name in ("colour", "theirs") for stage in STAGES),
+        ]
+        assert times["colour", "crop + network"]["ratio"] == 1
+        for row in times.values():
+            assert 0 < row["best"] <= row["median"] <= row["p95"]
+            assert row["calls"] == 6 and row["cpu"] >= 0
+        assert times["", "blazeface: detect"]["best"] < times["colour", STAGES[-1]]["best"] * 1.2
+        assert each["peak_gflops"]["fp32"] > 1 and set(each["peak_gflops"]) == {"fp32", "int8"}
+    ours, theirs = record["networks"]
+    assert (ours["kind"], theirs["kind"], theirs["macs"]) == ("ours", "peer", 9)
+    assert ours["memory"]["peak"] >= ours["memory"]["runtime"] > 1e6
+    assert "640 x 480 frame" in record["setting"] and "no tracking" in record["setting"]
+    assert "theirs: crop + network" in done.stdout and "of the fp32 peak" in done.stdout
+    # A warning is a line on stderr, and in the record of a single thread only.
+    assert record["runs"][1]["warnings"] == []
+    shown = [line for line in done.stderr.splitlines() if "the machine was busy" in line]
+    assert shown == [f"latency: warning: {text}" for text in record["runs"][0]["warnings"]]
 
 
-def test_user_errors_are_one_line(run, tmp_path):
+def test_ratios_are_to_the_network_that_is_named(run, tmp_path, peer):
+    model, file = colour_network(tmp_path / "colour.onnx"), tmp_path / "times.json"
+    options = ("--rounds", 1, "--calls", 2, "--json", file)
+    done = run("--models", f"{model},{peer[0]}", "--peers", peer[1], "--reference", "theirs", *options)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(file.read_text())
+    ratios = {(row["network"], row["stage"]): row["ratio"] for row in record["runs"][0]["times_ms"]}
+    assert ratios["theirs", "crop + network"] == 1 != ratios["colour", "crop + network"]
+
+
+def test_user_errors_are_one_line(run, tmp_path, peer):
     model = colour_network(tmp_path / "colour.onnx")
     cases = [
         (("--model", "nonesuch"), "nonesuch"),
-        (("--model", model, "--peers", tmp_path / "nowhere"), "no .onnx file"),
+        (("--model", model, "--peers", tmp_path / "nowhere"), "no network of"),
         (("--model", model, "--image", tmp_path / "nowhere.jpg"), "does not exist"),
         (("--model", model, model), "one name"),
         (("--model", model, "--rounds", 0), "a round and a call"),
+        (("--models", f"{model},{peer[0]}"), "--peers"),
+        (("--model", model, "--reference", "nonesuch"), "nonesuch"),
     ]
     for arguments, says in cases:
         done = run(*arguments)
@@ -59,4 +87,7 @@ def test_user_errors_are_one_line(run, tmp_path):
         assert done.stderr.startswith("latency: error: ")
         assert says in done.stderr
         assert done.stderr.count("\n") == 1
-    assert run("--model", model, "--frame", "wide").returncode == 2
+    misused = [("--model", model, "--frame", "wide"), ("--threads", "1"), ("--model", model, "--threads", "one")]
+    for arguments in (*misused, ("--model", model, "--adapter", peer[0])):
+        done = run(*arguments)
+        assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""``headpose report``: one report of what was measured."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from headpose.errors import HeadPoseError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``headpose report``."""
+    parser.description = (
+        "Reads result files and writes one report; it measures nothing. DIR holds accuracy/NAME.json (needed), "
+        "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json: "
+        "python eval/all.py writes them."
+    )
+    parser.add_argument("source", type=Path, metavar="DIR", help="folder of results, or an earlier results.json")
+    parser.add_argument("--out", type=Path, metavar="OUT", help="folder for report.html, report.md and results.json")
+    parser.add_argument(
+        "--data", type=Path, metavar="AFLW2000", help="the test set: curves over yaw and, in --out, the worst cases"
+    )
+    parser.add_argument(
+        "--docs", type=Path, metavar="FILE", help="write the page of tables, and results.json beside it"
+    )
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="renew the table between its <!-- results --> marks"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes what is asked for; returns the exit status."""
+    from headpose import files
+    from headpose.report import faces, folder, write
+    from headpose.report.records import to_json
+
+    if not (args.out or args.docs or args.readme):
+        raise HeadPoseError("nothing to write: name a folder (--out), or files (--docs, --readme)")
+    if args.data and args.source.is_file():
+        raise HeadPoseError(f"--data needs the predictions of a folder of results, {args.source} is a file")
+    results = folder.read(args.source)
+    predicted = None
+    if args.data:
+        predicted = faces.read(args.source, results, args.data)
+        results = faces.with_curves(results, predicted)
+    readme = write.with_readme_block(_text(args.readme), results) if args.readme else ""
+    if args.out:
+        print(f"report: {write.write_folder(args.out, results, predicted)}")
+    if args.docs:
+        files.write_text(args.docs, write.docs_page(results))
+        beside = args.docs.with_name(write.JSON)
+        if beside.resolve() != args.source.resolve():
+            files.write_text(beside, to_json(results))
+        print(f"report: {args.docs}")
+    if args.readme:
+        files.write_text(args.readme, readme)
+        print(f"report: {args.readme}")
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeadPoseError(f"cannot read {path}: {error}") from None

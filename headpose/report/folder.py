@@ -1,0 +1,145 @@
+"""The folder that a report is made from.
+
+    DIR/accuracy/NAME.json       eval/aflw2000.py --json             needed, one a network
+    DIR/predictions/NAME.csv     eval/aflw2000.py --predictions      curves over yaw, worst cases (with the data)
+    DIR/networks.json            eval/all.py                         sizes and multiply-accumulates
+    DIR/robustness/results.json  eval/robustness.py --out DIR/robustness
+    DIR/latency.json             eval/latency.py --json
+    DIR/compress/report.json     headpose compress
+
+``eval/all.py`` writes all of them. Files that were measured on different networks of one name, or on different
+lists of faces, are refused: a table must not mix them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headpose import weights
+from headpose.errors import DataError
+from headpose.evaluation.accuracy import MEASURES
+from headpose.report.records import Compressed, Latency, Measured, Results, Robustness, build
+
+ACCURACY, PREDICTIONS, NETWORKS = "accuracy", "predictions", "networks.json"
+ROBUSTNESS, LATENCY, COMPRESS = "robustness/results.json", "latency.json", "compress/report.json"
+
+_KINDS = {"model": "ours", "adapter": "peer", "predictions": "file"}
+_ORDER = ("ours", "peer", "file")
+
+
+def read(source: str | os.PathLike[str]) -> Results:
+    """Reads a folder of results, or the JSON file that an earlier report wrote.
+
+    Raises:
+        DataError: there is nothing, a file is no result of its program, or two of them do not belong together.
+    """
+    path = Path(source)
+    results = _read_folder(path) if path.is_dir() else build(Results, read_json(path), str(path))
+    _check(results, path)
+    return results
+
+
+def stems(folder: Path) -> dict[str, str]:
+    """The names of the networks of a folder, and of their files without the ending."""
+    return {_name(read_json(file), file): file.stem for file in sorted((folder / ACCURACY).glob("*.json"))}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; DataError if the file is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: name a folder of results, or a report's results.json") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is no JSON object: it is not a result of this project's programs")
+    return value
+
+
+def _check(results: Results, source: Path) -> None:
+    """DataError for what the tables would miss."""
+    complete = [
+        set(MEASURES) <= set(network.ci) and list(network.bins) == list(results.networks[0].bins)
+        for network in results.networks
+    ]
+    if not complete or not all(complete):
+        raise DataError(f"{source} has a network without intervals or with other bins: measure it again")
+    if results.compressed and not results.compressed.variants:
+        raise DataError(f"{source} has a compression without networks: headpose compress writes its report.json")
+
+
+def _read_folder(folder: Path) -> Results:
+    records = {file: read_json(file) for file in sorted((folder / ACCURACY).glob("*.json"))}
+    if not records:
+        raise DataError(f"{folder / ACCURACY} has no .json file: python eval/all.py writes them, or eval/aflw2000.py")
+    lists = {str(record.get("list_sha256")) for record in records.values()}
+    if len(lists) > 1:
+        files = ", ".join(file.name for file in records)
+        raise DataError(f"{folder / ACCURACY}: {files} were measured on different faces: measure them on one --list")
+    facts = read_json(folder / NETWORKS) if (folder / NETWORKS).exists() else {}
+    networks = [_measured(record, file, facts) for file, record in records.items()]
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise DataError(f"{folder / ACCURACY}: two files are of one network, {', '.join(sorted(names))}")
+    networks.sort(key=lambda network: (_ORDER.index(network.kind), network.geodesic))
+    return Results(
+        list_sha256=lists.pop(),
+        networks=networks,
+        robustness=_robustness(folder / ROBUSTNESS, networks),
+        latency=_latency(folder / LATENCY, networks),
+        compressed=_optional(Compressed, folder / COMPRESS),
+    )
+
+
+def _measured(record: dict[str, Any], file: Path, facts: Mapping[str, Any]) -> Measured:
+    name = _name(record, file)
+    kind = next(kind for key, kind in _KINDS.items() if key in record)
+    sha256 = record.get("sha256") or {f"{name}.onnx": record["model_sha256"]} if kind != "file" else {}
+    known = facts.get(file.stem, {})
+    if known and sorted(known.get("sha256", {}).values()) != sorted(sha256.values()):
+        raise DataError(f"{file} was measured on another {name} than {NETWORKS} tells of: run eval/all.py again")
+    size = {key: known[key] for key in ("bytes", "macs", "arithmetic") if key in known}
+    listed = {info.sha256: info.bytes for info in weights.manifest().values()}
+    if "bytes" not in size and set(sha256.values()) <= set(listed):
+        size["bytes"] = sum(listed[each] for each in sha256.values()) or None
+    return build(Measured, {**record, "name": name, "kind": kind, "sha256": sha256, **size}, str(file))
+
+
+def _name(record: dict[str, Any], file: Path) -> str:
+    found = next((record[key] for key in _KINDS if key in record), None)
+    if not isinstance(found, str) or ("model" in record and "model_sha256" not in record):
+        raise DataError(f"{file} is no result of eval/aflw2000.py --json")
+    return found if "predictions" not in record else file.stem
+
+
+def _robustness(file: Path, networks: list[Measured]) -> Robustness | None:
+    if not file.exists():
+        return None
+    digests = read_json(file).get("networks_sha256", {})
+    for network in networks:
+        if network.kind == "ours" and network.name in digests:
+            _same(network, {digests[network.name]}, file)
+    return build(Robustness, read_json(file), str(file))
+
+
+def _latency(file: Path, networks: list[Measured]) -> Latency | None:
+    latency = _optional(Latency, file)
+    timed = {network.name: network for network in latency.networks} if latency else {}
+    for network in networks:
+        if network.kind != "file" and network.name in timed:
+            _same(network, set(timed[network.name].sha256.values()), file)
+    return latency
+
+
+def _same(network: Measured, digests: set[str], file: Path) -> None:
+    if digests != set(network.sha256.values()):
+        raise DataError(f"{file} was measured on another {network.name} than its accuracy: measure again")
+
+
+def _optional(kind: Any, file: Path) -> Any:
+    return build(kind, read_json(file), str(file)) if file.exists() else None

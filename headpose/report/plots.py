@@ -1,0 +1,165 @@
+"""Plots as SVG, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headpose.errors import HeadPoseError
+from headpose.evaluation.published import Published
+from headpose.report.document import Picture
+from headpose.report.records import Results
+from headpose.report.standing import Standing, standings
+
+_OURS, _PEER, _PUBLISHED = "#0b5cad", "#c4571b", "#8a94a0"
+_COLOURS = {"ours": _OURS, "peer": _PEER, "file": _PEER, "published": _PUBLISHED}
+_LEGEND = {"ours": "ours", "peer": "measured here", "published": "published"}
+_LINES = ("#0b5cad", "#c4571b", "#2e8540", "#7b4fa3", "#b0891a", "#c2336b", "#4d6b74", "#111111")
+_SIZE = (5.2, 4.0)  # inches: text of 9 points is legible when a phone shows the width
+_FONT = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A plot of the fronts: the field of ``Standing`` on the x axis and what it is, the one on the y axis likewise."""
+
+    name: str
+    x: str
+    x_label: str
+    y: str
+    y_label: str
+
+
+AXES = (
+    Axis("size", "megabytes", "MB of the files", "mae", "Euler MAE, degrees"),
+    Axis("time", "milliseconds", "milliseconds, one thread, network alone", "mae", "Euler MAE, degrees"),
+    Axis("work", "macs", "multiply-accumulates of one face", "geodesic", "geodesic error, degrees"),
+    Axis("robustness", "megabytes", "MB of the files", "corrupted", "Euler MAE on MB, LB and OC, degrees"),
+)
+
+
+def fronts(results: Results, published: Published) -> list[Picture]:
+    """Error over size, time and work, and over size on corrupted pictures, where two networks at least have both."""
+    pictures = []
+    found = standings(results, published)
+    for axis in AXES:
+        points = [each for each in found if getattr(each, axis.x) is not None and getattr(each, axis.y) is not None]
+        if len(points) > 1:
+            pictures.append(_scatter(axis, points))
+    return pictures
+
+
+def curves(results: Results) -> list[Picture]:
+    """Geodesic error over yaw, a line a network; nothing where no network has a curve."""
+    drawn = [network for network in results.networks if network.curve]
+    if not drawn:
+        return []
+    figure, axes = _figure()
+    for number, network in enumerate(drawn):
+        at = [(point.low + point.high) / 2 for point in network.curve]
+        width = 2.4 if network.kind == "ours" else 1.3
+        errors = [point.geodesic for point in network.curve]
+        axes.plot(at, errors, "o-", color=_LINES[number % len(_LINES)], lw=width, ms=3, label=network.name)
+    axes.set_xlabel("yaw of the label, degrees (above 0: the nose points to image left)", fontsize=_FONT)
+    axes.set_ylabel("mean geodesic error, degrees", fontsize=_FONT)
+    axes.set_xticks(range(-90, 91, 30))
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=_FONT - 1, frameon=False, ncols=2)
+    return [_picture(figure, "error-over-yaw.svg", "Geodesic error over yaw, means of 10 degrees")]
+
+
+def _scatter(axis: Axis, points: Sequence[Standing]) -> Picture:
+    figure, axes = _figure()
+    for kind, label in _LEGEND.items():
+        chosen = [p for p in points if p.kind == kind or (kind, p.kind) == ("peer", "file")]
+        if chosen:
+            face = "none" if kind == "published" else _COLOURS[kind]
+            x, y = ([getattr(p, name) for p in chosen] for name in (axis.x, axis.y))
+            axes.scatter(x, y, s=34, facecolors=face, edgecolors=_COLOURS[kind], label=label, zorder=3)
+    axes.set_xscale("log")
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks(_plain)
+    axes.xaxis.set_minor_locator(_matplotlib().ticker.LogLocator(subs=(2, 5)))
+    axes.tick_params(axis="x", which="minor", labelsize=_FONT - 2)
+    axes.set_xlabel(axis.x_label, fontsize=_FONT)
+    axes.set_ylabel(axis.y_label, fontsize=_FONT)
+    axes.margins(x=0.14, y=0.12)
+    _name_points(figure, axes, [(getattr(p, axis.x), getattr(p, axis.y), p) for p in points])
+    axes.legend(fontsize=_FONT - 1, frameon=False)
+    alt = f"{axis.y_label} over {axis.x_label}: down and to the left is better"
+    return _picture(figure, f"front-{axis.name}.svg", alt)
+
+
+def _name_points(figure: Any, axes: Any, points: Sequence[tuple[float, float, Standing]]) -> None:
+    """Writes names beside points, each at the nearest place where it covers no other name and no point."""
+    figure.draw_without_rendering()
+    unit = figure.dpi / 72.0
+    frame = axes.get_window_extent()
+    radius, gap, height = 4 * unit, 6 * unit, 1.15 * (_FONT - 1) * unit
+    marks = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in marks]
+    for (x, y, standing), (at_x, at_y) in sorted(zip(points, marks, strict=True), key=lambda each: each[0][1]):
+        width = 0.56 * (_FONT - 1) * len(standing.name) * unit
+        shifts = sorted((step * height / 2 for step in range(-12, 13)), key=abs)
+        places = [(left, at_y - height / 2 + up) for up in shifts for left in (at_x + gap, at_x - gap - width)]
+        inside = [(left, low) for left, low in places if frame.x0 < left and left + width < frame.x1]
+        free = (
+            place
+            for place in inside
+            if not any(_overlap((*place, place[0] + width, place[1] + height), t) for t in taken)
+        )
+        left, low = next(free, places[0])
+        taken.append((left, low, left + width, low + height))
+        axes.annotate(
+            standing.name,
+            (x, y),
+            xytext=((left - at_x) / unit, (low - at_y) / unit),
+            textcoords="offset points",
+            fontsize=_FONT - 1,
+            color=_COLOURS[standing.kind],
+            arrowprops={"arrowstyle": "-", "color": "#c5ccd4", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+            zorder=2,
+        )
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    """Whether two rectangles (x0, y0, x1, y1) share a point."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _plain(value: float, _: object) -> str:
+    for limit, sign in ((1e9, "G"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:g} {sign}"
+    return f"{value:g}"
+
+
+def _figure() -> tuple[Any, Any]:
+    figure = _matplotlib().figure.Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.25, which="both")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=_FONT - 1)
+    return figure, axes
+
+
+def _picture(figure: Any, name: str, alt: str) -> Picture:
+    data = io.BytesIO()
+    # Text stays text, ids come from the name and no date is written: the same figures give the same file.
+    with _matplotlib().rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    return Picture(name, alt, data.getvalue())
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib.figure
+        import matplotlib.ticker
+    except ImportError:
+        raise HeadPoseError(
+            "the report's plots need matplotlib: pip install 'open-headpose[train]', or '.[train]' in a checkout"
+        ) from None
+    return matplotlib

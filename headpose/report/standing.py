@@ -1,0 +1,88 @@
+"""Every network, measured or published, by what counts: size, time, error, robustness; and who is beaten by none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headpose.evaluation import latency as stages
+from headpose.evaluation.published import PAPER_SETS, Published
+from headpose.report.records import Results, Robustness
+
+FRONTS = {"size": "megabytes", "time": "milliseconds"}
+"""Names of the fronts, and what each weighs against the Euler MAE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One network.
+
+    Attributes:
+        name, kind: a key of ``records.KINDS``, or "published".
+        mae, geodesic: degrees on clean pictures.
+        megabytes: 10^6 bytes of its files.
+        macs: multiply-accumulates of one face.
+        corrupted: mean of the MAE on the paper's three corrupted sets, degrees.
+        milliseconds: of the network alone, one thread.
+        fronts: the keys of ``FRONTS`` on which no measured network is better in both.
+    """
+
+    name: str
+    kind: str
+    mae: float
+    geodesic: float | None = None
+    megabytes: float | None = None
+    macs: int | None = None
+    corrupted: float | None = None
+    milliseconds: float | None = None
+    fronts: tuple[str, ...] = ()
+
+
+def standings(results: Results, published: Published, headline: bool = False) -> list[Standing]:
+    """Measured networks in their order, then the published ones (of these the headlines alone, if so wanted)."""
+    measured = [
+        Standing(
+            name=n.name,
+            kind=n.kind,
+            mae=n.mae,
+            geodesic=n.geodesic,
+            megabytes=None if n.bytes is None else n.bytes / 1e6,
+            macs=n.macs,
+            corrupted=_corrupted(results.robustness, n.name),
+            milliseconds=_milliseconds(results, n.name),
+        )
+        for n in results.networks
+    ]
+    quoted = []
+    for row in published.errors:
+        corrupted = published.corrupted_of(row.name)
+        mean = corrupted.mean_mae if corrupted else None
+        quoted.append(Standing(row.name, "published", row.mae, megabytes=row.megabytes, corrupted=mean))
+    shown = {row.name for row in published.errors if row.headline or not headline}
+    return [_with_fronts(each, measured) for each in measured] + [each for each in quoted if each.name in shown]
+
+
+def _corrupted(robustness: Robustness | None, name: str) -> float | None:
+    found = [robustness.of(name, each) for each in PAPER_SETS] if robustness else []
+    errors = [each.mae for each in found if each]
+    return sum(errors) / len(errors) if len(errors) == len(PAPER_SETS) else None
+
+
+def _milliseconds(results: Results, name: str) -> float | None:
+    runs = results.latency.runs if results.latency else []
+    return next((run.median(name, stages.NETWORK) for run in runs if run.threads == 1), None)
+
+
+def _with_fronts(one: Standing, measured: Sequence[Standing]) -> Standing:
+    """Fronts are among what was measured alike: published errors are counted in other ways, on other machines."""
+    fronts = tuple(name for name, cost in FRONTS.items() if _unbeaten(one, measured, cost))
+    return dataclasses.replace(one, fronts=fronts)
+
+
+def _unbeaten(one: Standing, measured: Sequence[Standing], cost: str) -> bool:
+    own = getattr(one, cost)
+    if own is None:
+        return False
+    rivals = [(getattr(each, cost), each.mae) for each in measured if getattr(each, cost) is not None]
+    return not any(c <= own and e <= one.mae and (c, e) != (own, one.mae) for c, e in rivals)

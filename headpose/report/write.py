@@ -1,0 +1,134 @@
+"""What a report writes: a folder with Markdown and HTML, the page of the documentation, the README's table."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from headpose import files
+from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation import published
+from headpose.report import faces, page, plots, tables
+from headpose.report.document import Block, Picture, Section, Text, markdown, markdown_table, paragraph
+from headpose.report.faces import Predicted
+from headpose.report.records import Results, to_json
+
+TITLE = "Results"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+JSON, MARKDOWN, HTML, FIGURES = "results.json", "report.md", "report.html", "figures"
+
+_QUALITY = 85
+_MEASURED = (
+    "Networks of this project and others measured here took the same faces; what others published stands apart, "
+    "counted as its source counts it."
+)
+
+
+def write_folder(out: str | os.PathLike[str], results: Results, predicted: Predicted | None = None) -> Path:
+    """Writes the report as Markdown with pictures beside it, as one HTML file, and its figures as JSON.
+
+    Args:
+        out: a folder; it is made.
+        results: with curves, if they are to be drawn.
+        predicted: for the worst cases. The folder then holds photographs of the data set: a ``.gitignore`` keeps
+            those files out of a repository.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        HeadPoseError: matplotlib is missing, or a file cannot be written.
+    """
+    folder = Path(out)
+    sections = _sections(results, with_plots=True)
+    sheets = _worst(predicted) if predicted else None
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadPoseError(f"cannot write into {folder}: {error.strerror}") from None
+    if sheets:
+        files.write_text(folder / ".gitignore", f"# photographs of a data set\n/{HTML}\n/{FIGURES}/worst-*.jpg\n")
+        sections.append(sheets)
+    for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
+        files.write_bytes(folder / FIGURES / picture.name, picture.data)
+    files.write_text(folder / JSON, to_json(results))
+    files.write_text(folder / MARKDOWN, markdown(TITLE, sections, FIGURES))
+    files.write_text(folder / HTML, page.render(TITLE, sections))
+    return folder / HTML
+
+
+def docs_page(results: Results) -> str:
+    """docs/results.md: the report without pictures."""
+    intro = Text(
+        "Written by `headpose report docs/results.json --docs docs/results.md --readme README.md`; a test compares. To "
+        "measure anew: `python eval/all.py --data AFLW2000 --models compact,opentrack,3ddfa_v2,lwpose,fsanet,whenet "
+        "--peers NETWORKS --out DIR`, then `headpose report DIR --data AFLW2000 --docs docs/results.md`, which writes "
+        "`results.json` too. [protocols.md](protocols.md) says what each choice of a protocol is worth, "
+        "[robustness.md](robustness.md) what the corruptions are, [devices.md](devices.md) how to measure on a Pi, a "
+        "Jetson or a PC."
+    )
+    first, *rest = _sections(results, with_plots=False)
+    return markdown(TITLE, [Section(first.title, (intro, *first.blocks)), *rest])
+
+
+def readme_block(results: Results) -> str:
+    """The README's table, between its marks."""
+    table = markdown_table(tables.overview(results, published.load(), headline=True))
+    about = (
+        f"Degrees on {results.networks[0].n} faces of AFLW2000-3D; MB, LB and OC are the paper's corrupted copies of "
+        "them, the mean of the three. Published rows are their authors' figures. `headpose report docs/results.json "
+        "--docs docs/results.md --readme README.md` writes this table and [docs/results.md](docs/results.md), which "
+        "has intervals, protocols and sources."
+    )
+    return f"{BEGIN}\n{table}\n\n{paragraph(about)}\n{END}"
+
+
+def with_readme_block(text: str, results: Results) -> str:
+    """The README with its table anew.
+
+    Raises:
+        DataError: it has no marks, or more than one pair.
+    """
+    pattern = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise DataError(f"the file needs one line {BEGIN} and one line {END} after it: the table goes between")
+    return pattern.sub(lambda _: readme_block(results), text)
+
+
+def _sections(results: Results, with_plots: bool) -> list[Section]:
+    theirs = published.load()
+    timed = "ms: the network alone, one thread. " if results.latency else ""
+    legend = Text(
+        f"{_MEASURED} {timed}A network is on the front of size or time if no other "
+        "measured one is at least as good in both that and the Euler MAE, and better in one."
+    )
+    fronts: Sequence[Picture] = plots.fronts(results, theirs) if with_plots else ()
+    sections = [Section("Size, time, error, robustness", (legend, tables.overview(results, theirs), *fronts))]
+    curves = plots.curves(results) if with_plots else []
+    errors = tables.accuracy(results.networks)
+    sections.append(Section(errors.title, (*errors.blocks, *curves)))
+    if results.robustness:
+        sections.append(tables.robustness(results.robustness, results.networks, theirs))
+    if results.latency:
+        sections.append(tables.latency(results.latency))
+    if results.compressed:
+        sections.append(tables.compressed(results.compressed))
+    return [*sections, tables.others(theirs)]
+
+
+def _worst(predicted: Predicted) -> Section:
+    blocks: list[Block] = [
+        Text(
+            "The faces with the largest geodesic error, the label's axes on the left, the prediction's on the right. "
+            "These are photographs of the data set: do not publish this file."
+        )
+    ]
+    for name in predicted.angles:
+        sheet = faces.worst_sheet(name, predicted)
+        data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+        blocks.append(Picture(f"worst-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.jpg", name, data))
+    return Section("Worst cases", tuple(blocks))

@@ -1,0 +1,95 @@
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from headpose.cli import main
+from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.foreign import adapter_file, linear_network
+from tests.networks import colour_network
+
+EULERS = [(float(yaw), float(pitch), 0.0) for yaw in (-40, 0, 40) for pitch in (-20, 20)]
+COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
+
+
+@pytest.fixture
+def run(repo, monkeypatch, capfd):
+    """The program in this process; the evaluators it starts are processes of their own."""
+    spec = importlib.util.spec_from_file_location("all_program", repo / "eval" / "all.py")
+    program = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, program)
+    spec.loader.exec_module(program)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["all", *map(str, arguments)])
+        try:
+            status = program.main()
+        except SystemExit as stop:
+            status = stop.code
+        return subprocess.CompletedProcess(sys.argv, status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def setting(tmp_path):
+    data = write_coloured_faces(tmp_path / "faces", EULERS, noise_degrees=2.0)
+    (peers := tmp_path / "peers").mkdir()
+    linear_network(peers / "net.onnx", COLOURS)
+    ours, theirs = colour_network(tmp_path / "colour.onnx"), adapter_file(tmp_path / "theirs.toml")
+    common = ("--data", data, "--models", f"{ours},{theirs}", "--peers", peers, "--out", tmp_path / "results")
+    return (*common, "--only", "accuracy,robustness", "--threads", 1)
+
+
+def started(done):
+    return [line.split()[0] for line in done.stdout.splitlines() if line.startswith("eval/")]
+
+
+def test_a_folder_is_filled_once_and_again_where_a_network_changed(run, setting, tmp_path):
+    done = run(*setting)
+    assert done.returncode == 0, done.stderr
+    assert started(done) == ["eval/aflw2000.py", "eval/aflw2000.py", "eval/robustness.py"]
+    results = tmp_path / "results"
+    assert {path.name for path in (results / "accuracy").iterdir()} == {"colour.json", "theirs.json"}
+    assert json.loads((results / "networks.json").read_text())["theirs"]["macs"] == 9
+    assert main(["report", str(results), "--out", str(tmp_path / "report"), "--data", str(tmp_path / "faces")]) == 0
+
+    assert started(run(*setting)) == []
+    colour_network(tmp_path / "colour.onnx", gain=1.0001)  # another file of the same name
+    assert started(run(*setting)) == ["eval/aflw2000.py", "eval/robustness.py"]
+    adapter_file(tmp_path / "theirs.toml", crop='channels = "rgb"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1.2')
+    assert started(run(*setting)) == ["eval/aflw2000.py", "eval/robustness.py"]
+    assert started(run(*setting)) == []
+
+
+def test_a_dry_run_writes_nothing(run, setting, tmp_path):
+    done = run(*setting[:-4], "--dry-run")
+    assert started(done) == ["eval/aflw2000.py", "eval/aflw2000.py", "eval/robustness.py", "eval/latency.py"]
+    assert not (tmp_path / "results").exists()
+
+
+def test_user_errors_are_one_line(run, setting, tmp_path):
+    data, ours = setting[1], tmp_path / "colour.onnx"
+    common = ("--data", data, "--out", tmp_path / "results", "--only", "accuracy")
+    cases = [
+        ((*common, "--models", "nonesuch"), "nonesuch"),
+        ((*common, "--models", f"{ours},{ours}"), "one name"),
+        ((*common, "--models", "fsanet"), "--peers"),
+        (("--data", data, "--models", ours, "--out", ours, "--only", "accuracy"), "cannot write into"),
+        ((*common, "--models", ours, "--compress", tmp_path / "nowhere"), "headpose compress"),
+    ]
+    for arguments, says in cases:
+        done = run(*arguments)
+        assert done.returncode == 1 and says in done.stderr
+        assert done.stderr.startswith("all: error: ") and done.stderr.count("\n") == 1
+    done = run("--data", tmp_path / "nowhere", "--models", ours, "--out", tmp_path / "r", "--only", "accuracy")
+    assert (
+        done.returncode == 1
+        and "cannot read the folder" in done.stderr
+        and "all: error: eval/aflw2000.py" in done.stderr
+    )
+    for misused in (("--only", "speed"), ("--models", ",")):
+        assert run(*common, "--models", ours, *misused).returncode == 2
