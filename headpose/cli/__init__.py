@@ -28,9 +28,11 @@ _COMMANDS = {
         "headpose.compression.quantize_command",
         "write a network in fp16 or int8, checked against fp32 (needs the extra: train)",
     ),
+    "synth": ("headpose.synth.command", "render heads with exact labels (needs the extra: synth)"),
     "report": ("headpose.cli.report", "write one report of what was measured"),
     "weights": ("headpose.training.convert", "turn a network back into safetensors (needs the extra: train)"),
 }
+_EXTRAS = {"headpose.training": "train", "headpose.compression": "train", "headpose.synth": "synth"}
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 
@@ -82,11 +84,11 @@ def _import_command(name: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if not module.startswith(("headpose.training.", "headpose.compression.")) or missing.startswith("headpose"):
+        missing, extra = error.name or "", _EXTRAS.get(".".join(module.split(".")[:2]))
+        if extra is None or missing.startswith("headpose"):
             raise
         raise HeadPoseError(
-            f"headpose {name} needs {missing}: pip install 'open-headpose[train]', or '.[train]' in a checkout"
+            f"headpose {name} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
         ) from None
 
 

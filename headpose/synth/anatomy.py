@@ -1,0 +1,152 @@
+"""The average head: its axes, its landmarks, and what is looked up by place on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headpose import geometry
+from headpose.geometry import Array
+from headpose.synth import person
+from headpose.synth.assets import HELPERS, Assets
+from headpose.synth.kernel import F32, I32
+from headpose.synth.landmarks68 import VERTICES
+from headpose.synth.raster import depth_map, vertex_normals
+from headpose.types import EulerAngles
+
+FRAME = EulerAngles(yaw=0.0, pitch=0.55, roll=0.0)
+"""The head axes of 300W-LP in those of the base mesh, degrees: the only constants that photographs may decide.
+
+The pitch is that of aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model.
+Yaw and roll stay at 0, so that a mirrored head is a head.
+"""
+
+_DIRECTIONS = (32, 64)  # of the table of the head's outline: from the top down, and around
+_SKULL = np.array([0.0, 0.55, -0.35], np.float32)  # in the head's axes; rays of the outline start here
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """The average head, in its own axes: decimetres, origin between the eyes and the ears.
+
+    Attributes:
+        vertices: (19158, 3) float32.
+        landmarks: (68, 3) float64.
+        rigid: (k,) int32, vertices of skull and face that tell how a head is turned.
+        occlusion: (19158,) float32, share of the sky that a place of the skin sees, in [0, 1].
+        outline: (32, 64) int32, the outermost vertex by direction from the middle of the skull.
+    """
+
+    vertices: F32
+    landmarks: Array
+    rigid: I32
+    occlusion: F32
+    outline: I32
+
+
+def build(assets: Assets) -> Anatomy:
+    """Derives the average head from the base mesh; takes about a second."""
+    raw = person.shape(person.AVERAGE, assets)
+    marks = raw[VERTICES]
+    eyes = (raw[slice(*HELPERS["left-eye"])].mean(0) + raw[slice(*HELPERS["right-eye"])].mean(0)) / 2
+    origin = np.array([0, (marks[:, 1].min() + marks[:, 1].max()) / 2, eyes[2] - 0.45], np.float32)
+    turn = geometry.rotation_from_euler(FRAME).astype(np.float32)
+    vertices = (raw - origin) @ turn.T
+    bust = np.unique(assets.pieces["bust"].source)
+    firm = (assets.head_weight[bust] > 0.98) & (raw[bust, 2] > eyes[2] - 0.9) & (raw[bust, 1] > marks[8, 1])
+    return Anatomy(
+        vertices=vertices,
+        landmarks=vertices[VERTICES].astype(np.float64),
+        rigid=bust[firm].astype(np.int32),
+        occlusion=_occlusion(assets, vertices),
+        outline=_outline(bust, vertices),
+    )
+
+
+def to_head_axes(anatomy: Anatomy, vertices: F32) -> F32:
+    """Turns, moves and scales a person's neutral head onto the average one.
+
+    Least squares over skull and face (Umeyama 1991), so that what is left is shape, not pose.
+    """
+    own, average = (v[anatomy.rigid].astype(np.float64) for v in (vertices, anatomy.vertices))
+    own_middle, average_middle = own.mean(0), average.mean(0)
+    own -= own_middle
+    average -= average_middle
+    rotation = geometry.nearest_rotation(average.T @ own)
+    scale = ((own @ rotation.T) * average).sum() / (own**2).sum()
+    moved = (vertices - own_middle) @ rotation.T * scale + average_middle
+    return moved.astype(np.float32)
+
+
+def radii(anatomy: Anatomy, vertices: F32) -> tuple[F32, F32]:
+    """The outline of a head: (32, 64) distances from the middle of the skull, which is the second result, (3,).
+
+    Row 0 looks up, the last row down; column 0 looks along +z (the face), a quarter on along +x.
+    """
+    middle = _SKULL.copy()
+    distance = np.linalg.norm(vertices[anatomy.outline] - middle, axis=-1)
+    ring = np.concatenate([distance[:, -1:], distance, distance[:, :1]], 1)
+    return ((ring[:, :-2] + 2 * ring[:, 1:-1] + ring[:, 2:]) / 4).astype(np.float32), middle
+
+
+def directions() -> F32:
+    """(32, 64, 3) float32 unit vectors of the table of radii."""
+    rows, columns = _DIRECTIONS
+    down = (np.arange(rows) + 0.5)[:, None] / rows * np.pi
+    around = np.arange(columns)[None] / columns * 2 * np.pi
+    return np.stack(
+        [np.sin(down) * np.sin(around), np.cos(down) * np.ones_like(around), np.sin(down) * np.cos(around)], -1
+    ).astype(np.float32)
+
+
+def radius_at(table: F32, direction: F32) -> F32:
+    """Looks a table of radii up, between its entries: (...,) for (..., 3) directions of any length."""
+    rows, columns = table.shape
+    unit = direction / (np.linalg.norm(direction, axis=-1, keepdims=True) + 1e-9)
+    y = np.clip(np.arccos(np.clip(unit[..., 1], -1, 1)) / np.pi * rows - 0.5, 0, rows - 1.001)
+    x = np.arctan2(unit[..., 0], unit[..., 2]) / (2 * np.pi) * columns % columns
+    y0, x0 = y.astype(np.int64), x.astype(np.int64) % columns
+    fy, fx = y - y0, x - np.floor(x)
+    x1 = (x0 + 1) % columns
+    top = table[y0, x0] * (1 - fx) + table[y0, x1] * fx
+    low = table[y0 + 1, x0] * (1 - fx) + table[y0 + 1, x1] * fx
+    return (top * (1 - fy) + low * fy).astype(np.float32)
+
+
+def _outline(bust: np.ndarray, vertices: F32) -> I32:
+    """For each direction the outermost vertex within six degrees, or else the nearest one."""
+    offset = vertices[bust] - _SKULL
+    distance = np.linalg.norm(offset, axis=1)
+    cosine = directions().reshape(-1, 3) @ (offset / distance[:, None]).T
+    near = cosine > np.cos(np.deg2rad(6.0))
+    outermost = np.where(near, distance, 0).argmax(1)
+    chosen = np.where(near.any(1), outermost, cosine.argmax(1))
+    return bust[chosen].reshape(_DIRECTIONS).astype(np.int32)
+
+
+def _occlusion(assets: Assets, vertices: F32, count: int = 96, side: int = 256) -> F32:
+    """Ambient occlusion of the bust, by depth maps from all sides, weighted by the cosine."""
+    piece = assets.pieces["bust"]
+    points = vertices[piece.source]
+    normals = vertex_normals(points, piece.faces, piece.source, len(vertices))
+    rng = np.random.default_rng(0)
+    seen, total = np.zeros(len(points)), np.full(len(points), 1e-6)
+    for direction in rng.normal(size=(count, 3)):
+        forward = direction / np.linalg.norm(direction)
+        right = np.cross([0.0, 1.0, 0.0], forward)
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
+        seen_from = points @ axes.T
+        seen_from[:, :2] = (seen_from[:, :2] - seen_from[:, :2].mean(0)) * (side / 9.0) + side / 2
+        depth = np.full((side, side), -np.inf, np.float32)
+        depth_map(seen_from, piece.faces, depth)
+        lifted = points + normals * 0.03
+        lifted = lifted @ axes.T
+        texel = np.clip(seen_from[:, :2].astype(np.int64), 0, side - 1)
+        cosine = np.clip(normals @ forward, 0, 1)
+        seen += cosine * (depth[texel[:, 1], texel[:, 0]] <= lifted[:, 2] + 0.03)
+        total += cosine
+    occlusion = np.ones(len(vertices), np.float32)
+    occlusion[piece.source] = np.clip(seen / total * 1.15, 0.05, 1)
+    return occlusion

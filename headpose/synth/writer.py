@@ -1,0 +1,215 @@
+"""Many heads to a folder in 300W-LP's layout, by several processes, and on from where it stopped.
+
+The folder holds ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (ten thousand to a subfolder),
+``scenes/000000.jsonl.gz`` (what was drawn, twenty pictures to a file), ``manifest.csv`` (the columns of
+``headpose.datasets.manifest``, the rotation matrix r00 ... r22 and ``hidden``) and ``synth.json`` (the settings).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from headpose import files, images
+from headpose.datasets import manifest
+from headpose.errors import DataError
+from headpose.synth import matlab5
+from headpose.synth import scene as scenes
+from headpose.synth.render import Rendered, render, stage
+from headpose.synth.scene import Scene, Studio
+
+VERSION = 1
+"""Of the drawing: it changes when the same seed gives other pictures."""
+
+_CHUNK = 20  # pictures that are done or not done together
+_FOLDER = 10_000  # pictures in a subfolder
+_MOST_HIDDEN = 0.5
+_ATTEMPTS = 4
+_SETTINGS = "synth.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the pictures.
+
+    Attributes:
+        seed: of all of them.
+        size: side, pixels.
+        asset_folder: path of more assets, or "".
+    """
+
+    seed: int
+    size: int
+    asset_folder: str = ""
+
+
+def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendered]:
+    """The picture of a number, drawn again as long as hair or an object hides more than half of the face.
+
+    The pose stays when the rest is drawn again. In the fifth draw nothing is on the head or before it.
+    """
+    for attempt in range(_ATTEMPTS + 1):
+        drawn = scenes.draw(settings.seed, index, studio, attempt)
+        if attempt == _ATTEMPTS:
+            drawn = drawn.uncovered()
+        staged = stage(drawn, studio, settings.size)
+        if staged.hidden <= _MOST_HIDDEN:
+            break
+    return drawn, render(staged, studio)
+
+
+def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: int = 1) -> int:
+    """Writes heads 0 ... count - 1 to a folder; those that are there already stay.
+
+    The files do not depend on ``workers``, nor on how often the work was interrupted.
+
+    Args:
+        settings: seed, size and assets.
+        count: number of pictures.
+        out: folder; made if it is not there.
+        workers: number of processes.
+
+    Returns:
+        The number of pictures made now.
+
+    Raises:
+        HeadPoseError: assets are missing, the folder cannot be written, or holds pictures of other settings.
+    """
+    root = Path(out)
+    _prepare(root, settings)
+    pending = [first for first in range(0, count, _CHUNK) if not _is_done(root, first, count)]
+    todo = sum(min(_CHUNK, count - first) for first in pending)
+    with tqdm(total=todo, unit="head", disable=None) as bar:
+        for made in _run(settings, root, [(first, min(first + _CHUNK, count)) for first in pending], workers):
+            bar.update(made)
+    _write_manifest(root, count)
+    return todo
+
+
+def _prepare(root: Path, settings: Settings) -> None:
+    ours = {"version": VERSION, **asdict(settings)}
+    ours["asset_folder"] = Path(settings.asset_folder).name if settings.asset_folder else ""
+    file = root / _SETTINGS
+    try:
+        (root / "scenes").mkdir(parents=True, exist_ok=True)
+        there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot use the folder {root}: {error}") from error
+    if there is None:
+        files.write_text(file, json.dumps(ours, indent=1) + "\n")
+    elif there != ours:
+        raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
+
+
+def _scene_file(root: Path, first: int) -> Path:
+    return root / "scenes" / f"{first:06d}.jsonl.gz"
+
+
+def _read_scenes(root: Path, first: int) -> list[dict[str, Any]]:
+    """The lines of a chunk; none if it is not there or damaged."""
+    try:
+        with gzip.open(_scene_file(root, first), "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except (OSError, EOFError, ValueError):
+        return []
+
+
+def _is_done(root: Path, first: int, count: int) -> bool:
+    """A chunk's scenes are written after its pictures; a last chunk may have been shorter in an earlier run."""
+    return len(_read_scenes(root, first)) >= min(_CHUNK, count - first)
+
+
+def picture_path(index: int) -> Path:
+    """A picture's file below the folder; the reader of 300W-LP takes each for a source photograph of its own."""
+    return Path(f"heads-{index // _FOLDER:02d}") / f"synth_{index:06d}_0.jpg"
+
+
+def _run(settings: Settings, root: Path, chunks: list[tuple[int, int]], workers: int) -> Iterator[int]:
+    """Yields the number of pictures of each finished chunk."""
+    if not chunks:
+        return
+    if workers == 1:
+        studio = scenes.open_studio(settings.asset_folder or None)
+        for chunk in chunks:
+            yield _write_chunk(settings, root, studio, *chunk)
+        return
+    context = multiprocessing.get_context("spawn")
+    scenes.open_studio(settings.asset_folder or None)  # errors are told here, once; and the cache is made
+    with context.Pool(min(workers, len(chunks)), _start_worker, (settings, root)) as pool:
+        yield from pool.imap_unordered(_work, chunks)
+
+
+_worker: dict[str, Any] = {}  # what a process keeps between chunks
+
+
+def _start_worker(settings: Settings, root: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    cv2.setNumThreads(1)
+    _worker.update(settings=settings, root=root, studio=scenes.open_studio(settings.asset_folder or None))
+
+
+def _work(chunk: tuple[int, int]) -> int:
+    return _write_chunk(_worker["settings"], _worker["root"], _worker["studio"], *chunk)
+
+
+def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, last: int) -> int:
+    lines = []
+    for index in range(first, last):
+        drawn, rendered = make(settings, index, studio)
+        path = root / picture_path(index)
+        path.parent.mkdir(exist_ok=True)
+        images.write_image(path, rendered.image)
+        files.write_bytes(path.with_suffix(".mat"), label_file(drawn, rendered))
+        lines.append(json.dumps(_line(index, drawn, rendered), separators=(",", ":")))
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
+        archive.write("".join(line + "\n" for line in lines).encode())
+    files.write_bytes(_scene_file(root, first), packed.getvalue())
+    return last - first
+
+
+def label_file(drawn: Scene, rendered: Rendered) -> bytes:
+    """The .mat of a picture, with 300W-LP's variables: Pose_Para, pt2d, pt3d_68 and roi."""
+    yaw, pitch, roll = np.deg2rad(drawn.pose.euler)
+    scale = rendered.view.focal / rendered.view.distance
+    pose_para = np.array([[pitch, yaw, roll, *rendered.view.centre, 0.0, scale]])
+    roi = np.array([rendered.box.as_tuple()])
+    points = rendered.landmarks.T
+    return matlab5.pack({"Pose_Para": pose_para, "pt2d": points[:2], "pt3d_68": points, "roi": np.round(roi)})
+
+
+def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
+    return {
+        "image": picture_path(index).as_posix(),
+        "box": np.round(rendered.box.as_tuple(), 4).tolist(),
+        "euler": np.round(drawn.pose.euler, 6).tolist(),
+        "rotation": np.round(rendered.rotation, 8).tolist(),
+        "hidden": round(rendered.hidden, 4),
+        "scene": drawn.to_dict(),
+    }
+
+
+def _write_manifest(root: Path, count: int) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*manifest.COLUMNS, *(f"r{row}{column}" for row in range(3) for column in range(3)), "hidden"])
+    for first in range(0, count, _CHUNK):
+        for line in _read_scenes(root, first)[: count - first]:
+            rotation = [value for row in line["rotation"] for value in row]
+            table.writerow([line["image"], *line["box"], *line["euler"], *rotation, line["hidden"]])
+    with contextlib.closing(text):
+        files.write_text(root / "manifest.csv", text.getvalue())

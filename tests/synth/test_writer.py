@@ -1,0 +1,110 @@
+"""Folders of heads: the same whoever writes them, and read by the reader of 300W-LP."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from headpose import geometry
+from headpose.datasets import manifest, w300lp
+from headpose.datasets import matlab5 as reader
+from headpose.errors import DataError
+from headpose.images import read_image
+from headpose.synth import matlab5, writer
+from headpose.synth.writer import Settings
+
+SETTINGS = Settings(seed=3, size=48)
+COUNT = 23  # two chunks
+
+
+def content(folder):
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synth") / "heads"
+    assert writer.write(SETTINGS, COUNT, folder) == COUNT
+    return folder
+
+
+def test_the_reader_of_300w_lp_gets_back_what_was_drawn(written, studio):
+    samples = w300lp.read(written)
+    assert len(samples) == COUNT
+    assert len({sample.group for sample in samples}) == COUNT  # each is a photograph of its own
+    drawn, rendered = writer.make(SETTINGS, 4, studio)
+    sample = samples[4]
+    assert sample.euler == pytest.approx(drawn.pose.euler)
+    assert sample.box.as_tuple() == pytest.approx(rendered.box.as_tuple())
+    assert geometry.geodesic_degrees(sample.rotation, rendered.rotation) < 1e-5
+    picture = read_image(sample.image)
+    assert picture.shape == (48, 48, 3)
+    others = [abs(read_image(each.image).astype(int) - rendered.image).mean() for each in samples]
+    assert np.argmin(others) == 4
+    assert abs(picture.astype(int) - rendered.image).mean() < 10  # JPEG, of a noisy picture
+
+
+def test_the_manifest_agrees_with_the_label_files(written):
+    ours, theirs = manifest.read(written / "manifest.csv"), w300lp.read(written)
+    assert [sample.image for sample in ours] == [sample.image for sample in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.euler == pytest.approx(other.euler, abs=1e-5)
+        assert one.box.as_tuple() == pytest.approx(other.box.as_tuple(), abs=1e-3)
+    head, first = (line.split(",") for line in (written / "manifest.csv").read_text().splitlines()[:2])
+    row = dict(zip(head, first, strict=True))
+    matrix = [[float(row[f"r{i}{j}"]) for j in range(3)] for i in range(3)]
+    assert geometry.geodesic_degrees(matrix, ours[0].rotation) < 1e-4
+
+
+def test_two_processes_write_the_same_files(written, tmp_path):
+    writer.write(SETTINGS, COUNT, tmp_path / "two", workers=2)
+    assert content(tmp_path / "two") == content(written)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_files(written, tmp_path):
+    folder = tmp_path / "again"
+    assert writer.write(SETTINGS, 21, folder) == 21
+    cut = folder / "scenes" / "000000.jsonl.gz"
+    cut.write_bytes(cut.read_bytes()[:100])  # as a full disk leaves it
+    (folder / writer.picture_path(7)).unlink()
+    assert writer.write(SETTINGS, COUNT, folder) == COUNT
+    assert content(folder) == content(written)
+    assert writer.write(SETTINGS, COUNT, folder) == 0
+
+
+def test_other_settings_do_not_mix(written):
+    with pytest.raises(DataError, match=r"heads of other settings.*give another --out"):
+        writer.write(dataclasses.replace(SETTINGS, seed=4), 1, written)
+
+
+def test_a_hidden_face_is_drawn_again_in_the_same_pose(studio):
+    from headpose.synth import scene
+    from headpose.synth.render import stage
+
+    first = (scene.draw(SETTINGS.seed, index, studio) for index in range(200))
+    hidden = next(drawn for drawn in first if stage(drawn, studio, 48).hidden > 0.5)
+    drawn, rendered = writer.make(SETTINGS, hidden.draws.index, studio)
+    assert drawn.draws.attempt > 0
+    assert rendered.hidden <= 0.5
+    assert drawn.pose == hidden.pose
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 70)), elements=st.floats(-1e6, 1e6)))
+def test_label_files_hold_what_was_put_in(array):
+    arrays = reader.read(matlab5.pack({"Pose_Para": array, "pt2d": array.T}))
+    assert np.array_equal(arrays["Pose_Para"], array)
+    assert np.array_equal(arrays["pt2d"], array.T)
+
+
+def test_label_files_are_matlabs(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    file = tmp_path / "label.mat"
+    file.write_bytes(matlab5.pack({"pt3d_68": np.arange(204.0).reshape(3, 68), "x": np.ones((1, 1))}))
+    assert np.array_equal(scipy_io.loadmat(file)["pt3d_68"], np.arange(204.0).reshape(3, 68))
