@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from headpose.compression import recipe, report
 from headpose.compression.pipeline import Compression
+from headpose.errors import HeadPoseError
 from headpose.files import write_text
 from headpose.training import overrides
 
@@ -41,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages in order."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise HeadPoseError("headpose compress is one process: start it without torchrun")
     changes = list(args.overrides)
     for value, key in ((args.target_mb, "megabytes"), (args.target_latency_ms, "latency_ms")):
         if value is not None:

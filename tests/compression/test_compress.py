@@ -231,6 +231,12 @@ def test_mistakes_are_told_in_a_line(heads, run, tmp_path, change, message):
     assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", *few, "--set", change), message)
 
 
+def test_several_processes_are_refused(heads, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run"), "without torchrun")
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_do_not_fit_are_told(heads, run, tmp_path):
     other = build(recipe.from_dict({**recipe_values(heads / "labels.csv")}).spec)
     save_file(contiguous_state(other), tmp_path / "other.safetensors")

@@ -53,7 +53,23 @@ def address():
     assert "http://" in line, server.communicate()[1]
     yield re.search(r"http://\S+", line)[0]
     server.terminate()
-    assert server.communicate(timeout=30)[1] == ""
+    assert complaints(server.communicate(timeout=30)[1]) == ""
+
+
+def complaints(log):
+    """What a server wrote, but for one race that is Gradio's own.
+
+    It names the file of a streamed frame by its content: when two frames are equal it writes the file anew while the
+    first is still being sent, and the sender finds it shorter than announced.
+    """
+    heading = "ERROR:    Exception in ASGI application\n"
+    parts = log.split(heading)
+    told = [
+        heading + part
+        for part in parts[1:]
+        if not part.rstrip().endswith("Too little data for declared Content-Length")
+    ]
+    return parts[0] + "".join(told)
 
 
 @pytest.fixture(scope="module")
