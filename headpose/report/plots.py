@@ -34,7 +34,7 @@ class Axis:
 
 AXES = (
     Axis("size", "megabytes", "MB of the files", "mae", "Euler MAE, degrees"),
-    Axis("time", "milliseconds", "milliseconds, one thread, network alone", "mae", "Euler MAE, degrees"),
+    Axis("time", "time", "time, one thread, network alone, over the reference's", "mae", "Euler MAE, degrees"),
     Axis("work", "macs", "multiply-accumulates of one face", "geodesic", "geodesic error, degrees"),
     Axis("robustness", "megabytes", "MB of the files", "corrupted", "Euler MAE on MB, LB and OC, degrees"),
 )

@@ -10,7 +10,7 @@ from headpose.evaluation import latency as stages
 from headpose.evaluation.published import PAPER_SETS, Published
 from headpose.report.records import Results, Robustness
 
-FRONTS = {"size": "megabytes", "time": "milliseconds"}
+FRONTS = {"size": "megabytes", "time": "time"}
 """Names of the fronts, and what each weighs against the Euler MAE."""
 
 
@@ -24,7 +24,7 @@ class Standing:
         megabytes: 10^6 bytes of its files.
         macs: multiply-accumulates of one face.
         corrupted: mean of the MAE on the paper's three corrupted sets, degrees.
-        milliseconds: of the network alone, one thread.
+        time: of the network alone, one thread, over the reference's in the same run: what travels between machines.
         fronts: the keys of ``FRONTS`` on which no measured network is better in both.
     """
 
@@ -35,7 +35,7 @@ class Standing:
     megabytes: float | None = None
     macs: int | None = None
     corrupted: float | None = None
-    milliseconds: float | None = None
+    time: float | None = None
     fronts: tuple[str, ...] = ()
 
 
@@ -50,7 +50,7 @@ def standings(results: Results, published: Published, headline: bool = False) ->
             megabytes=None if n.bytes is None else n.bytes / 1e6,
             macs=n.macs,
             corrupted=_corrupted(results.robustness, n.name),
-            milliseconds=_milliseconds(results, n.name),
+            time=_time(results, n.name),
         )
         for n in results.networks
     ]
@@ -69,9 +69,13 @@ def _corrupted(robustness: Robustness | None, name: str) -> float | None:
     return sum(errors) / len(errors) if len(errors) == len(PAPER_SETS) else None
 
 
-def _milliseconds(results: Results, name: str) -> float | None:
-    runs = results.latency.runs if results.latency else []
-    return next((run.median(name, stages.NETWORK) for run in runs if run.threads == 1), None)
+def _time(results: Results, name: str) -> float | None:
+    measured = results.latency
+    run = next((run for run in measured.runs if run.threads == 1), None) if measured else None
+    if measured is None or run is None:
+        return None
+    own, unit = (run.median(each, stages.NETWORK) for each in (name, measured.reference))
+    return own / unit if own and unit else None
 
 
 def _with_fronts(one: Standing, measured: Sequence[Standing]) -> Standing:

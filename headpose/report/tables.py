@@ -26,11 +26,11 @@ def overview(results: Results, published: Published, headline: bool = False) -> 
         headline: leave out the columns and the published rows that the README does not show.
     """
     found = standings(results, published, headline)
-    timed = any(each.milliseconds is not None for each in found)
+    timed = any(each.time is not None for each in found)
     head = ["network", "", "MB", *(["M MACs"] if not headline else []), "Euler MAE", "geodesic"]
     head += [
         f"MAE on {'/'.join(PAPER_SETS)}",
-        *(["ms"] if timed else []),
+        *(["time"] if timed else []),
         *(["on the front of"] if not headline else []),
     ]
     rows = []
@@ -42,7 +42,7 @@ def overview(results: Results, published: Published, headline: bool = False) -> 
         ]
         cells += [_number(each.macs and each.macs / 1e6, 0)] if not headline else []
         cells += [_number(each.mae), _number(each.geodesic), _number(each.corrupted)]
-        cells += [_number(each.milliseconds)] if timed else []
+        cells += [_number(each.time)] if timed else []
         cells += [", ".join(each.fronts) or _NONE] if not headline else []
         rows.append(Row(tuple(cells), each.kind))
     return Table(tuple(head), tuple(rows))

@@ -78,10 +78,11 @@ def docs_page(results: Results) -> str:
 def readme_block(results: Results) -> str:
     """The README's table, between its marks."""
     table = markdown_table(tables.overview(results, published.load(), headline=True))
+    timed = f" {_timed(results)}" if results.latency else ""
     about = (
         f"Degrees on {results.networks[0].n} faces of AFLW2000-3D; MB, LB and OC are the paper's corrupted copies of "
-        "them, the mean of the three. Published rows are their authors' figures. `headpose report docs/results.json "
-        "--docs docs/results.md --readme README.md` writes this table and [docs/results.md](docs/results.md), which "
+        f"them, the mean of the three.{timed} Published rows are their authors' figures. `headpose report "
+        "docs/results.json --docs docs/results.md --readme README.md` writes this table and [docs/results.md](docs/results.md), which "
         "has intervals, protocols and sources."
     )
     return f"{BEGIN}\n{table}\n\n{paragraph(about)}\n{END}"
@@ -101,7 +102,7 @@ def with_readme_block(text: str, results: Results) -> str:
 
 def _sections(results: Results, with_plots: bool) -> list[Section]:
     theirs = published.load()
-    timed = "ms: the network alone, one thread. " if results.latency else ""
+    timed = f"{_timed(results)} " if results.latency else ""
     legend = Text(
         f"{_MEASURED} {timed}A network is on the front of size or time if no other "
         "measured one is at least as good in both that and the Euler MAE, and better in one."
@@ -118,6 +119,12 @@ def _sections(results: Results, with_plots: bool) -> list[Section]:
     if results.compressed:
         sections.append(tables.compressed(results.compressed))
     return [*sections, tables.others(theirs)]
+
+
+def _timed(results: Results) -> str:
+    """What the column of times is; empty if there is none."""
+    reference = results.latency.reference if results.latency else ""
+    return f"Time: the network alone, one thread, over {reference}'s in the same run." if reference else ""
 
 
 def _worst(predicted: Predicted) -> Section:
