@@ -82,8 +82,8 @@ def readme_block(results: Results) -> str:
     about = (
         f"Degrees on {results.networks[0].n} faces of AFLW2000-3D; MB, LB and OC are the paper's corrupted copies of "
         f"them, the mean of the three.{timed} Published rows are their authors' figures. `headpose report "
-        "docs/results.json --docs docs/results.md --readme README.md` writes this table and [docs/results.md](docs/results.md), which "
-        "has intervals, protocols and sources."
+        "docs/results.json --docs docs/results.md --readme README.md` writes this table and "
+        "[docs/results.md](docs/results.md), which has intervals, protocols and sources."
     )
     return f"{BEGIN}\n{table}\n\n{paragraph(about)}\n{END}"
 
