@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         compression.distill(args.student)
     files = compression.export() if {"export", "quantize", "report"} & {*stages} else {}
     if {"quantize", "report"} & {*stages}:
-        files |= compression.quantize()
+        files |= compression.quantize(files)
     if "report" in stages:
         write_text(folder / "recipe.json", settings.to_json())
         print(f"report: {report.write(compression, files)}")

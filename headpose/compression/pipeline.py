@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,11 @@ class Compression:
                 export_onnx(network, self.training.crop, self._card(name), files[name])
         return files
 
-    def quantize(self) -> dict[str, Path]:
+    def quantize(self, sources: Mapping[str, Path]) -> dict[str, Path]:
         """Writes FP16 and INT8 variants of the students that the recipe names; returns the files by name.
+
+        Args:
+            sources: float32 files by name, of ``export``.
 
         Raises:
             RecipeError: the students are classifiers.
@@ -141,7 +145,7 @@ class Compression:
             return {}
         if not isinstance(self.task, HeadPoseTask):
             raise RecipeError("recipe: quantize.students: only head pose networks are written as ONNX; leave it empty")
-        sources, files = self.export(), {}
+        files = {}
         for name in names:
             if name not in sources:
                 raise WeightsError(f"there is no student {name} in {self.folder}: run the stage distill first")

@@ -11,6 +11,32 @@ SAMPLES = 2
 
 
 @kernel
+def _twice_area(points: F32, i: int, j: int, k: int) -> np.float32:
+    """Of a triangle; below 0 if it turns its front, y pointing down."""
+    xi, yi = points[i, 0], points[i, 1]
+    return (points[j, 0] - xi) * (points[k, 1] - yi) - (points[k, 0] - xi) * (points[j, 1] - yi)
+
+
+@kernel
+def _samples(points: F32, i: int, j: int, k: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """First and last column, first and last row of the samples that a triangle may cover."""
+    xi, yi, xj, yj, xk, yk = points[i, 0], points[i, 1], points[j, 0], points[j, 1], points[k, 0], points[k, 1]
+    x_first = max(0, int(np.ceil(min(xi, xj, xk) - 0.5)))
+    x_last = min(width - 1, int(np.floor(max(xi, xj, xk) - 0.5)))
+    y_first = max(0, int(np.ceil(min(yi, yj, yk) - 0.5)))
+    y_last = min(height - 1, int(np.floor(max(yi, yj, yk) - 0.5)))
+    return x_first, x_last, y_first, y_last
+
+
+@kernel
+def _weight(points: F32, j: int, k: int, area: np.float32) -> tuple[np.float32, np.float32, np.float32]:
+    """The weight of the third corner as a x + b y + c, from the side between the other two."""
+    xj, yj, xk, yk = points[j, 0], points[j, 1], points[k, 0], points[k, 1]
+    inverse = np.float32(1.0) / area
+    return -(yk - yj) * inverse, (xk - xj) * inverse, (xj * yk - xk * yj) * inverse
+
+
+@kernel
 def _noise(x: int, y: int, z: int) -> float:
     """A number in [0, 1) that looks random, the same for the same place."""
     h = (x * 73856093) ^ (y * 19349663) ^ (z * 83492791)
@@ -45,20 +71,15 @@ def visibility(
         zi, zj, zk = points[i, 2], points[j, 2], points[k, 2]
         if zi <= 0 or zj <= 0 or zk <= 0:
             continue
-        xi, yi, xj, yj, xk, yk = points[i, 0], points[i, 1], points[j, 0], points[j, 1], points[k, 0], points[k, 1]
-        area = (xj - xi) * (yk - yi) - (xk - xi) * (yj - yi)
+        area = _twice_area(points, i, j, k)
         if area == 0 or (area > 0 and not two_sided[p]):  # y points down: a front face turns the other way
             continue
-        x_first = max(0, int(np.ceil(min(xi, xj, xk) - 0.5)))
-        x_last = min(width - 1, int(np.floor(max(xi, xj, xk) - 0.5)))
-        y_first = max(0, int(np.ceil(min(yi, yj, yk) - 0.5)))
-        y_last = min(height - 1, int(np.floor(max(yi, yj, yk) - 0.5)))
+        x_first, x_last, y_first, y_last = _samples(points, i, j, k, width, height)
         if x_first > x_last or y_first > y_last:  # most triangles lie between samples
             continue
-        inverse = np.float32(1.0) / area
         left = np.float32(x_first) - np.float32(0.5)  # one step before the first sample
-        ai, bi, ci = -(yk - yj) * inverse, (xk - xj) * inverse, (xj * yk - xk * yj) * inverse
-        aj, bj, cj = -(yi - yk) * inverse, (xi - xk) * inverse, (xk * yi - xi * yk) * inverse
+        ai, bi, ci = _weight(points, j, k, area)
+        aj, bj, cj = _weight(points, k, i, area)
         m = mask[p]
         for y in range(y_first, y_last + 1):
             wi = ai * left + bi * (np.float32(y) + np.float32(0.5)) + ci
@@ -98,20 +119,15 @@ def depth_map(points: F32, faces: I32, depth: F32) -> None:
     height, width = depth.shape
     for t in range(faces.shape[0]):
         i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
-        xi, yi, xj, yj, xk, yk = points[i, 0], points[i, 1], points[j, 0], points[j, 1], points[k, 0], points[k, 1]
-        area = (xj - xi) * (yk - yi) - (xk - xi) * (yj - yi)
+        area = _twice_area(points, i, j, k)
         if area == 0:
             continue
-        x_first = max(0, int(np.ceil(min(xi, xj, xk) - 0.5)))
-        x_last = min(width - 1, int(np.floor(max(xi, xj, xk) - 0.5)))
-        y_first = max(0, int(np.ceil(min(yi, yj, yk) - 0.5)))
-        y_last = min(height - 1, int(np.floor(max(yi, yj, yk) - 0.5)))
+        x_first, x_last, y_first, y_last = _samples(points, i, j, k, width, height)
         if x_first > x_last or y_first > y_last:  # most triangles lie between samples
             continue
-        inverse = np.float32(1.0) / area
         left = np.float32(x_first) - np.float32(0.5)  # one step before the first sample
-        ai, bi, ci = -(yk - yj) * inverse, (xk - xj) * inverse, (xj * yk - xk * yj) * inverse
-        aj, bj, cj = -(yi - yk) * inverse, (xi - xk) * inverse, (xk * yi - xi * yk) * inverse
+        ai, bi, ci = _weight(points, j, k, area)
+        aj, bj, cj = _weight(points, k, i, area)
         zi, zj, zk = points[i, 2], points[j, 2], points[k, 2]
         for y in range(y_first, y_last + 1):
             wi = ai * left + bi * (np.float32(y) + np.float32(0.5)) + ci

@@ -19,12 +19,20 @@ from headpose.datasets import cifar10
 from headpose.errors import DataError, RecipeError
 from headpose.training import stream
 from headpose.training.network import ResNet
-from headpose.training.recipe import AugmentRecipe, Recipe
+from headpose.training.recipe import AugmentRecipe, DataRecipe, Recipe
 from headpose.training.task import Batch, Score
 from headpose.types import CropSpec, Image
 
 _BATCH = 256
 _View = tuple[Image, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Pictures to train on, and to validate on."""
+
+    training: cifar10.LabelledImages
+    validation: cifar10.LabelledImages
 
 
 class ClassificationTask:
@@ -37,8 +45,8 @@ class ClassificationTask:
 
     unit = "% wrong"
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Reads the recipe's data.
+    def __init__(self, recipe: Recipe, split: Split | None = None) -> None:
+        """Reads the recipe's data, unless their ``split`` is at hand from another run on the same.
 
         Raises:
             DataError: the source cannot be read, or one side of the split is empty.
@@ -53,15 +61,11 @@ class ClassificationTask:
         classes = len(cifar10.class_names(self._folder))
         if recipe.spec.classes != classes:
             raise RecipeError(f"recipe: network.classes is {recipe.spec.classes}, {self._folder} has {classes}")
-        everything = cifar10.read_training(self._folder)
-        # Every position of a seeded shuffle: the same pictures are held out whatever else the recipe says.
-        order = np.random.default_rng(recipe.data.split_seed).permutation(len(everything.labels))
-        held_out = round(recipe.data.validation * len(order))
-        self._validation = _pick(everything, np.sort(order[:held_out]))
-        self._training = _pick(everything, np.sort(order[held_out:]))
-        self.examples = {"training": len(self._training.labels), "validation": len(self._validation.labels)}
+        self.split = _read(recipe.data) if split is None else split
+        self.examples = {"training": len(self.split.training.labels), "validation": len(self.split.validation.labels)}
         if not all(self.examples.values()):
-            raise DataError(f"{self._folder}: {len(order)} pictures are too few to train and to validate on")
+            count = sum(self.examples.values())
+            raise DataError(f"{self._folder}: {count} pictures are too few to train and to validate on")
 
     @property
     def size(self) -> int:
@@ -73,13 +77,13 @@ class ClassificationTask:
         return self
 
     def during(self, recipe: Recipe) -> ClassificationTask:
-        return ClassificationTask(recipe)
+        return ClassificationTask(recipe, self.split)
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
         run = self.recipe.run
-        repeats = np.ones(len(self._training.labels))
+        repeats = np.ones(len(self.split.training.labels))
         draws = stream.Stream(repeats, run.batch, run.seed, first_step, last_step, rank, count)
-        return stream.load(_Views(self._training, self.recipe.augment), draws, _Collate(self.crop), run.workers)
+        return stream.load(_Views(self.split.training, self.recipe.augment), draws, _Collate(self.crop), run.workers)
 
     def errors(self, raw: Tensor, batch: Batch) -> Tensor:
         """(N,) cross-entropy."""
@@ -90,14 +94,22 @@ class ClassificationTask:
         return raw.float().softmax(1)
 
     def held_out(self, batch: int) -> Iterator[Batch]:
-        return _in_order(self._validation, self.crop, batch)
+        return _in_order(self.split.validation, self.crop, batch)
 
     def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
-        return _score(network, _in_order(self._validation, self.crop, _BATCH))
+        return _score(network, _in_order(self.split.validation, self.crop, _BATCH))
 
     def test(self, network: ResNet) -> Score:
         """Scores a network on ``test_batch.bin``, which chooses nothing."""
         return _score(network, _in_order(cifar10.read_test(self._folder), self.crop, _BATCH))
+
+
+def _read(recipe: DataRecipe) -> Split:
+    """The training batches, parted by a seeded shuffle: the same are held out whatever else the recipe says."""
+    everything = cifar10.read_training(recipe.sources[0].path)
+    order = np.random.default_rng(recipe.split_seed).permutation(len(everything.labels))
+    held_out = round(recipe.validation * len(order))
+    return Split(_pick(everything, np.sort(order[held_out:])), _pick(everything, np.sort(order[:held_out])))
 
 
 def _pick(images: cifar10.LabelledImages, index: NDArray[np.int64]) -> cifar10.LabelledImages:

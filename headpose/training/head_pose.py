@@ -63,7 +63,10 @@ class HeadPoseTask:
         return self.during(dataclasses.replace(self.recipe, crop=crop_spec))
 
     def during(self, recipe: Recipe) -> HeadPoseTask:
-        return HeadPoseTask(recipe, self.split)
+        task = HeadPoseTask(recipe, self.split)
+        if recipe.crop == self.crop:
+            task.validator = self.validator  # hundreds of pictures that need not be decoded again
+        return task
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
         run = self.recipe.run
