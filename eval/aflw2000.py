@@ -134,10 +134,10 @@ def _source(arguments: argparse.Namespace) -> Source:
     if arguments.score:
         return Source({"predictions": arguments.score}, None, "file")
     if arguments.adapter:
-        adapter = load_adapter(arguments.adapter, arguments.peers, threads=arguments.threads)
+        adapter = load_adapter(arguments.adapter, arguments.peers, device=arguments.device, threads=arguments.threads)
         sha256 = {path.name: files.sha256_of(path) for path in adapter.paths}
         angles: Literal["network", "rotation"] = "network" if adapter.gives_angles else "rotation"
-        return Source({"adapter": adapter.name, "sha256": sha256, "device": "cpu"}, adapter, angles)
+        return Source({"adapter": adapter.name, "sha256": sha256, "device": adapter.device}, adapter, angles)
     model = load_model(arguments.model, device=arguments.device, threads=arguments.threads)
     about = {"model": model.name, "model_sha256": files.sha256_of(model.path), "device": model.device}
     return Source(about, model, "rotation")

@@ -168,7 +168,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of AFLW2000-3D, .jpg and .mat files")
     parser.add_argument(
-        "--models", required=True, type=_list, metavar="A,B", help="our names, .onnx files, adapters by name or .toml"
+        "--models",
+        required=True,
+        type=networks.listed,
+        metavar="A,B",
+        help="our names, .onnx files, adapters by name or .toml",
     )
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results; it is made")
@@ -183,15 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
-    return names
-
-
 def _steps(text: str) -> list[str]:
-    steps = _list(text)
+    steps = networks.listed(text)
     if unknown := set(steps) - set(STEPS):
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(STEPS)}")
     return steps

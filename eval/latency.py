@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", metavar="NAME", help="our names, or .onnx files")
-    parser.add_argument("--models", type=_list, metavar="A,B", help="the same, and adapters by name or .toml")
+    parser.add_argument("--models", type=networks.listed, metavar="A,B", help="the same, and adapters by name or .toml")
     parser.add_argument(
         "--adapter", nargs="+", metavar="FILE", help="other people's networks: .toml, see eval/adapters/"
     )
@@ -213,13 +213,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frame", type=_size, default=(640, 480), metavar="WxH", help="its size (default: 640x480)")
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     return parser
-
-
-def _list(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
-    return names
 
 
 def _threads(text: str) -> list[int]:

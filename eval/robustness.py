@@ -25,11 +25,11 @@ from headpose import corruptions, files
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.errors import HeadPoseError
-from headpose.evaluation import accuracy, corrupted_set, protocols, robustness
-from headpose.evaluation.adapters import load_adapter
+from headpose.evaluation import accuracy, corrupted_set, networks, protocols, robustness
+from headpose.evaluation.adapters import Adapter
 from headpose.evaluation.cells import Cells, collect, hashed_subset, network_sha256, samples_sha256
 from headpose.evaluation.robustness import Result, Setup
-from headpose.inference import DEVICES, load_model
+from headpose.inference import DEVICES
 from headpose.types import Sample
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -110,15 +110,11 @@ def _setups(arguments: argparse.Namespace) -> list[Setup]:
         raise HeadPoseError("name the networks to measure: --models A,B")
     setups = []
     for name in arguments.models:
-        adapter = Path(name) if name.endswith(".toml") else ADAPTERS / f"{name}.toml"
-        if name.endswith(".toml") or adapter.is_file():
-            if not arguments.peers:
-                raise HeadPoseError(f"{name} is somebody else's network: name the folder of such networks (--peers)")
-            setups.append(Setup(load_adapter(adapter, arguments.peers, threads=arguments.threads), arguments.on))
-            continue
-        model = load_model(name, device=arguments.device, threads=arguments.threads)
+        model = networks.load(
+            name, adapters=ADAPTERS, peers=arguments.peers, device=arguments.device, threads=arguments.threads
+        )
         setups.append(Setup(model, arguments.on))
-        if arguments.downsample:
+        if arguments.downsample and not isinstance(model, Adapter):
             setups.append(Setup(model, arguments.on, arguments.downsample))
     return setups
 
@@ -200,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     faces.add_argument("--manifest", metavar="CSV", help="other faces: image,x1,y1,x2,y2,yaw,pitch,roll")
     faces.add_argument("--w300lp", metavar="DIR", help="other faces: a folder in 300W-LP's layout")
     parser.add_argument(
-        "--models", type=_names, metavar="A,B", help="our names, .onnx files, adapters by name or .toml"
+        "--models", type=networks.listed, metavar="A,B", help="our names, .onnx files, adapters by name or .toml"
     )
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
     parser.add_argument("--out", metavar="DIR", help="results.json, results.md and what a later run need not repeat")
@@ -214,13 +210,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     return parser
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
-    return names
 
 
 def _count(text: str) -> int:

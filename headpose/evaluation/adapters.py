@@ -35,15 +35,19 @@ class Adapter:
         crop: how its input is cut out of a picture.
         spec: what its file says.
         paths: its ONNX files.
+        device: where it runs: one of ``headpose.inference.DEVICES`` but "auto".
     """
 
-    def __init__(self, spec: AdapterSpec, models: str | os.PathLike[str], *, threads: int = 0) -> None:
+    def __init__(
+        self, spec: AdapterSpec, models: str | os.PathLike[str], *, device: str = "cpu", threads: int = 0
+    ) -> None:
         """Opens the networks of a description in a folder (see ``load_adapter`` for the errors)."""
         self.spec, self.name, self.crop = spec, spec.name, spec.crop
         self.paths = [Path(models) / file for file in spec.files]
         if absent := [path for path in self.paths if not path.is_file()]:
             raise WeightsError(f"{spec.name} needs {absent[0].name}, which is not in {Path(models)}: name its folder")
-        self._sessions = [_open(path, spec, threads) for path in self.paths]
+        opened = [_open(path, spec, device, threads) for path in self.paths]
+        self._sessions, self.device = [session for session, _ in opened], opened[0][1]
 
     @property
     def gives_angles(self) -> bool:
@@ -119,20 +123,23 @@ class Adapter:
             raise HeadPoseError(f"{self.name} gave something else than its adapter says: {error}") from None
 
 
-def load_adapter(path: str | os.PathLike[str], models: str | os.PathLike[str], *, threads: int = 0) -> Adapter:
+def load_adapter(
+    path: str | os.PathLike[str], models: str | os.PathLike[str], *, device: str = "cpu", threads: int = 0
+) -> Adapter:
     """Opens somebody else's network.
 
     Args:
         path: the adapter file.
         models: the folder of its ONNX networks.
+        device: of ``headpose.inference.DEVICES``.
         threads: of the processor for one call; 0 leaves it to ONNX Runtime.
 
     Raises:
         WeightsError: the file cannot be read or says what it may not, a network is missing or has another
             input or other outputs than the file says.
-        HeadPoseError: ``threads`` is negative.
+        HeadPoseError: ``device`` is unknown, not installed, or does not start; ``threads`` is negative.
     """
-    return Adapter(read_adapter(path), models, threads=threads)
+    return Adapter(read_adapter(path), models, device=device, threads=threads)
 
 
 def faces_predictor(model: PoseModel | Adapter) -> FacesPredictor:
@@ -142,8 +149,9 @@ def faces_predictor(model: PoseModel | Adapter) -> FacesPredictor:
     return lambda image, boxes: model.predict(crop.network_input(image, boxes, model.crop))
 
 
-def _open(path: Path, spec: AdapterSpec, threads: int) -> onnxruntime.InferenceSession:
-    session, _ = create_session(path, device="cpu", threads=threads)
+def _open(path: Path, spec: AdapterSpec, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+    """The session, and where it runs."""
+    session, where = create_session(path, device=device, threads=threads)
     inputs = session.get_inputs()
     expected = [1 if spec.grey else 3, spec.crop.size, spec.crop.size]
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
@@ -154,4 +162,4 @@ def _open(path: Path, spec: AdapterSpec, threads: int) -> onnxruntime.InferenceS
     there = [output.name for output in session.get_outputs()]
     if absent := [name for name in spec.output.tensors if name not in there]:
         raise WeightsError(f"{path} has no output {absent[0]}: it has {', '.join(there)}")
-    return session
+    return session, where

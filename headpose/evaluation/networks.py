@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,14 @@ class NetworkFacts:
         return 2e-9 * self.macs
 
 
+def listed(text: str) -> list[str]:
+    """Names of networks on a command line, ``A,B``: a ``type`` of argparse."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
+    return names
+
+
 def load(
     name: str,
     *,
@@ -58,20 +67,18 @@ def load(
         name: of the manifest, an .onnx file, an adapter's .toml file, or the name of one in ``adapters``.
         adapters: folder of adapter files.
         peers: folder of the networks that adapters name.
-        device, threads: of ``headpose.inference.load_model``; adapters run on the processor.
+        device, threads: of ``headpose.inference.load_model``.
 
     Raises:
         WeightsError: see ``load_model`` and ``load_adapter``.
-        HeadPoseError: an adapter without ``peers``, or on another device than the processor.
+        HeadPoseError: an adapter without ``peers``, or a device that is not there.
     """
     file = adapter_file(name, adapters)
     if file is None:
         return load_model(name, device=device, threads=threads)
     if peers is None:
         raise HeadPoseError(f"{name} is somebody else's network: name the folder of such networks (--peers)")
-    if device not in ("auto", "cpu"):
-        raise HeadPoseError(f"{name} is somebody else's network and runs on the processor: leave it out, or use cpu")
-    return load_adapter(file, peers, threads=threads)
+    return load_adapter(file, peers, device=device, threads=threads)
 
 
 def adapter_file(name: str, adapters: str | os.PathLike[str]) -> Path | None:

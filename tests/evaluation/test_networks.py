@@ -50,9 +50,7 @@ def test_adapters_whose_networks_are_there(folder, tmp_path):
         networks.present(folder, empty)
 
 
-@pytest.mark.parametrize(
-    ("options", "says"), [({"peers": None}, "--peers"), ({"device": "cuda"}, "runs on the processor")]
-)
-def test_adapters_need_a_folder_and_the_processor(folder, options, says):
+@pytest.mark.parametrize(("options", "says"), [({"peers": None}, "--peers"), ({"device": "gpu"}, "gpu")])
+def test_adapters_need_a_folder_and_a_device_that_there_is(folder, options, says):
     with pytest.raises(HeadPoseError, match=says):
         load("theirs", folder, **options)
