@@ -14,6 +14,7 @@ published. Publishing again replaces.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -110,15 +111,43 @@ def publish(origin: Origin) -> None:
 def _trained(run: Path, recipe: Recipe) -> list[str]:
     """What the folder of ``headpose train`` tells."""
     faces, rows = _read_json(run / "split.json"), log.read(run / log.FILE)
+    started = _read_json(run / "init.json") if (run / "init.json").exists() else None
     grown = max((part.until for part in recipe.run.growing), default=0)  # from then on the input has its full size
     best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
     return [
-        f"- Recipe: `headpose train {recipe.name}`, seed {recipe.run.seed}, {rows[-1].images:,} images shown "
-        f"in batches of {recipe.run.batch}, of {faces['training']:,} faces.",
+        f"- Recipe: `headpose train {recipe.name}`{_changes(recipe)}, seed {recipe.run.seed}, "
+        f"{rows[-1].images:,} images shown in batches of {recipe.run.batch}, of {faces['training']:,} faces.",
+        *(_started_from(started) if started else []),
         f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
         f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
         "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
     ]
+
+
+def _changes(recipe: Recipe) -> str:
+    """How a run's recipe differs from the package's of that name, but for where its data lie and what it ran on."""
+    named, used = (
+        {
+            f"{section}.{key}": value
+            for section, values in dataclasses.asdict(each).items()
+            if isinstance(values, dict) and section != "data"
+            for key, value in values.items()
+        }
+        for each in (recipes.load(recipe.name), recipe)
+    )
+    ignored = {"run.seed", "run.threads", "run.workers", "run.checkpoint_images", "run.validate_images"}
+    changes = [f"{key}={json.dumps(used[key])}" for key in used if used[key] != named[key] and key not in ignored]
+    return f" with {', '.join(changes)}" if changes else ""
+
+
+def _started_from(origin: dict[str, str]) -> list[str]:
+    """What is known of the weights that a run started from; of a run of ``headpose train``, all of it."""
+    file = Path(origin["file"])
+    lines = [f"- Started from: `{file.name}`, SHA-256 `{origin['sha256']}`."]
+    if (file.parent / "recipe.json").exists():
+        before = _trained(file.parent, recipes.load_saved(file.parent / "recipe.json"))
+        lines += [f"  {line}" for line in before]
+    return lines
 
 
 def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:

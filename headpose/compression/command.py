@@ -12,7 +12,7 @@ from headpose.errors import HeadPoseError
 from headpose.files import write_text
 from headpose.training import overrides
 
-STAGES = ("prune", "distill", "export", "quantize", "report")
+STAGES = ("prune", "control", "distill", "export", "quantize", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if "prune" in stages:
         compression.prune()
+    if "control" in stages:
+        compression.control()
     if "distill" in stages:
         compression.distill(args.student)
     files = compression.export() if {"export", "quantize", "report"} & {*stages} else {}

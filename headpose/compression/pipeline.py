@@ -64,17 +64,26 @@ class Compression:
         return read_network(self.recipe.baseline.weights, self.training).eval()
 
     def prune(self) -> ResNet:
-        """The teacher: the baseline pruned, rounded and fine-tuned; and its random control if the recipe asks."""
+        """The teacher: the baseline pruned, rounded and fine-tuned."""
         pruner = self.pruner  # reads what it needs: a run that cannot start claims nothing
         self._claim(self.folder / "prune", self._part("prune"))
         if self.recipe.prune.scan and self.recipe.prune.scan_images:
             pruner.scan()
-        teacher = pruner.run()
-        if self.recipe.prune.control:
-            self._claim(self.folder / "control", self._part("prune"))
-            chance = dataclasses.replace(self.recipe.prune, importance="random")
-            Pruner(self.school, self.baseline, chance, self.folder / "control", self.steps()).run()
-        return teacher
+        return pruner.run()
+
+    def control(self) -> None:
+        """The teacher's control, if the recipe asks: the same widths, of channels drawn at random.
+
+        Raises:
+            WeightsError: the steps of the teacher's pruning have not been made yet.
+        """
+        if not self.recipe.prune.control:
+            return
+        if not (self.folder / "prune" / ROUNDED).is_dir():
+            raise WeightsError(f"there are no widths to follow in {self.folder}: run the stage prune first")
+        self._claim(self.folder / "control", self._part("prune"))
+        chance = dataclasses.replace(self.recipe.prune, importance="random")
+        Pruner(self.school, self.baseline, chance, self.folder / "control", self.steps()).run()
 
     @property
     def pruner(self) -> Pruner:

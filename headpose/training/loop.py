@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
-from headpose.files import atomic_path, write_text
+from headpose.files import atomic_path, sha256_of, write_text
 from headpose.training import checkpoint, distributed, log, schedule, tasks
 from headpose.training.average import WeightAverage
 from headpose.training.network import ResNet, build
@@ -27,6 +27,7 @@ from headpose.training.recipe import Recipe
 from headpose.training.task import Batch, Objective, Score, Task
 
 LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
+INIT = "init.json"
 PICTURE = "predictions.jpg"
 
 
@@ -57,8 +58,9 @@ class Trainer:
     """One run in one folder.
 
     The folder holds ``recipe.json`` (resolved), ``environment.txt`` (revision and versions), ``split.json``
-    (numbers of faces), ``log.csv``, ``predictions.jpg`` (of the last validation), ``last.pt`` (the
-    checkpoint) and ``best.safetensors`` (the averaged weights that validated best).
+    (numbers of faces), ``init.json`` (the weights that it started from, if there were any), ``log.csv``,
+    ``predictions.jpg`` (of the last validation), ``last.pt`` (the checkpoint) and ``best.safetensors`` (the
+    averaged weights that validated best).
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Trainer:
         self.average = WeightAverage(self.network, recipe.run.ema)
         self.optimiser = _optimiser(recipe, self.network)
         self.progress = Progress()
+        self._origin: dict[str, str] = {}
         if resume:
             self._restore()
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
@@ -113,6 +116,7 @@ class Trainer:
     def start_from(self, file: Path) -> Match:
         """Takes over what fits of a file's weights, before the first step (see ``pretrained.initialise``)."""
         match = initialise(self.network, file)
+        self._origin = {"file": str(file), "sha256": sha256_of(file)}
         self.average = WeightAverage(self.network, self.recipe.run.ema)
         return match
 
@@ -176,6 +180,8 @@ class Trainer:
         write_text(self.folder / RECIPE, self.recipe.to_json())
         write_text(self.folder / "environment.txt", _environment())
         write_text(self.folder / SPLIT, json.dumps(self._whole_task.examples) + "\n")
+        if self._origin:
+            write_text(self.folder / INIT, json.dumps(self._origin) + "\n")
 
     def _task(self, size: int) -> Task:
         whole = self._whole_task

@@ -172,24 +172,25 @@ def test_stages_alone(heads, run, tmp_path):
     tiny = heads / "tiny.toml"
     out = tmp_path / "run"
     assert_error(run(tiny, "--out", out, "--only", "distill"), "run the stage prune first")
-    assert run(tiny, "--out", out, "--only", "prune", "--set", "prune.control=false")[0] == 0
-    off = ("--set", "prune.control=false")
-    assert run(tiny, "--out", out, "--only", "distill", "--student", "student-scratch", *off)[0] == 0
-    assert_error(run(tiny, "--out", out, "--only", "distill", "--student", "x", *off), "no student 'x'")
-    status, text, _ = run(tiny, "--out", out, "--only", "export", *off)
+    assert_error(run(tiny, "--out", out, "--only", "control"), "run the stage prune first")
+    assert run(tiny, "--out", out, "--only", "prune")[0] == 0
+    assert not (out / "control").exists()
+    assert run(tiny, "--out", out, "--only", "distill", "--student", "student-scratch")[0] == 0
+    assert_error(run(tiny, "--out", out, "--only", "distill", "--student", "x"), "no student 'x'")
+    status, text, _ = run(tiny, "--out", out, "--only", "export")
     assert status == 0
     assert "done: export" in text
     assert {path.stem for path in out.glob("*.onnx")} == {"baseline", "teacher", "student-scratch"}
 
 
 def test_a_target_size_ends_the_pruning(heads, run, tmp_path):
-    target = ("--target-mb", "1000", "--only", "prune", "--set", "prune.control=false")
+    target = ("--target-mb", "1000", "--only", "prune")
     assert run(heads / "tiny.toml", "--out", tmp_path / "run", *target)[0] == 0
     assert not (tmp_path / "run" / "prune" / "step-01").exists()  # the baseline is small enough
 
 
 def test_a_target_latency_is_measured(heads, run, tmp_path):
-    target = ("--target-latency-ms", "1000", "--only", "prune", "--set", "prune.control=false")
+    target = ("--target-latency-ms", "1000", "--only", "prune")
     assert run(heads / "tiny.toml", "--out", tmp_path / "run", *target)[0] == 0
     first = json.loads((tmp_path / "run" / "prune" / "step-00" / "step.json").read_text())
     assert 0 < first["latency_ms"] < 1000

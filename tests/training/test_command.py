@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from headpose.cli import main
+from headpose.files import sha256_of
 from headpose.training import log, recipe
 from headpose.training.network import HeadPoseNet
 from tests.training.networks import recipe_values, write_drawn_heads
@@ -75,5 +76,6 @@ def test_a_run_starts_from_given_weights(recipe_file, tmp_path, capsys):
     arguments = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--init", str(weights)]
     assert main([*arguments, "--set", "run.images=320"]) == 0
     assert re.search(r"start\.safetensors: \d+ tensors taken$", capsys.readouterr().out, re.MULTILINE)
+    assert json.loads((tmp_path / "run" / "init.json").read_text())["sha256"] == sha256_of(weights)
     assert main([*arguments, "--resume"]) == 1
     assert "leave one of them out" in capsys.readouterr().err
