@@ -111,6 +111,9 @@ def publish(origin: Origin) -> None:
 def _trained(run: Path, recipe: Recipe) -> list[str]:
     """What the folder of ``headpose train`` tells."""
     faces, rows = _read_json(run / "split.json"), log.read(run / log.FILE)
+    # Whoever looked at the test set before a decision says so here, and the card does.
+    looked = run / "aflw2000-3d.txt"
+    part = looked.read_text("utf-8").strip() if looked.exists() else "AFLW2000-3D chose nothing."
     started = _read_json(run / "init.json") if (run / "init.json").exists() else None
     grown = max((part.until for part in recipe.run.growing), default=0)  # from then on the input has its full size
     best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
@@ -120,7 +123,7 @@ def _trained(run: Path, recipe: Recipe) -> list[str]:
         *(_started_from(started) if started else []),
         f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
         f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
-        "The held-out labels are of the same making as the training labels. AFLW2000-3D chose nothing.",
+        f"The held-out labels are of the same making as the training labels. {part}",
     ]
 
 
