@@ -8,6 +8,7 @@ from pathlib import Path
 from headpose import images
 from headpose.errors import HeadPoseError
 from headpose.synth import scene, sheet, writer
+from headpose.synth.groups import GROUPS
 from headpose.synth.writer import Settings
 
 _SIZES = (48, 1024)
@@ -21,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder in 300W-LP's layout; goes on if it was begun")
     parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default: 1)")
     parser.add_argument("--assets", default="", metavar="DIR", help="folder with more skins, hair, hats and light")
+    parser.add_argument(
+        "--without", nargs="+", default=[], choices=list(GROUPS), metavar="GROUP",
+        help=f"leave a group of ingredients out, to see what it is worth: {', '.join(GROUPS)}",
+    )  # fmt: skip
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of all heads instead of a folder")
     parser.add_argument("--columns", type=int, default=8, metavar="C", help="heads in a row of the sheet (default: 8)")
     parser.add_argument("--axes", action="store_true", help="draw the labels into the sheet")
@@ -29,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the folder or the sheet; returns the exit status."""
     _check(args)
-    settings = Settings(args.seed, args.size, args.assets)
+    settings = Settings(args.seed, args.size, args.assets, tuple(args.without))
     if args.sheet is not None:
         studio = scene.open_studio(args.assets or None)
         images.write_image(args.sheet, sheet.contact_sheet(settings, args.n, studio, args.columns, args.axes))

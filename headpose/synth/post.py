@@ -39,6 +39,10 @@ class Post:
     tint: tuple[float, float, float]
 
 
+FAULTLESS = Post(0.0, 0.0, 0.0, 0.0, 1.0, 0, False, 1.0, 1.0, 0.0, (1.0, 1.0, 1.0))
+"""A camera without faults."""
+
+
 def draw(rng: np.random.Generator) -> Post:
     """Draws a camera's faults: two thirds of the pictures are sharp, a twelfth is black and white."""
     tint = np.exp(rng.normal(0, 0.04, 3))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from headpose import files, images
 from headpose.datasets import manifest
 from headpose.errors import DataError
-from headpose.synth import matlab5
+from headpose.synth import groups, matlab5
 from headpose.synth import scene as scenes
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
@@ -50,11 +50,13 @@ class Settings:
         seed: of all of them.
         size: side, pixels.
         asset_folder: path of more assets, or "".
+        without: names of ``groups.GROUPS`` that are left out.
     """
 
     seed: int
     size: int
     asset_folder: str = ""
+    without: tuple[str, ...] = ()
 
 
 def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendered]:
@@ -63,7 +65,7 @@ def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendere
     The pose stays when the rest is drawn again. In the fifth draw nothing is on the head or before it.
     """
     for attempt in range(_ATTEMPTS + 1):
-        drawn = scenes.draw(settings.seed, index, studio, attempt)
+        drawn = groups.without(scenes.draw(settings.seed, index, studio, attempt), settings.without)
         if attempt == _ATTEMPTS:
             drawn = drawn.uncovered()
         staged = stage(drawn, studio, settings.size)
@@ -103,6 +105,7 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
 def _prepare(root: Path, settings: Settings) -> None:
     ours = {"version": VERSION, **asdict(settings)}
     ours["asset_folder"] = Path(settings.asset_folder).name if settings.asset_folder else ""
+    ours["without"] = sorted(settings.without)
     file = root / _SETTINGS
     try:
         (root / "scenes").mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ def _prepare(root: Path, settings: Settings) -> None:
         raise DataError(f"cannot use the folder {root}: {error}") from error
     if there is None:
         files.write_text(file, json.dumps(ours, indent=1) + "\n")
-    elif there != ours:
+    elif {"without": [], **there} != ours:
         raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
 
 

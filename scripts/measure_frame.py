@@ -1,0 +1,79 @@
+"""Measures by which constant turn rendered heads' axes differ from those of labelled photographs.
+
+python eval/aflw2000.py --data faces.csv --model runs/clean/compact-clean.onnx --predictions angles.csv
+python scripts/measure_frame.py --data faces.csv --predictions angles.csv
+
+The network has seen rendered heads only, so that it reads photographs in the axes of those heads. The mean turn
+between its rotations and the labels', head axes to head axes, is what ``headpose.synth.anatomy.FRAME`` still lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+
+from headpose import geometry, metrics
+from headpose.errors import HeadPoseError
+from headpose.evaluation import predictions, testsets
+from headpose.geometry import Array
+from headpose.synth.anatomy import FRAME
+
+RESAMPLES = 500
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="measure_frame", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, metavar="FILE", help="manifest of labelled photographs")
+    parser.add_argument("--predictions", required=True, metavar="FILE", help="what eval/aflw2000.py wrote for them")
+    arguments = parser.parse_args()
+    try:
+        report(arguments.data, arguments.predictions)
+    except HeadPoseError as error:
+        print(f"measure_frame: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(data: str, file: str) -> None:
+    """Prints the mean turn, over all faces and by |yaw|, and the frame that takes it in."""
+    faces = testsets.read(data)
+    true = np.array([sample.euler for sample in faces.samples], np.float64)
+    weights = np.array([sample.weight for sample in faces.samples], np.float64)
+    turns = offsets(true, predictions.read(file, faces.names))
+    print("| photographs | faces | pitch | yaw | roll |\n|---|---|---|---|---|")
+    for name, chosen in {"all": np.ones(len(true), bool), **metrics.yaw_bins(true[:, 0])}.items():
+        if chosen.any():
+            print(f"| {name} | {chosen.sum()} | {_in_words(turns[chosen], weights[chosen])} |")
+    whole = geometry.euler_from_rotation(mean_turn(turns, weights) @ geometry.rotation_from_euler(FRAME))
+    print(
+        f"\nFRAME is pitch {FRAME.pitch:g}, yaw {FRAME.yaw:g}, roll {FRAME.roll:g} degrees; with the turn of all faces"
+    )
+    print(f"taken in it is pitch {whole[1]:.2f}, yaw {whole[0]:.2f}, roll {whole[2]:.2f}.")
+
+
+def offsets(true: Array, predicted: Array) -> Array:
+    """(N, 3, 3) turns from the axes that predictions are in to those of the labels; (N, 3) angles in degrees."""
+    labels, read = (geometry.rotation_from_euler(angles) for angles in (true, predicted))
+    return np.asarray(labels.swapaxes(-1, -2) @ read)
+
+
+def mean_turn(turns: Array, weights: Array) -> Array:
+    """(3, 3) rotation with the least sum of weighted squared distances to (N, 3, 3) rotations."""
+    return geometry.nearest_rotation(metrics.weighted_mean(turns, weights))
+
+
+def _in_words(turns: Array, weights: Array) -> str:
+    """Pitch, yaw and roll of the mean turn, each with its 95 % interval over faces."""
+    random = np.random.default_rng(0)
+    drawn = (random.integers(0, len(turns), len(turns)) for _ in range(RESAMPLES))
+    means = [geometry.euler_from_rotation(mean_turn(turns[i], weights[i])) for i in drawn]
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    yaw, pitch, roll = geometry.euler_from_rotation(mean_turn(turns, weights))
+    cells = [(pitch, 1), (yaw, 0), (roll, 2)]
+    return " | ".join(f"{value:+.2f} [{low[i]:+.2f}, {high[i]:+.2f}]" for value, i in cells)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
