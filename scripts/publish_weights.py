@@ -169,7 +169,7 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
         lines.append(f"- Pruned: {pruned}.")
     elif student in report["students"]:
         ratio = made["students"][student]["ratio"]
-        lines.append(f"- Network: the teacher's widths inside the blocks, its residual streams divided by {ratio}.")
+        lines.append(f"- Network: the teacher's widths inside the blocks, its residual streams divided by {ratio:g}.")
         for stage in report["students"][student]:
             parts = [f"{key} {stage[key]:g}" for key in ("features", "output", "rotation", "labels") if stage[key]]
             lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {', '.join(parts)}.")

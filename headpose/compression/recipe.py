@@ -142,7 +142,7 @@ class StudentRecipe:
     """
 
     stages: tuple[StageRecipe, ...]
-    ratio: int = 32
+    ratio: float = 32.0
     inner: tuple[int, ...] = ()
     stem: int = 0
     max_pool: Literal["teacher", "yes", "no"] = "teacher"
