@@ -32,7 +32,7 @@ from headpose.synth import scene as scenes
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
-VERSION = 1
+VERSION = 2
 """Of the drawing: it changes when the same seed gives other pictures."""
 
 _CHUNK = 20  # pictures that are done or not done together
