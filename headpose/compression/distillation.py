@@ -145,7 +145,7 @@ class Distillation:
         images = images.contiguous(memory_format=torch.channels_last)
         outputs, maps = [], []
         with autocast(self._bf16, device):
-            for part in images.split(_IN_CACHE) if device.type == "cpu" else [images]:
+            for part in torch.split(images, _IN_CACHE if device.type == "cpu" else len(images)):
                 outputs.append(self._teacher.raw(part))
                 maps.append(self._taps[0].take())
         return torch.cat(outputs), [torch.cat(parts) for parts in zip(*maps, strict=True)]
