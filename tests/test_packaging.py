@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
     small = {info.file: info.sha256 for info in weights.manifest().values() if info.bytes <= 8_000_000}
     assert {name: hashlib.sha256(content).hexdigest() for name, content in carried.items()} == small
     assert "compact.onnx" in carried, "the default network must work offline after pip install"
+
+
+def test_the_source_archive_carries_the_networks_of_the_wheel_and_no_larger_ones(repo, tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=repo, check=True, capture_output=True, timeout=120)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        networks = {Path(name).name for name in archive.getnames() if "/weights/" in name and name.endswith(".onnx")}
+    assert networks == {info.file for info in weights.manifest().values() if info.bytes <= 8_000_000}
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing", "too large to ship"])
