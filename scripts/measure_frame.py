@@ -1,6 +1,6 @@
 """Measures by which constant turn rendered heads' axes differ from those of labelled photographs.
 
-python eval/aflw2000.py --data faces.csv --model runs/clean/compact-clean.onnx --predictions angles.csv
+python eval/aflw2000.py --data faces.csv --list all --model runs/clean/compact-clean.onnx --predictions angles.csv
 python scripts/measure_frame.py --data faces.csv --predictions angles.csv
 
 The network has seen rendered heads only, so that it reads photographs in the axes of those heads. The mean turn
@@ -47,10 +47,8 @@ def report(data: str, file: str) -> None:
         if chosen.any():
             print(f"| {name} | {chosen.sum()} | {_in_words(turns[chosen], weights[chosen])} |")
     whole = geometry.euler_from_rotation(mean_turn(turns, weights) @ geometry.rotation_from_euler(FRAME))
-    print(
-        f"\nFRAME is pitch {FRAME.pitch:g}, yaw {FRAME.yaw:g}, roll {FRAME.roll:g} degrees; with the turn of all faces"
-    )
-    print(f"taken in it is pitch {whole[1]:.2f}, yaw {whole[0]:.2f}, roll {whole[2]:.2f}.")
+    print(f"\nFRAME is pitch {FRAME.pitch:g}, yaw {FRAME.yaw:g}, roll {FRAME.roll:g} degrees.")
+    print(f"With the turn of all faces: pitch {whole[1]:.2f}, yaw {whole[0]:.2f}, roll {whole[2]:.2f}.")
 
 
 def offsets(true: Array, predicted: Array) -> Array:
@@ -65,7 +63,7 @@ def mean_turn(turns: Array, weights: Array) -> Array:
 
 
 def _in_words(turns: Array, weights: Array) -> str:
-    """Pitch, yaw and roll of the mean turn, each with its 95 % interval over faces."""
+    """Pitch, yaw and roll of the mean turn of (N, 3, 3), degrees, each with its 95 % bootstrap interval over faces."""
     random = np.random.default_rng(0)
     drawn = (random.integers(0, len(turns), len(turns)) for _ in range(RESAMPLES))
     means = [geometry.euler_from_rotation(mean_turn(turns[i], weights[i])) for i in drawn]

@@ -170,9 +170,11 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     elif student in report["students"]:
         ratio = made["students"][student]["ratio"]
         lines.append(f"- Network: the teacher's widths inside the blocks, its residual streams divided by {ratio:g}.")
+        layers = made["students"][student]["layers"]
         for stage in report["students"][student]:
+            maps = f" (features: maps of the last {layers} prunable layers)" if stage["features"] else ""
             parts = [f"{key} {stage[key]:g}" for key in ("features", "output", "rotation", "labels") if stage[key]]
-            lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {', '.join(parts)}.")
+            lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {', '.join(parts)}{maps}.")
     if variant["parity"]:
         mean, p99 = variant["parity"]["mean"], variant["parity"]["p99"]
         lines.append(f"- Distance from {student} on held-out faces: {mean:.3f} degrees (99th percentile {p99:.2f}).")
@@ -181,7 +183,8 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
         *lines,
         f"- Chosen by: {report['examples']['validation']:,} held-out faces of the training sets, split by photograph, "
         f"on which its geodesic error is {error:.2f} degrees (Euler MAE {mae:.2f}). The held-out labels are of the "
-        "same making as the training labels. AFLW2000-3D chose nothing.",
+        "same making as the training labels. AFLW2000-3D chose nothing here; what [baseline](baseline.md), from which "
+        "all of this comes, owes to it, its card says.",
     ]
 
 

@@ -138,8 +138,10 @@ class Distillation:
 
     @torch.no_grad()
     def _ask_teacher(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The teacher's output vectors and its maps. A processor is given a few images at a time: their maps stay in
-        its cache, which takes a quarter off the time and changes no bit."""
+        """What the teacher makes of (N, 3, S, S): its output vectors (N, V), and each compared map (N, C, H, W).
+
+        A processor is given a few images at a time, whose maps stay in its cache; in eval mode each image is its own.
+        """
         device = images.device
         self._teacher.to(device)
         images = images.contiguous(memory_format=torch.channels_last)

@@ -39,7 +39,19 @@ class Post:
     tint: tuple[float, float, float]
 
 
-FAULTLESS = Post(0.0, 0.0, 0.0, 0.0, 1.0, 0, False, 1.0, 1.0, 0.0, (1.0, 1.0, 1.0))
+FAULTLESS = Post(
+    defocus=0.0,
+    motion=0.0,
+    motion_angle=0.0,
+    noise=0.0,
+    reduced=1.0,
+    jpeg=0,
+    grey=False,
+    contrast=1.0,
+    saturation=1.0,
+    vignette=0.0,
+    tint=(1.0, 1.0, 1.0),
+)
 """A camera without faults."""
 
 

@@ -105,7 +105,7 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
 def _prepare(root: Path, settings: Settings) -> None:
     ours = {"version": VERSION, **asdict(settings)}
     ours["asset_folder"] = Path(settings.asset_folder).name if settings.asset_folder else ""
-    ours["without"] = sorted(settings.without)
+    ours["without"] = sorted(set(settings.without))
     file = root / _SETTINGS
     try:
         (root / "scenes").mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _prepare(root: Path, settings: Settings) -> None:
         raise DataError(f"cannot use the folder {root}: {error}") from error
     if there is None:
         files.write_text(file, json.dumps(ours, indent=1) + "\n")
-    elif {"without": [], **there} != ours:
+    elif there != ours:
         raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
 
 

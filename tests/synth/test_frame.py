@@ -16,7 +16,7 @@ TURN = (-0.4, 2.0, 0.3)  # yaw, pitch, roll
 
 
 @pytest.fixture
-def program(repo, monkeypatch):
+def program(repo):
     spec = importlib.util.spec_from_file_location("measure_frame", repo / "scripts" / "measure_frame.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
