@@ -103,7 +103,7 @@ def test_a_cosine_sees_direction_and_not_length():
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(school):
     teacher, student = network(TEACHER, 1), network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2)), 2)
-    batch = batch_of()
+    batch = batch_of(count=20)  # more than the teacher is given at a time
     parts = {
         name: loss_of(school, StageRecipe(1, **{name: 1.0}), teacher, student, batch)
         for name in ("features", "output", "rotation", "labels")
