@@ -10,6 +10,7 @@ import numpy as np
 
 from headpose.compression.steps import Step
 from headpose.files import atomic_path
+from headpose.report.labels import Point, logarithmic, name_points
 
 
 def draw_layers(steps: Sequence[Step], path: Path) -> None:
@@ -17,7 +18,7 @@ def draw_layers(steps: Sequence[Step], path: Path) -> None:
     plt = _pyplot()
     names = [name for name in steps[0].widths if any(name in step.removed for step in steps)]
     left = np.array([[step.widths[name] / steps[0].widths[name] for step in steps] for name in names])
-    figure, axis = plt.subplots(figsize=(2.5 + 0.42 * len(steps), 1.5 + 0.22 * len(names)))
+    figure, axis = plt.subplots(figsize=(2.5 + 0.42 * len(steps), 1.5 + 0.22 * len(names)), layout="constrained")
     picture = axis.imshow(left, aspect="auto", cmap="viridis", vmin=0, vmax=1)
     axis.set_yticks(range(len(names)), [f"{name} ({steps[0].widths[name]})" for name in names], fontsize=7)
     axis.set_xticks(range(len(steps)), [str(step.number) for step in steps], fontsize=7)
@@ -37,20 +38,25 @@ def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str, pa
     plt = _pyplot()
     columns = [(1, "MB"), (2, "ms, one thread")]
     columns = [(column, label) for column, label in columns if any(np.isfinite(point[column]) for point in points)]
-    figure, axes = plt.subplots(1, len(columns), figsize=(6 * len(columns), 4.5), sharey=True, squeeze=False)
+    size = (6 * len(columns), 4.5)
+    figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    named = []
+    colours = [f"C{number % 10}" for number in range(len(points))]
     for axis, (column, label) in zip(axes[0], columns, strict=True):
-        for name, *values in points:
-            x, y = values[column - 1], values[2]
-            axis.plot(x, y, "o")
-            axis.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
-        axis.set_xscale("log")
-        for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            ticks("{x:g}")
-        axis.tick_params(axis="x", which="both", labelsize=7)
+        drawn = [
+            Point(values[column - 1], values[2], name, colour)
+            for (name, *values), colour in zip(points, colours, strict=True)
+            if np.isfinite(values[column - 1])
+        ]
+        axis.scatter([p.x for p in drawn], [p.y for p in drawn], c=[p.colour for p in drawn], zorder=3)
+        logarithmic(axis, size=7)
         axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
+        axis.grid(alpha=0.3, which="both")
         axis.margins(x=0.2, y=0.15)
+        named.append((axis, drawn))
     axes[0][0].set_ylabel(f"held-out error, {unit}")
+    for axis, drawn in named:  # once the shared y axis is final
+        name_points(figure, axis, drawn, size=8)
     _save(figure, path)
 
 
@@ -64,7 +70,6 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     _pyplot().close(figure)

@@ -9,6 +9,7 @@ from typing import Any
 
 from headpose.errors import HeadPoseError
 from headpose.evaluation.published import Published
+from headpose.report import labels
 from headpose.report.document import Picture
 from headpose.report.records import Results
 from headpose.report.standing import Standing, standings
@@ -78,62 +79,15 @@ def _scatter(axis: Axis, points: Sequence[Standing]) -> Picture:
             face = "none" if kind == "published" else _COLOURS[kind]
             x, y = ([getattr(p, name) for p in chosen] for name in (axis.x, axis.y))
             axes.scatter(x, y, s=34, facecolors=face, edgecolors=_COLOURS[kind], label=label, zorder=3)
-    axes.set_xscale("log")
-    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        ticks(_plain)
-    axes.xaxis.set_minor_locator(_matplotlib().ticker.LogLocator(subs=(2, 5)))
-    axes.tick_params(axis="x", which="minor", labelsize=_FONT - 2)
+    labels.logarithmic(axes, _FONT - 2)
     axes.set_xlabel(axis.x_label, fontsize=_FONT)
     axes.set_ylabel(axis.y_label, fontsize=_FONT)
     axes.margins(x=0.14, y=0.12)
-    _name_points(figure, axes, [(getattr(p, axis.x), getattr(p, axis.y), p) for p in points])
+    named = [labels.Point(getattr(p, axis.x), getattr(p, axis.y), p.name, _COLOURS[p.kind]) for p in points]
+    labels.name_points(figure, axes, named, _FONT - 1)
     axes.legend(fontsize=_FONT - 1, frameon=False)
     alt = f"{axis.y_label} over {axis.x_label}: down and to the left is better"
     return _picture(figure, f"front-{axis.name}.svg", alt)
-
-
-def _name_points(figure: Any, axes: Any, points: Sequence[tuple[float, float, Standing]]) -> None:
-    """Writes names beside points, each at the nearest place where it covers no other name and no point."""
-    figure.draw_without_rendering()
-    unit = figure.dpi / 72.0
-    frame = axes.get_window_extent()
-    radius, gap, height = 4 * unit, 6 * unit, 1.15 * (_FONT - 1) * unit
-    marks = [axes.transData.transform((x, y)) for x, y, _ in points]
-    taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in marks]
-    for (x, y, standing), (at_x, at_y) in sorted(zip(points, marks, strict=True), key=lambda each: each[0][1]):
-        width = 0.56 * (_FONT - 1) * len(standing.name) * unit
-        shifts = sorted((step * height / 2 for step in range(-12, 13)), key=abs)
-        places = [(left, at_y - height / 2 + up) for up in shifts for left in (at_x + gap, at_x - gap - width)]
-        inside = [(left, low) for left, low in places if frame.x0 < left and left + width < frame.x1]
-        free = (
-            place
-            for place in inside
-            if not any(_overlap((*place, place[0] + width, place[1] + height), t) for t in taken)
-        )
-        left, low = next(free, places[0])
-        taken.append((left, low, left + width, low + height))
-        axes.annotate(
-            standing.name,
-            (x, y),
-            xytext=((left - at_x) / unit, (low - at_y) / unit),
-            textcoords="offset points",
-            fontsize=_FONT - 1,
-            color=_COLOURS[standing.kind],
-            arrowprops={"arrowstyle": "-", "color": "#c5ccd4", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
-            zorder=2,
-        )
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    """Whether two rectangles (x0, y0, x1, y1) share a point."""
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _plain(value: float, _: object) -> str:
-    for limit, sign in ((1e9, "G"), (1e6, "M")):
-        if value >= limit:
-            return f"{value / limit:g} {sign}"
-    return f"{value:g}"
 
 
 def _figure() -> tuple[Any, Any]:
@@ -157,7 +111,6 @@ def _picture(figure: Any, name: str, alt: str) -> Picture:
 def _matplotlib() -> Any:
     try:
         import matplotlib.figure
-        import matplotlib.ticker
     except ImportError:
         raise HeadPoseError(
             "the report's plots need matplotlib: pip install 'open-headpose[train]', or '.[train]' in a checkout"
