@@ -96,7 +96,7 @@ def play(video, network, tmp_path, monkeypatch):
         with open_source(video) as source, webcam.Recorder(source) as recorder:
             sink = type("Rows", (), {"write": lambda self, frame, poses: rows.append(poses)})()
             session = webcam.Session(args, webcam.Estimation(args), recorder, sink, window)
-            session.models = [*session.models, *models]
+            session.models = [*models, *session.models]
             session.run(source, keep_pace=False)
         return session, window, rows, folder
 
@@ -241,8 +241,7 @@ def test_keys_switch_the_network_and_a_broken_one_leaves_the_old(play, network, 
     other = colour_network(tmp_path / "other.onnx", name="other")
     (tmp_path / "broken.onnx").write_bytes(b"not a network")
     names = [str(other), str(tmp_path / "broken.onnx")]
-    number = {name: str(index) for index, name in enumerate([*play("")[0].models, *names], 1)}
-    session, _, rows, _ = play(number[names[0]] + " " + number[names[1]], models=names)
+    session, _, rows, _ = play("1 2", models=names)
     assert session.view.model == str(other)
     assert len(rows) == FRAMES and all(rows), "the stream went on, with a face in each frame"
     assert "broken.onnx" in capsys.readouterr().err
