@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from headpose.compression import recipe, report
 from headpose.compression.pipeline import Compression
-from headpose.errors import HeadPoseError
 from headpose.files import write_text
-from headpose.training import overrides
+from headpose.training import distributed, overrides
 
 STAGES = ("prune", "control", "distill", "export", "quantize", "report")
 
@@ -42,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the stages in order."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise HeadPoseError("headpose compress is one process: start it without torchrun")
+    """Runs the stages in order. ``torchrun`` may run many of it: they train together, and the first does the rest."""
     changes = list(args.overrides)
     for value, key in ((args.target_mb, "megabytes"), (args.target_latency_ms, "latency_ms")):
         if value is not None:
@@ -60,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
         compression.control()
     if "distill" in stages:
         compression.distill(args.student)
+    processes = distributed.join()
+    distributed.leave()
+    if not processes.first:
+        return 0
     files = compression.export() if {"export", "quantize", "report"} & {*stages} else {}
     if {"quantize", "report"} & {*stages}:
         files |= compression.quantize(files)

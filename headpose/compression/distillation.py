@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from headpose.compression import channels
 from headpose.compression.finetune import Lesson, School
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
+from headpose.training import distributed
 from headpose.training.network import ResNet, build, rotations
-from headpose.training.precision import autocast
+from headpose.training.precision import autocast, computes_bf16
 from headpose.training.rotations import geodesic
 from headpose.training.spec import ResNetSpec
 from headpose.training.task import Batch, Task
 
 _IN_CACHE = 16  # images whose maps a processor's cache holds
+_SHORTEST = 1e-8  # vectors are taken to be at least as long
 
 
 def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
@@ -51,27 +54,27 @@ class Taps:
     """Maps after the ReLU, caught while a network works.
 
     Attributes:
-        names: of the groups, as in ``channels.groups``; each must have one map, which no residual stream has.
+        modules: whose outputs become the maps; a residual stream has one for each block.
     """
 
     def __init__(self, network: ResNet, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self._caught: dict[str, Tensor] = {}
+        """Names are of groups, as in ``channels.groups``."""
         maps = channels.maps(network.spec)
+        self.modules = [module for name in names for module in maps[name]]
+        self._caught: dict[str, Tensor] = {}
         self._hooks = []
-        for name in self.names:
-            (module,) = maps[name]
+        for name in self.modules:
 
             def catch(_: Any, __: Any, values: Tensor, name: str = name) -> None:
-                # Out of place: the network's own ReLU overwrites what it is given.
-                self._caught[name] = values.relu()
+                # The network's own ReLU, which works in place, has passed over it by the time it is taken.
+                self._caught[name] = values
 
-            self._hooks.append(network.get_submodule(module).register_forward_hook(catch))
+            self._hooks.append(network.get_submodule(name).register_forward_hook(catch))
 
     def take(self) -> list[Tensor]:
         """The maps of the last forward pass, (N, C, H, W) each; they are then forgotten."""
         caught, self._caught = self._caught, {}
-        return [caught[name] for name in self.names]
+        return [caught[name] for name in self.modules]
 
     def remove(self) -> None:
         """Lets go of the network."""
@@ -81,8 +84,30 @@ class Taps:
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - the cosine of the angle between images' values, (N, ...) flattened each: (N,) in [0, 2], float32."""
-    return 1.0 - functional.cosine_similarity(a.float().flatten(1), b.float().flatten(1), dim=1)
+    """1 - the cosine of the angle between images' values, (N, ...) flattened each: (N,) in [0, 2], float32.
+
+    Gradients reach ``b`` alone: ``a`` is the teacher's.
+    """
+    distance: Tensor = _CosineDistance.apply(a.flatten(1), b.flatten(1))  # type: ignore[no-untyped-call]
+    return distance
+
+
+class _CosineDistance(torch.autograd.Function):
+    """In float32 sums of values that are left as they are: copies of all maps would cost more than the sums."""
+
+    @staticmethod
+    def forward(context: Any, a: Tensor, b: Tensor) -> Tensor:
+        lengths = [torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp(min=_SHORTEST) for x in (a, b)]
+        cosine = (a * b).sum(1, dtype=torch.float32) / (lengths[0] * lengths[1])
+        context.save_for_backward(a, b, *lengths, cosine)
+        return 1.0 - cosine
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        a, b, length_a, length_b, cosine = context.saved_tensors
+        along_a = -gradient / (length_a * length_b)
+        along_b = gradient * cosine / length_b.square()
+        return None, torch.addcmul(a * along_a[:, None].to(b.dtype), b, along_b[:, None].to(b.dtype))
 
 
 class Distillation:
@@ -102,9 +127,12 @@ class Distillation:
         """Watches both networks from now on, until ``close``.
 
         Raises:
-            RecipeError: the maps of a layer cannot be compared, or there is no rotation to compare.
+            RecipeError: the maps of a layer cannot be compared, there is no rotation to compare, or several processes
+                have nothing to learn for the head.
         """
-        self._teacher, self._student, self._task, self._stage, self._bf16 = teacher, student, task, stage, bf16
+        self._student, self._task, self._stage, self._bf16 = student, task, stage, bf16
+        if stage.features and not (stage.output or stage.rotation or stage.labels) and distributed.join().count > 1:
+            raise RecipeError("recipe: students: in several processes a stage of features alone leaves the head out")
         if stage.rotation and student.spec.output == "classes":
             raise RecipeError("recipe: students: a classifier has no rotation; give stages without it")
         names = layers if stage.features else ()
@@ -115,8 +143,8 @@ class Distillation:
                     f"recipe: students: {name} has {widths[1][name]} channels, the teacher's {widths[0][name]}: "
                     "features cannot be compared; leave inner empty, or features at 0"
                 )
-        teacher.eval().requires_grad_(False)
-        self._taps = Taps(teacher, names), Taps(student, names)
+        self._teacher = _frozen(teacher, bf16)
+        self._taps = Taps(self._teacher, names), Taps(student, names)
 
     def __call__(self, raw: Tensor, batch: Batch) -> Tensor:
         stage, device = self._stage, raw.device
@@ -143,7 +171,6 @@ class Distillation:
         A processor is given a few images at a time, whose maps stay in its cache; in eval mode each image is its own.
         """
         device = images.device
-        self._teacher.to(device)
         images = images.contiguous(memory_format=torch.channels_last)
         outputs, maps = [], []
         with autocast(self._bf16, device):
@@ -193,6 +220,16 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
         objective.close()
         student = taught
     return student
+
+
+def _frozen(teacher: ResNet, bf16: str) -> ResNet:
+    """A copy in eval mode whose weights are once and for all in the type that autocast gives them at every step."""
+    frozen = copy.deepcopy(teacher).eval().requires_grad_(False).to(distributed.join().device)
+    if computes_bf16(bf16, distributed.join().device):
+        for module in frozen.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.to(torch.bfloat16)
+    return frozen
 
 
 def _of_one_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

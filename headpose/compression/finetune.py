@@ -66,10 +66,12 @@ class School:
         network.requires_grad_(True)  # an average of weights comes frozen
         trainer = Trainer(recipe, folder, resume, task=task, network=network, objective=objective)
         trainer.run()
-        best = trainer.average.network
-        best.load_state_dict(load_file(folder / BEST), strict=False)
-        surgery.save(best.cpu(), result)
-        (folder / LAST).unlink()  # several times as large as the network, and of no further use
+        if trainer.processes.first:
+            best = trainer.average.network
+            best.load_state_dict(load_file(folder / BEST), strict=False)
+            surgery.save(best.cpu(), result)
+            (folder / LAST).unlink()  # several times as large as the network, and of no further use
+        trainer.processes.wait()
         return surgery.load(result)
 
     def recipe(self, network: ResNet, lesson: Lesson) -> Recipe:

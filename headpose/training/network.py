@@ -11,12 +11,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from headpose.training.convolution import Conv2d
 from headpose.training.rotations import rotation_from_6d, rotation_from_euler
 from headpose.training.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class BasicBlock(nn.Module):
@@ -25,8 +22,8 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__()
         (inner,) = spec.inner
-        self.conv1, self.bn1 = _conv(inputs, inner, 3, spec.stride), nn.BatchNorm2d(inner)
-        self.conv2, self.bn2 = _conv(inner, spec.out, 3), nn.BatchNorm2d(spec.out)
+        self.conv1, self.bn1 = Conv2d(inputs, inner, 3, spec.stride), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = Conv2d(inner, spec.out, 3), nn.BatchNorm2d(spec.out)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(inputs, spec)
 
@@ -43,9 +40,9 @@ class Bottleneck(nn.Module):
         super().__init__()
         first, second = spec.inner
         strides = (1, spec.stride) if stride_on == "3x3" else (spec.stride, 1)
-        self.conv1, self.bn1 = _conv(inputs, first, 1, strides[0]), nn.BatchNorm2d(first)
-        self.conv2, self.bn2 = _conv(first, second, 3, strides[1]), nn.BatchNorm2d(second)
-        self.conv3, self.bn3 = _conv(second, spec.out, 1), nn.BatchNorm2d(spec.out)
+        self.conv1, self.bn1 = Conv2d(inputs, first, 1, strides[0]), nn.BatchNorm2d(first)
+        self.conv2, self.bn2 = Conv2d(first, second, 3, strides[1]), nn.BatchNorm2d(second)
+        self.conv3, self.bn3 = Conv2d(second, spec.out, 1), nn.BatchNorm2d(spec.out)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(inputs, spec)
 
@@ -59,7 +56,7 @@ class Bottleneck(nn.Module):
 def _shortcut(inputs: int, spec: BlockSpec) -> nn.Sequential | None:
     if not spec.projects(inputs):
         return None
-    return nn.Sequential(_conv(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
+    return nn.Sequential(Conv2d(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
 
 
 def _block(inputs: int, block: BlockSpec, spec: ResNetSpec) -> nn.Module:
@@ -78,7 +75,7 @@ class ResNet(nn.Module):
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.conv1 = _conv(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
+        self.conv1 = Conv2d(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
         self.bn1 = nn.BatchNorm2d(spec.stem.width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = _pool(spec.stem)

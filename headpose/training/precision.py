@@ -14,11 +14,13 @@ def autocast(choice: str, device: torch.device) -> torch.autocast:
         choice: ``on``, ``off``, or ``auto``, which takes it where the GPU or the CPU computes in it.
         device: of the network.
     """
-    enabled = choice == "on" if choice != "auto" else _computes_bf16(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(choice, device))
 
 
-def _computes_bf16(device: torch.device) -> bool:
+def computes_bf16(choice: str, device: torch.device) -> bool:
+    """Whether ``autocast`` of the same arguments computes in bfloat16."""
+    if choice != "auto":
+        return choice == "on"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     # mkldnn emulates bfloat16 on CPUs without it, which is slower than float32.

@@ -1,6 +1,8 @@
 """The whole chain by its command, on drawn heads and on digits."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -234,10 +236,17 @@ def test_mistakes_are_told_in_a_line(heads, run, tmp_path, change, message):
     assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", *few, "--set", change), message)
 
 
-def test_several_processes_are_refused(heads, run, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run"), "without torchrun")
-    assert not (tmp_path / "run").exists()
+def test_two_processes_train_together_and_one_reports(heads, finished, tmp_path):
+    out = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    changes = [f"--set={change}" for change in ("prune.control=false", "prune.scan=[]", "quantize.students=[]")]
+    command = [*launcher, "-m", "headpose", "compress", heads / "tiny.toml", "--out", out, *changes]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.count("report:") == 1
+    together, alone = (json.loads((folder / "report.json").read_text()) for folder in (out, finished))
+    assert [step["parameters"] for step in together["steps"]] == [step["parameters"] for step in alone["steps"]]
+    assert [row["images"] for row in together["students"]["student"]] == [64, 64]
 
 
 def test_weights_that_do_not_fit_are_told(heads, run, tmp_path):

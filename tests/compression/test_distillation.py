@@ -95,10 +95,34 @@ def test_taps_catch_the_maps_after_the_relu():
         taps.take()
 
 
+def test_taps_catch_a_streams_map_after_each_block():
+    net, images = network(TEACHER), torch.randn(2, 3, 40, 40)
+    taps = Taps(net, ["layer2"])
+    net.raw(images)
+    x, wanted = net.layer1(net.maxpool(net.bn1(net.conv1(images)).relu())), []
+    for block in net.layer2:
+        x = block(x)
+        wanted.append(x)
+    assert len(wanted) > 1
+    for found, expected in zip(taps.take(), wanted, strict=True):
+        torch.testing.assert_close(found, expected)
+    taps.remove()
+
+
 def test_a_cosine_sees_direction_and_not_length():
     a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
     b = torch.tensor([[5.0, 0.0], [-2.0, -2.0], [0.0, 3.0]])
     torch.testing.assert_close(cosine_distance(a, b), torch.tensor([0.0, 2.0, 1.0]))
+
+
+def test_a_cosines_slope_is_torchs():
+    torch.manual_seed(0)
+    a, b = torch.randn(5, 4, 3, 3), torch.randn(5, 4, 3, 3, requires_grad=True)
+    weights = torch.rand(5)
+    (slope,) = torch.autograd.grad((cosine_distance(a, b) * weights).sum(), b)
+    plain = 1 - functional.cosine_similarity(a.flatten(1), b.flatten(1))
+    torch.testing.assert_close(slope, torch.autograd.grad((plain * weights).sum(), b)[0])
+    assert torch.isfinite(torch.autograd.grad(cosine_distance(a, b * 0).sum(), b)[0]).all()
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(school):
@@ -136,7 +160,7 @@ def test_only_the_student_learns(school):
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     loss = loss_of(school, StageRecipe(1, features=1.0, output=1.0), teacher, student, batch_of())
     loss.mean().backward()
-    assert not teacher.training
+    assert teacher.training  # it is a copy that was asked, in eval mode
     assert all(p.grad is None for p in teacher.parameters())
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert student.conv1.weight.grad.abs().sum() > 0

@@ -1,0 +1,38 @@
+"""Convolutions as matrix products: the same sums as torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headpose.training.convolution import Conv2d
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(3, 3), (6, 5), (7, 4), (1, 1)])
+def test_products_give_torchs_outputs_and_gradients(kernel: int, stride: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = Conv2d(8, 16, kernel, stride).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = torch.nn.Conv2d(8, 16, kernel, stride, padding=kernel // 2, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    images = torch.randn(4, 8, *size).contiguous(memory_format=torch.channels_last)
+    results = []
+    for layer, bf16 in ((ours, True), (plain, False)):
+        seen = images.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            outputs = layer(seen)
+        assert outputs.dtype == (torch.bfloat16 if bf16 else torch.float32)
+        outputs.float().sin().sum().backward()
+        results.append((outputs.float(), seen.grad, layer.weight.grad))
+    for found, wanted in zip(*results, strict=True):
+        assert found.dtype == torch.float32
+        assert found.shape == wanted.shape
+        assert (found - wanted).abs().max() < 0.03 * wanted.abs().max()  # bfloat16 has 8 bits
+
+
+def test_float32_is_torchs_own_bit_for_bit() -> None:
+    layer = Conv2d(8, 16, 3)
+    images = torch.randn(2, 8, 5, 5)
+    plain = torch.nn.functional.conv2d(images, layer.weight, padding=1)
+    assert torch.equal(layer(images), plain)
