@@ -86,8 +86,12 @@ def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
     """(..., S, S, 3) uint8 BGR crops -> (..., 3, S, S) float32 in the spec's channel order, normalised."""
     scale = (1.0 / (255.0 * np.array(spec.std))).astype(np.float32)
     offset = (np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
-    ordered = crops[..., ::-1] if spec.channels == "rgb" else crops
-    return np.ascontiguousarray(np.moveaxis(ordered.astype(np.float32) * scale - offset, -1, -3))
+    order = (2, 1, 0) if spec.channels == "rgb" else (0, 1, 2)
+    # Planes are taken apart while a value is a byte: several times as fast as moving floats.
+    planes = np.stack([crops[..., channel] for channel in order], axis=-3).astype(np.float32)
+    planes *= scale[:, None, None]
+    planes -= offset[:, None, None]
+    return planes
 
 
 def network_input(image: Image, boxes: list[Box], spec: CropSpec) -> NDArray[np.float32]:

@@ -162,7 +162,7 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     pruned = (
         f"{len(steps) - 1} steps of pruning by {prune['importance']} ({prune['rule']['kind']}), "
         f"{prune['images']:,} images of fine-tuning after each; widths rounded to multiples of {prune['multiple']}; "
-        f"{prune['last_images']:,} images at the end"
+        f"{prune['last_images']:,} images at the end, loss: {_parts(prune['guide'])}"
     )
     student = name.removesuffix("-fp16").removesuffix("-int8")
     if name == "teacher":
@@ -170,11 +170,12 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     elif student in report["students"]:
         ratio = made["students"][student]["ratio"]
         lines.append(f"- Network: the teacher's widths inside the blocks, its residual streams divided by {ratio:g}.")
-        layers = made["students"][student]["layers"]
+        layers, start = made["students"][student]["layers"], made["students"][student]["start"]
+        before = "random weights" if start == "random" else f"the teacher's weights, its streams pruned by {start}"
+        lines.append(f"- Start: {before}.")
         for stage in report["students"][student]:
             maps = f" (features: maps of the last {layers} prunable layers)" if stage["features"] else ""
-            parts = [f"{key} {stage[key]:g}" for key in ("features", "output", "rotation", "labels") if stage[key]]
-            lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {', '.join(parts)}{maps}.")
+            lines.append(f"- Stage {stage['stage']}: {stage['images']:,} images; loss: {_parts(stage)}{maps}.")
     if variant["parity"]:
         mean, p99 = variant["parity"]["mean"], variant["parity"]["p99"]
         lines.append(f"- Distance from {student} on held-out faces: {mean:.3f} degrees (99th percentile {p99:.2f}).")
@@ -186,6 +187,11 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
         "same making as the training labels. AFLW2000-3D chose nothing here; what [baseline](baseline.md), from which "
         "all of this comes, owes to it, its card says.",
     ]
+
+
+def _parts(loss: dict[str, Any]) -> str:
+    """Which parts a loss has, and their weights."""
+    return ", ".join(f"{key} {loss[key]:g}" for key in ("features", "output", "rotation", "labels") if loss.get(key))
 
 
 def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], history: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headpose.compression import channels
+from headpose.compression import channels, surgery
 from headpose.compression.finetune import Lesson, School
+from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
 from headpose.training import distributed
@@ -206,6 +207,10 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
     """
     torch.manual_seed(recipe.seed)
     student = build(student_spec(teacher.spec, recipe))
+    if recipe.start != "random":
+        streams = [group.name for group in channels.groups(teacher.spec) if group.kind == "stream"]
+        evidence = school.evidence(school.task, school.run.seed + recipe.seed)
+        inherit(student, teacher, CRITERIA[recipe.start](teacher, streams, evidence))
     layers = compared_layers(teacher.spec, recipe.layers)
     for number, stage in enumerate(recipe.stages, start=1):
         lesson = Lesson(
@@ -220,6 +225,29 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
         objective.close()
         student = taught
     return student
+
+
+def inherit(student: ResNet, teacher: ResNet, worth: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Starts a student as its teacher whose streams have lost their least important channels.
+
+    Between the blocks nearly everything is gone, within them nothing: where the streams come to say what the
+    teacher's said, the maps inside are the teacher's, too.
+
+    Args:
+        student: its weights are written over, but for tensors that have another shape even so (dense layers).
+        teacher: is left as it is.
+        worth: of the channels of each of the teacher's streams, larger for what is kept.
+
+    Returns:
+        Names of the tensors that were taken over.
+    """
+    widths = channels.widths(student.spec)
+    keep = {name: values.argsort(descending=True)[: widths[name]].sort().values for name, values in worth.items()}
+    own, given = student.state_dict(), surgery.prune(teacher, keep).state_dict()
+    taken = tuple(name for name in own if name in given and own[name].shape == given[name].shape)
+    for name in taken:
+        own[name].copy_(given[name])  # a state dict's tensors are the network's own
+    return taken
 
 
 def _frozen(teacher: ResNet, bf16: str) -> ResNet:

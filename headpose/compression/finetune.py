@@ -6,13 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from headpose.compression import surgery
+from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
 from headpose.training.loop import BEST, LAST, Trainer
 from headpose.training.network import ResNet
 from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
-from headpose.training.task import Objective, Task
+from headpose.training.task import Batch, Objective, Task
 
 NETWORK = "network.safetensors"
 """The result of a folder; once it is there, the work is done."""
@@ -73,6 +75,14 @@ class School:
             (folder / LAST).unlink()  # several times as large as the network, and of no further use
         trainer.processes.wait()
         return surgery.load(result)
+
+    def evidence(self, task: Task, seed: int) -> Evidence:
+        """What importance may be judged by: the held-out data of a task and its loss."""
+
+        def loss(network: ResNet, batch: Batch) -> Tensor:
+            return (task.errors(network.raw(batch.images), batch) * batch.weights).sum() / batch.weights.sum()
+
+        return Evidence(task.held_out(self.run.batch), loss, seed)
 
     def recipe(self, network: ResNet, lesson: Lesson) -> Recipe:
         """The training recipe of a lesson."""

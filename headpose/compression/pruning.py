@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from headpose.compression import channels, surgery
 from headpose.compression.codec import CODECS
+from headpose.compression.distillation import Distillation
 from headpose.compression.finetune import Lesson, School
-from headpose.compression.importance import CRITERIA, Evidence
+from headpose.compression.importance import CRITERIA
 from headpose.compression.measure import latency_of, size_of
-from headpose.compression.recipe import PruneRecipe
+from headpose.compression.recipe import PruneRecipe, StageRecipe
 from headpose.compression.selection import Removal, removals, round_widths, select
 from headpose.compression.steps import Step, read_json, read_step
 from headpose.errors import RecipeError
@@ -70,9 +71,25 @@ class Pruner:
         keep, network = self._rounded(accepted)
         optimiser, images = self.recipe.last_optimiser, self.recipe.last_images
         lesson = Lesson("last fine-tuning", images, optimiser, self.school.run.seed + 1000)
-        network = self.school.teach(network, lesson, self.folder / ROUNDED)
+        guide = self._guide(network)
+        network = self.school.teach(network, lesson, self.folder / ROUNDED, guide)
+        if guide is not None:
+            guide.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
         return network
+
+    def _guide(self, network: ResNet) -> Distillation | None:
+        """What the last fine-tuning learns from, if not labels alone: the unpruned network.
+
+        Of its streams, the deeper half: the maps of the others are so large that they would double the time of a step.
+        """
+        guide = self.recipe.guide
+        if not guide.features and not guide.output:
+            return None
+        streams = [group.name for group in channels.groups(network.spec) if group.kind == "stream"]
+        deeper = streams[len(streams) // 2 :]
+        stage = StageRecipe(1, features=guide.features, output=guide.output, labels=guide.labels)
+        return Distillation(self.baseline, network, self.school.task, stage, deeper, self.school.run.bf16)
 
     def steps(self) -> list[Step]:
         """Every step from the baseline on, made now or found in the folder; the last one may not be accepted."""
@@ -184,10 +201,7 @@ class Pruner:
         return keep, network
 
     def _importance(self, network: ResNet, names: list[str], number: int) -> dict[str, Tensor]:
-        def loss(net: ResNet, batch: Batch) -> Tensor:
-            return (self._task.errors(net.raw(batch.images), batch) * batch.weights).sum() / batch.weights.sum()
-
-        evidence = Evidence(self._task.held_out(self.school.run.batch), loss, self.school.run.seed + number)
+        evidence = self.school.evidence(self._task, self.school.run.seed + number)
         return CRITERIA[self.recipe.importance](network, names, evidence)
 
     def _recalibration_images(self, number: int, task: Task | None = None) -> Iterator[Tensor]:

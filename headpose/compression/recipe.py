@@ -59,6 +59,22 @@ class StopRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class GuideRecipe:
+    """What the last fine-tuning of a pruned network makes smaller; labels alone unless said otherwise.
+
+    Attributes:
+        features: weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
+            network, after each block (ours).
+        output: weight of that between the output vectors.
+        labels: weight of the task's own loss; the paper's.
+    """
+
+    features: float = 0.0
+    output: float = 0.0
+    labels: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PruneRecipe:
     """Iterated pruning and fine-tuning.
 
@@ -78,6 +94,7 @@ class PruneRecipe:
         scan: shares of each layer that are removed alone, to see what the network feels (report only).
         scan_images: held-out images on which it is seen.
         optimiser, last_optimiser: of the fine-tunings.
+        guide: what the last of them learns from.
         codec: how weights are stored, of ``codec.CODECS``.
         control: prunes at random to the same widths, step by step, beside it.
     """
@@ -98,6 +115,7 @@ class PruneRecipe:
     scan_images: int = 256
     optimiser: OptimiserRecipe = _FINE_TUNING
     last_optimiser: OptimiserRecipe = _FINE_TUNING
+    guide: GuideRecipe = field(default_factory=GuideRecipe)
     codec: str = "plain"
     control: bool = False
     stop: StopRecipe = field(default_factory=StopRecipe)
@@ -138,6 +156,8 @@ class StudentRecipe:
         max_pool: whether the stem has one; ``teacher`` for what the teacher has.
         head: widths of the hidden dense layers; ``teacher`` for what the teacher has.
         layers: how many of the last prunable layers are compared; the paper's M is 9.
+        start: ``random`` weights, the paper's; or the teacher's, its streams pruned to the student's widths by a
+            criterion of ``importance.CRITERIA`` (ours).
         seed: of the weights and the order of the images.
     """
 
@@ -148,6 +168,7 @@ class StudentRecipe:
     max_pool: Literal["teacher", "yes", "no"] = "teacher"
     head: tuple[int, ...] | Literal["teacher"] = "teacher"
     layers: int = 9
+    start: str = "random"
     seed: int = 0
 
 
@@ -237,6 +258,7 @@ def from_dict(values: dict[str, Any]) -> CompressionRecipe:
 
 def _check(parsed: CompressionRecipe) -> None:
     prune, run, stop = parsed.prune, parsed.run, parsed.prune.stop
+    guide = dataclasses.astuple(prune.guide)
     stages = [stage for student in parsed.students.values() for stage in student.stages]
     weights = [(s.features, s.output, s.rotation, s.labels) for s in stages]
     rules = {
@@ -247,6 +269,7 @@ def _check(parsed: CompressionRecipe) -> None:
         )
         >= 1,
         "prune.steps and prune.scan_images are 0 or more": min(prune.steps, prune.scan_images) >= 0,
+        "prune.guide has a loss, and no weight below 0": min(guide) >= 0 and max(guide) > 0,
         "prune.scan: shares between 0 and 1": all(0 < share < 1 for share in prune.scan),
         "prune.stop: nothing below 0": min(stop.tolerance, stop.megabytes, stop.macs, stop.latency_ms) >= 0,
         "run: batch is 1 or more, ema at least 0 and below 1": run.batch >= 1 and 0 <= run.ema < 1,
@@ -254,6 +277,7 @@ def _check(parsed: CompressionRecipe) -> None:
         "students: ratio and layers are 1 or more": all(
             min(student.ratio, student.layers) >= 1 for student in parsed.students.values()
         ),
+        f"students: start is one of {', '.join(CRITERIA)}": all(s.start in CRITERIA for s in parsed.students.values()),
         "students: a stage shows 1 image or more": all(stage.images >= 1 for stage in stages),
         "students: a stage has a loss, and no weight below 0": all(min(w) >= 0 and max(w) > 0 for w in weights),
         "students: 'teacher' and 'baseline' are other networks": not {"teacher", "baseline"} & {*parsed.students},

@@ -10,6 +10,7 @@ from headpose.compression.distillation import (
     Taps,
     compared_layers,
     cosine_distance,
+    inherit,
     student_spec,
     train_student,
 )
@@ -207,3 +208,32 @@ def test_a_classifier_learns_from_probabilities(tmp_path):
     torch.testing.assert_close(objective(raw, batch), 1 - functional.cosine_similarity(*probabilities))
     with pytest.raises(RecipeError, match="no rotation"):
         Distillation(teacher, student, task, StageRecipe(1, rotation=1.0), (), "off")
+
+
+def test_a_student_may_start_as_its_teacher_with_pruned_streams():
+    teacher, recipe_ = network(TEACHER, 1), StudentRecipe((LABELS,), ratio=2, head=())
+    student, drawn = network(student_spec(TEACHER, recipe_), 2), network(student_spec(TEACHER, recipe_), 2)
+    streams = [group for group in channels.groups(TEACHER) if group.kind == "stream"]
+    worth = {group.name: torch.arange(group.width, dtype=torch.float64) for group in streams}
+    taken = inherit(student, teacher, worth)
+    own, given, before = student.state_dict(), teacher.state_dict(), drawn.state_dict()
+    assert torch.equal(own["conv1.weight"], given["conv1.weight"])
+    assert torch.equal(own["layer2.1.conv2.weight"], given["layer2.1.conv2.weight"])
+    width = own["layer2.1.conv3.weight"].shape[0]
+    assert torch.equal(own["layer2.1.conv3.weight"], given["layer2.1.conv3.weight"][-width:])
+    assert torch.equal(own["layer2.1.conv1.weight"], given["layer2.1.conv1.weight"][:, -width:])
+    others = {name for name in own if name not in taken}
+    assert others == {"head.0.weight", "head.0.bias"}
+    assert torch.equal(own["head.0.weight"], before["head.0.weight"])
+
+
+@pytest.mark.parametrize("start", ["l1", "apoz", "taylor"])
+def test_the_start_is_the_recipes(school, tmp_path, start):
+    teacher = network(TEACHER, 1)
+    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(school.training.optimiser, rate=1e-12))
+    weights = {}
+    for each in (start, "random"):
+        student = train_student(school, teacher, StudentRecipe((still,), ratio=2, start=each), each, tmp_path / each)
+        weights[each] = student.layer2[1].conv2.weight
+    assert torch.allclose(weights[start], teacher.layer2[1].conv2.weight, atol=1e-6)
+    assert not torch.allclose(weights["random"], teacher.layer2[1].conv2.weight, atol=1e-2)
