@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from headpose.compression import channels, surgery
+from headpose.compression.distillation import Taps, cosine_distance
 from headpose.compression.finetune import School
 from headpose.compression.pruning import Pruner
-from headpose.compression.recipe import PruneRecipe, RunRecipe, StopRecipe
+from headpose.compression.recipe import GuideRecipe, PruneRecipe, RunRecipe, StopRecipe
 from headpose.compression.selection import Rule
 from headpose.compression.steps import read_step
 from headpose.errors import DataError, RecipeError
@@ -156,6 +157,26 @@ def test_a_control_has_the_same_widths_and_other_channels(pruned, school, baseli
     assert channels.widths(other.spec) == channels.widths(network.spec)
     assert [step.widths for step in control.steps()] == [step.widths for step in leader.steps()]
     assert control.steps()[-1].kept != leader.steps()[-1].kept
+
+
+def test_a_guided_network_keeps_the_unpruned_ones_streams(school, baseline, tmp_path):
+    images = next(school.task.held_out(64)).images
+    deepest = [group.name for group in channels.groups(baseline.spec) if group.kind == "stream"][-1:]
+
+    def last_map(network):
+        taps = Taps(network, deepest)
+        with torch.no_grad():
+            network.raw(images)
+        (*_, last) = taps.take()
+        taps.remove()
+        return last
+
+    def distance(guide, name):
+        network = Pruner(school, baseline, dataclasses.replace(SHORT, steps=1, guide=guide), tmp_path / name).run()
+        return float(cosine_distance(last_map(baseline), last_map(network)).mean())
+
+    guided = distance(GuideRecipe(features=1.0, output=1.0, labels=0.0), "guided")
+    assert guided < 0.7 * distance(GuideRecipe(), "by-labels")
 
 
 def test_streams_and_protection(school, baseline, tmp_path):
