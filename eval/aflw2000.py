@@ -65,6 +65,8 @@ def main() -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     # What can fail at once fails before the minute of work.
+    for target in filter(None, (arguments.json, arguments.predictions)):
+        files.check_target(target)
     source = _source(arguments)
     labelled = testsets.read(arguments.data, arguments.set_kind or "", arguments.sequences)
     faces = labelled

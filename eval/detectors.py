@@ -26,7 +26,7 @@ from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.detection.offsets import BY_DETECTOR
 from headpose.errors import DataError, HeadPoseError
-from headpose.files import write_text
+from headpose.files import check_target, write_text
 from headpose.images import list_images, read_image
 from headpose.types import Box, Image, Sample
 
@@ -295,6 +295,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     arguments = parse()
     try:
+        if arguments.json != "-":
+            check_target(arguments.json)
         text = json.dumps({"detector": arguments.detector, **measure(arguments)}, indent=2)
         print(text) if arguments.json == "-" else write_text(arguments.json, text + "\n")
     except HeadPoseError as error:

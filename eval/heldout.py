@@ -18,7 +18,7 @@ from headpose import corruptions
 from headpose.errors import DataError, HeadPoseError
 from headpose.evaluation import robustness
 from headpose.evaluation.robustness import Result
-from headpose.files import write_text
+from headpose.files import check_target, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import data, recipe
 from headpose.training.loop import RECIPE
@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
     arguments = parser.parse_args()
     try:
+        if arguments.json:
+            check_target(arguments.json)
         compare(arguments.runs, arguments.seed, arguments.json)
     except HeadPoseError as error:
         print(f"heldout: error: {error}", file=sys.stderr)

@@ -52,6 +52,8 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        files.check_target(arguments.json)
     names = _names(arguments)
     frame = latency.fit_frame(read_image(arguments.image), *arguments.frame)
     models = _models(names, arguments, arguments.threads[0])

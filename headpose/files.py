@@ -13,6 +13,20 @@ from typing import BinaryIO
 from headpose.errors import HeadPoseError
 
 
+def check_target(target: str | os.PathLike[str]) -> Path:
+    """The path, if a file can be put there; for programs that work for a while before they write.
+
+    Raises:
+        HeadPoseError: its folder does not exist, or it is a folder or a device.
+    """
+    path = Path(target)
+    if not path.parent.is_dir():
+        raise HeadPoseError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if path.exists() and not path.is_file():  # renaming onto /dev/null would replace the device
+        raise HeadPoseError(f"cannot write {path}: it is a folder or a device, not a file")
+    return path
+
+
 @contextlib.contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``target``; renames it onto ``target`` on success.
@@ -24,11 +38,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         HeadPoseError: the folder does not exist, ``target`` is no file, the disk is full, or the file
             cannot be written.
     """
-    path = Path(target)
-    if not path.parent.is_dir():
-        raise HeadPoseError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.exists() and not path.is_file():  # renaming onto /dev/null would replace the device
-        raise HeadPoseError(f"cannot write {path}: it is a folder or a device, not a file")
+    path = check_target(target)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary

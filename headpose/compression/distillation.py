@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headpose.compression import channels, surgery
-from headpose.compression.finetune import Lesson, School
+from headpose.compression.finetune import NETWORK, Lesson, School
 from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
@@ -207,7 +207,7 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
     """
     torch.manual_seed(recipe.seed)
     student = build(student_spec(teacher.spec, recipe))
-    if recipe.start != "random":
+    if recipe.start != "random" and not (folder / "stage-1" / NETWORK).exists():
         streams = [group.name for group in channels.groups(teacher.spec) if group.kind == "stream"]
         evidence = school.evidence(school.task, school.run.seed + recipe.seed)
         inherit(student, teacher, CRITERIA[recipe.start](teacher, streams, evidence))

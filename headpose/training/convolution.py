@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SMALL = 36
-"""Positions of a map up to which 3x3 filters become products; on larger ones, copying the windows costs too much."""
+_LARGE = {1: 2**16, 3: 2**14}
+"""Weights from which a layer becomes a product, by the side of its filters: in all, or for each position of its map.
+
+Copying the windows of 3x3 filters costs more the larger the map is; below these sizes neither way is faster by much.
+"""
 
 
 class Conv2d(nn.Conv2d):
@@ -38,8 +41,10 @@ class Conv2d(nn.Conv2d):
         if images.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return False
         (kernel, _), (stride, _) = self.kernel_size, self.stride
+        if kernel not in _LARGE:
+            return False
         positions = _steps(images.shape[2], stride) * _steps(images.shape[3], stride)
-        return kernel == 1 or (kernel == 3 and positions <= _SMALL)
+        return self.weight.numel() >= _LARGE[kernel] * (positions if kernel > 1 else 1)
 
 
 class _Product(torch.autograd.Function):

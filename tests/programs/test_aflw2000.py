@@ -226,6 +226,8 @@ def test_user_errors_are_one_line(run, process, data, network, tmp_path):
         (("--data", data, "--model", tmp_path / "nowhere.onnx"), "does not exist"),
         (("--data", data, "--model", network), "image00007.mat is not a MATLAB 5 file"),
         (("--data", data, "--model", network, "--threads", -1), "threads must be"),
+        (("--data", data, "--model", network, "--json", tmp_path / "no" / "r.json"), "no does not exist"),
+        (("--data", data, "--model", network, "--predictions", tmp_path / "no" / "a.csv"), "no does not exist"),
         (("--data", data, "--set-kind", "biwi", "--model", network), "no sequence 01 of BIWI"),
         (("--data", tmp_path / "faces.csv", "--model", network), "cannot read"),
         (("--data", data, "--adapter", tmp_path / "no.toml", "--peers", tmp_path), "cannot read the adapter"),

@@ -13,15 +13,16 @@ from headpose.training.convolution import Conv2d
 @pytest.mark.parametrize("size", [(3, 3), (6, 5), (7, 4), (1, 1)])
 def test_products_give_torchs_outputs_and_gradients(kernel: int, stride: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    ours = Conv2d(8, 16, kernel, stride).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    plain = torch.nn.Conv2d(8, 16, kernel, stride, padding=kernel // 2, bias=False)
+    ours = Conv2d(256, 256, kernel, stride).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = torch.nn.Conv2d(256, 256, kernel, stride, padding=kernel // 2, bias=False)
     plain.load_state_dict(ours.state_dict())
-    images = torch.randn(4, 8, *size).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(4, 256, *size).contiguous(memory_format=torch.channels_last)
     results = []
     for layer, bf16 in ((ours, True), (plain, False)):
         seen = images.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             outputs = layer(seen)
+        assert bf16 == type(outputs.grad_fn).__name__.startswith("_Product")
         assert outputs.dtype == (torch.bfloat16 if bf16 else torch.float32)
         outputs.float().sin().sum().backward()
         results.append((outputs.float(), seen.grad, layer.weight.grad))
@@ -29,6 +30,15 @@ def test_products_give_torchs_outputs_and_gradients(kernel: int, stride: int, si
         assert found.dtype == torch.float32
         assert found.shape == wanted.shape
         assert (found - wanted).abs().max() < 0.03 * wanted.abs().max()  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize(("inputs", "kernel", "size"), [(16, 1, 6), (64, 3, 3), (256, 3, 12), (3, 7, 9)])
+def test_where_products_gain_nothing_it_is_torchs_own(inputs: int, kernel: int, size: int) -> None:
+    layer = Conv2d(inputs, inputs, kernel)
+    images = torch.randn(2, inputs, size, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = torch.nn.functional.conv2d(images, layer.weight, padding=kernel // 2)
+        assert torch.equal(layer(images), plain)
 
 
 def test_float32_is_torchs_own_bit_for_bit() -> None:
