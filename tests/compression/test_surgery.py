@@ -95,10 +95,18 @@ def _convolution_macs(network, images):
         handle.remove()
     bare = 0
     for module, x, _ in shapes:
-        work, parameters = tp.utils.count_ops_and_params(module, x)
+        work, parameters = tp.utils.count_ops_and_params(_plain(module), x)
         bare += int(work) - (module.bias.numel() if module.bias is not None else 0)
         assert parameters == sum(value.numel() for value in module.parameters())
     return bare
+
+
+def _plain(module):
+    """A layer of torch's own class: torch-pruning's counter passes over subclasses in silence."""
+    if isinstance(module, nn.Linear):
+        return module
+    sizes = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding)
+    return nn.Conv2d(*sizes, bias=module.bias is not None)
 
 
 def test_two_cuts_are_one():
