@@ -64,7 +64,9 @@ class Compression:
         return read_network(self.recipe.baseline.weights, self.training).eval()
 
     def prune(self) -> ResNet:
-        """The teacher: the baseline pruned, rounded and fine-tuned."""
+        """The teacher: the baseline pruned, rounded and fine-tuned, or the one that the recipe names."""
+        if self.recipe.baseline.teacher:
+            return self.teacher()
         pruner = self.pruner  # reads what it needs: a run that cannot start claims nothing
         self._claim(self.folder / "prune", self._part("prune"))
         if self.recipe.prune.scan and self.recipe.prune.scan_images:
@@ -77,7 +79,7 @@ class Compression:
         Raises:
             WeightsError: the steps of the teacher's pruning have not been made yet.
         """
-        if not self.recipe.prune.control:
+        if not self.recipe.prune.control or self.recipe.baseline.teacher:
             return
         if not (self.folder / "prune" / ROUNDED).is_dir():
             raise WeightsError(f"there are no widths to follow in {self.folder}: run the stage prune first")
@@ -111,7 +113,9 @@ class Compression:
                 train_student(self.school, teacher, student, name, folder)
 
     def teacher(self) -> ResNet:
-        """The teacher that was made; WeightsError if there is none."""
+        """The teacher that was made or that the recipe names; WeightsError if there is none."""
+        if self.recipe.baseline.teacher:
+            return read_network(self.recipe.baseline.teacher, self.training).eval()
         file = self.folder / "prune" / ROUNDED / NETWORK
         if not file.is_file():
             raise WeightsError(f"there is no teacher in {self.folder}: run the stage prune first")
@@ -119,6 +123,7 @@ class Compression:
 
     def networks(self) -> dict[str, ResNet]:
         """Every network that there is by now: the baseline, the teacher, its control, and finished students."""
+        named = {TEACHER: self.teacher()} if self.recipe.baseline.teacher else {}
         files = {
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
             CONTROL: self.folder / "control" / ROUNDED / NETWORK,
@@ -128,7 +133,7 @@ class Compression:
             },
         }
         found = {name: surgery.load(file) for name, file in files.items() if file.is_file()}
-        return {BASELINE: self.baseline, **found}
+        return {BASELINE: self.baseline, **named, **found}
 
     def export(self) -> dict[str, Path]:
         """Writes every head pose network there is as NAME.onnx; returns the files by name."""
@@ -186,7 +191,8 @@ class Compression:
         """What decides a part: what it reads, and its own settings; not how many threads it has."""
         whole = dataclasses.asdict(self.recipe)
         run = {key: value for key, value in whole["run"].items() if key not in ("threads", "workers", "latency")}
-        return {"baseline": whole["baseline"], section: whole[section], "run": run}
+        baseline = {key: value for key, value in whole["baseline"].items() if key != "teacher" or value}
+        return {"baseline": baseline, section: whole[section], "run": run}
 
     def _claim(self, folder: Path, part: dict[str, Any]) -> None:
         """Notes in a folder what it is made by, or refuses one that was made otherwise."""

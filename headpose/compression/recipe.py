@@ -28,11 +28,13 @@ class BaselineRecipe:
         recipe: of its training: a name, a TOML file, or the ``recipe.json`` of its run. Data, crop and
             augmentation of everything that follows are its.
         weights: a name of the manifest, an .onnx or a .safetensors file.
+        teacher: a network that has been pruned already, named as ``weights``: it is taken, and nothing is pruned.
         changes: to the training recipe, as for ``headpose train --set``.
     """
 
     recipe: str
     weights: str
+    teacher: str = ""
     changes: tuple[str, ...] = ()
 
     def training(self) -> Recipe:

@@ -236,6 +236,20 @@ def test_mistakes_are_told_in_a_line(heads, run, tmp_path, change, message):
     assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", *few, "--set", change), message)
 
 
+def test_a_teacher_that_is_at_hand_is_taken_and_nothing_is_pruned(heads, finished, run, tmp_path):
+    out, teacher = tmp_path / "run", f"baseline.teacher={finished / 'teacher.onnx'}"
+    few = ("--only", "prune", "--only", "control", "--only", "distill", "--only", "report", "--student", "student")
+    status, *_ = run(heads / "tiny.toml", "--out", out, "--set", teacher, "--set", "quantize.students=[]", *few)
+    assert status == 0
+    assert not (out / "prune").exists() and not (out / "control").exists()
+    alike, made = (json.loads((folder / "report.json").read_text()) for folder in (out, finished))
+    names = [variant["name"] for variant in alike["variants"]]
+    assert names == ["baseline", "teacher", "student"]
+    assert alike["students"]["student"] == made["students"]["student"]
+    assert alike["steps"] == []
+    assert_error(run(heads / "tiny.toml", "--out", tmp_path / "other", "--set", "baseline.teacher=no.onnx"), "no.onnx")
+
+
 def test_two_processes_train_together_and_one_reports(heads, finished, tmp_path):
     out = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
