@@ -14,9 +14,9 @@ eulers = st.tuples(st.floats(-85, 85), st.floats(-85, 85), st.floats(-170, 170))
 def test_angles_in_any_order_sign_and_unit(euler):
     yaw, pitch, roll = euler[0]
     given = Euler(("a",), order=("roll", "yaw", "pitch"), signs=(-1.0, 1.0, -1.0))
-    np.testing.assert_allclose(given.decode([np.array([[-roll, yaw, -pitch]])]), euler)
+    np.testing.assert_allclose(given.decode([np.array([[-roll, yaw, -pitch]])]), euler, atol=1e-12)
     three = Euler(("r", "y", "p"), order=("roll", "yaw", "pitch"), unit="radians")
-    np.testing.assert_allclose(three.decode([np.deg2rad([value]) for value in (roll, yaw, pitch)]), euler)
+    np.testing.assert_allclose(three.decode([np.deg2rad([value]) for value in (roll, yaw, pitch)]), euler, atol=1e-12)
 
 
 def test_angles_of_a_network_are_not_wound_back():
