@@ -272,6 +272,9 @@ def _check(parsed: CompressionRecipe) -> None:
         >= 1,
         "prune.steps and prune.scan_images are 0 or more": min(prune.steps, prune.scan_images) >= 0,
         "prune.guide has a loss, and no weight below 0": min(guide) >= 0 and max(guide) > 0,
+        "prune.guide.features compares streams, which prune.groups = 'stream' prunes: leave one of them out": not (
+            prune.guide.features and prune.groups == "stream"
+        ),
         "prune.scan: shares between 0 and 1": all(0 < share < 1 for share in prune.scan),
         "prune.stop: nothing below 0": min(stop.tolerance, stop.megabytes, stop.macs, stop.latency_ms) >= 0,
         "run: batch is 1 or more, ema at least 0 and below 1": run.batch >= 1 and 0 <= run.ema < 1,
