@@ -1,6 +1,6 @@
 """Head pose in the browser: photos, the webcam and videos, on this computer and with no internet.
 
-    python apps/gradio_ui.py [--host 127.0.0.1] [--port 7860] [--model compact] [--device auto] [--threads 0]
+    python apps/gradio_ui.py [--host 127.0.0.1] [--port 7860] [--model student] [--device auto] [--threads 0]
 
 Needs the ``apps`` extra. Nothing leaves the machine: no analytics, no share link, no web fonts.
 """

@@ -1,11 +1,11 @@
 """Accuracy on AFLW2000-3D: Euler MAE, geodesic error, bins by |yaw|, bootstrap intervals, and the protocol in words.
 
-    python eval/aflw2000.py --data AFLW2000 --model compact [--json result.json] [--predictions angles.csv]
+    python eval/aflw2000.py --data AFLW2000 --model student [--json result.json] [--predictions angles.csv]
     python eval/aflw2000.py --data AFLW2000 --adapter eval/adapters/fsanet.toml --peers DIR    # other people's networks
     python eval/aflw2000.py --data AFLW2000 --score angles.csv --audit      # every published protocol
     python eval/aflw2000.py --data AFLW2000 --score a.csv --versus b.csv    # paired test
-    python eval/aflw2000.py --data AFLW2000 --model compact --invariance    # batch, order, mirror, turned pictures
-    python eval/aflw2000.py --data faces.csv --model compact                # a manifest; see --set-kind
+    python eval/aflw2000.py --data AFLW2000 --model student --invariance    # batch, order, mirror, turned pictures
+    python eval/aflw2000.py --data faces.csv --model student                # a manifest; see --set-kind
 
 docs/protocols.md says what each choice is and how much it moves.
 """

@@ -1,6 +1,6 @@
 """Measures networks with every evaluator and leaves the folder that `headpose report` reads.
 
-python eval/all.py --data AFLW2000 --models compact,opentrack,fsanet --peers NETWORKS --out DIR
+python eval/all.py --data AFLW2000 --models student,opentrack,fsanet --peers NETWORKS --out DIR
 headpose report DIR --out REPORT --data AFLW2000
 
 A step is left out if its file is there and was made with the same networks, by their SHA-256. Latency wants an idle

@@ -1,8 +1,8 @@
 """Time, memory and share of the machine's peak of networks, ours and other people's, in one run.
 
-python eval/latency.py --model compact [--threads 1,2] [--json latency.json]
-python eval/latency.py --models compact,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
-python eval/latency.py --model compact --device tensorrt --rounds 50          # see docs/devices.md
+python eval/latency.py --model student [--threads 1,2] [--json latency.json]
+python eval/latency.py --models student,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
+python eval/latency.py --model student --device tensorrt --rounds 50          # see docs/devices.md
 
 Each network is timed alone, with its crop, and from a JPEG of a frame to the pose (decode, detect, crop, network);
 tracking is not in it. Times are for one face.

@@ -1,8 +1,8 @@
 """Errors on corrupted pictures: the three sets of the paper's Table 2, and severity curves of what pictures suffer.
 
-python eval/robustness.py --data AFLW2000 --models compact,fsanet --peers NETWORKS --out DIR [--downsample 64]
-python eval/robustness.py --data AFLW2000 --models compact,fsanet --peers NETWORKS --out DIR --severity
-python eval/robustness.py --manifest labels.csv --models compact --out DIR --conditions motion_blur-3 defocus-3
+python eval/robustness.py --data AFLW2000 --models student,fsanet --peers NETWORKS --out DIR [--downsample 64]
+python eval/robustness.py --data AFLW2000 --models student,fsanet --peers NETWORKS --out DIR --severity
+python eval/robustness.py --manifest labels.csv --models student --out DIR --conditions motion_blur-3 defocus-3
 python eval/robustness.py --data AFLW2000 --export DIR --conditions MB LB OC
 
 docs/robustness.md says what each corruption is. A run that is cut short goes on where it was.

@@ -16,7 +16,7 @@ from headpose.types import Box, Face, HeadPose, Image
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector
 
-DEFAULT_MODEL = "compact"
+DEFAULT_MODEL = "student"
 """Name of the network that everything takes when none is named."""
 
 _LONGEST_SIDE = 32_766  # of what cv2.warpAffine can read

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 import headpose
 from headpose import weights
+from headpose.estimator import DEFAULT_MODEL
 
 DISTRIBUTION = "open-headpose"
 
@@ -79,7 +80,8 @@ def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
     carried = {Path(name).name: content for name, content in wheel.items() if name.startswith("headpose/_weights/")}
     small = {info.file: info.sha256 for info in weights.manifest().values() if info.bytes <= 8_000_000}
     assert {name: hashlib.sha256(content).hexdigest() for name, content in carried.items()} == small
-    assert "compact.onnx" in carried, "the default network must work offline after pip install"
+    assert f"{DEFAULT_MODEL}.onnx" in carried, "the default network must work offline after pip install"
+    assert {"student.onnx", "student-fp16.onnx", "student-int8.onnx"} <= set(carried)
 
 
 def test_the_source_archive_carries_the_networks_of_the_wheel_and_no_larger_ones(repo, tmp_path):

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a picture, a folder of pictures, a video, a camera's number, or a GStreamer pipeline in quotes",
     )
-    parser.add_argument("--model", default="compact", help="a name (headpose models lists them) or an .onnx file")
+    parser.add_argument("--model", default="student", help="a name (headpose models lists them) or an .onnx file")
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
     parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
     parser.add_argument(
