@@ -34,6 +34,7 @@ from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.images import decode_image
 from headpose.inference import DEVICES
 from headpose.streams import FrameSource, VideoFile, csv_file, open_source, silence_codecs
+from headpose.tracking import FaceTracker, Smoothing
 from headpose.types import EulerAngles, HeadPose, Image
 from headpose.weights import manifest
 
@@ -178,7 +179,7 @@ class Handlers:
         picture = (draw_mirrored if mirror else draw_poses)(image, poses, style)
         return swap_red_and_blue(picture), table(poses, f"{image.shape[1]} x {image.shape[0]} pixels, {took:.0f} ms")
 
-    def video(self, path: str | None, style: Style, *settings: Any) -> Iterator[tuple[Any, ...]]:
+    def video(self, path: str | None, smooth: bool, style: Style, *settings: Any) -> Iterator[tuple[Any, ...]]:
         """Preview, state, video, CSV, curves: the first two while it works, the others at the end."""
         if not path:
             raise gr.Error("Choose a video first.", print_exception=False)
@@ -187,7 +188,8 @@ class Handlers:
             # WebM: of what OpenCV's wheels can write, the one that browsers play.
             annotated, angles = Path(folder, "headpose.webm"), Path(folder, "headpose.csv")
             curve: list[tuple[float, EulerAngles]] = []
-            frames = yield from self._process(source, annotated, angles, curve, style, settings)
+            tracker = FaceTracker(Smoothing() if smooth else None)
+            frames = yield from self._process(source, tracker, annotated, angles, curve, style, settings)
             for problem in source.problems:
                 gr.Warning(problem.replace(path, Path(path).name))
             state = f"{frames} frames, {len(curve)} of them with a face. The curves are those of the largest."
@@ -198,6 +200,7 @@ class Handlers:
     def _process(
         self,
         source: FrameSource,
+        tracker: FaceTracker,
         annotated: Path,
         angles: Path,
         curve: list[tuple[float, EulerAngles]],
@@ -207,9 +210,9 @@ class Handlers:
         """Fills the two files and ``curve``, the angles of the largest face; yields previews, returns the count."""
         count = 0
         started = shown = time.monotonic()
-        with VideoFile(annotated, source.fps, style) as video, csv_file(angles) as rows:
+        with VideoFile(annotated, source.fps, style) as video, csv_file(angles, tracks=True) as rows:
             for frame in source:
-                poses = self._estimators.estimate(frame.image, *settings)
+                poses = tracker.update(self._estimators.estimate(frame.image, *settings), frame.time_s)
                 count += 1
                 video.write(frame, poses)
                 rows.write(frame, poses)
@@ -304,6 +307,7 @@ def video_tab(handlers: Handlers, settings: list[Any]) -> None:
             with gr.Row():
                 start = gr.Button("Read the poses", variant="primary", elem_id="video-start")
                 stop = gr.Button("Stop")
+            smooth = gr.Checkbox(label="Smooth: calm the tremble of angles and boxes", elem_id="video-smooth")
         with gr.Column():
             preview = gr.Image(label="At work", format="jpeg", height=380, visible=False, interactive=False, buttons=[])
             drawn = gr.Video(
@@ -315,7 +319,7 @@ def video_tab(handlers: Handlers, settings: list[Any]) -> None:
     )
     angles = gr.File(label="Angles of every face in every frame (CSV)", visible=False, elem_id="video-angles")
     working = start.click(
-        handlers.video, [video, *settings], [preview, state, drawn, angles, plot], show_progress="hidden"
+        handlers.video, [video, smooth, *settings], [preview, state, drawn, angles, plot], show_progress="hidden"
     )
     stop.click(None, cancels=[working])
 

@@ -43,6 +43,7 @@ from headpose.streams import (
     open_source,
     silence_codecs,
 )
+from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
 from headpose.weights import manifest
 
@@ -51,6 +52,7 @@ HELP = (
     "1-9  model",
     "a  axes    c  cube    n  box only",
     "m  mirror (of the window only)",
+    "f  smoothed, or as measured",
     "t  times of the stages",
     "s  save a picture",
     "r  record, and stop",
@@ -65,6 +67,7 @@ class View:
     model: str
     style: Style = "axes"
     mirror: bool = False
+    smooth: bool = False
     times: bool = False
     help: bool = False
     recording: bool = False
@@ -84,6 +87,8 @@ def press(view: View, key: int, models: Sequence[str]) -> View:
         return replace(view, style=styles[letter])
     if letter == "m":
         return replace(view, mirror=not view.mirror)
+    if letter == "f":
+        return replace(view, smooth=not view.smooth)
     if letter == "t":
         return replace(view, times=not view.times)
     if letter == "h":
@@ -184,7 +189,8 @@ class Session:
     ) -> None:
         names = list(manifest())
         self.models = (names if args.model in names else [args.model, *names])[:9]
-        self.view = View(args.model, args.draw, args.mirror, recording=args.record is not None)
+        self.view = View(args.model, args.draw, args.mirror, args.smooth, recording=args.record is not None)
+        self._tracker = FaceTracker()  # also fed while it is not asked, so that a face keeps its number
         self.frames = 0
         self._interrupted = False
         self._limit = args.frames
@@ -202,6 +208,8 @@ class Session:
         with self._signals_wait_for_the_frame():
             for frame in frames:
                 poses = self._estimation(frame.image)
+                tracked = self._tracker.update(poses, frame.time_s)
+                poses = tracked if self.view.smooth else poses
                 self._give_out(frame, poses)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
@@ -333,6 +341,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces (all)")
     parser.add_argument("--draw", choices=STYLES, default="axes", help="what is drawn (axes)")
     parser.add_argument("--mirror", action="store_true", help="begin with a mirrored window")
+    parser.add_argument("--smooth", action="store_true", help="begin with smoothed poses, a number for each face")
     parser.add_argument("--record", type=Path, metavar="FILE", help="record from the start (.mp4, .mkv, .avi, .webm)")
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")

@@ -4,8 +4,8 @@ python eval/latency.py --model student [--threads 1,2] [--json latency.json]
 python eval/latency.py --models student,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
 python eval/latency.py --model student --device tensorrt --rounds 50          # see docs/devices.md
 
-Each network is timed alone, with its crop, and from a JPEG of a frame to the pose (decode, detect, crop, network);
-tracking is not in it. Times are for one face.
+Each network is timed alone, with its crop, and from a JPEG of a frame to the smoothed pose (decode, detect, crop,
+network, track). Times are for one face.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _setting(arguments: argparse.Namespace, frame: Image, box: Box) -> str:
     return (
         f"{latency.machine()}; ONNX Runtime {onnxruntime.__version__} on {arguments.device}; "
         f"{frame.shape[1]} x {frame.shape[0]} frame, face of {box.width:.0f} x {box.height:.0f} pixels, "
-        f"detector {arguments.detector}; {arguments.rounds} rounds of {arguments.calls} calls, in turns; no tracking"
+        f"detector {arguments.detector}; {arguments.rounds} rounds of {arguments.calls} calls, in turns"
     )
 
 

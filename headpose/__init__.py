@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
     from headpose.streams import Frame, FrameSource, open_source
+    from headpose.tracking import FaceTracker, Smoothing
     from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
 
 _HOME = {
@@ -33,6 +34,7 @@ _HOME = {
     "EulerAngles": "types",
     "Face": "types",
     "FaceDetector": "detection",
+    "FaceTracker": "tracking",
     "Frame": "streams",
     "FrameSource": "streams",
     "HeadPose": "types",
@@ -43,6 +45,7 @@ _HOME = {
     "PoseModel": "inference",
     "RecipeError": "errors",
     "Sample": "types",
+    "Smoothing": "tracking",
     "WeightsError": "errors",
     "create_detector": "detection",
     "decode_image": "images",
@@ -62,6 +65,7 @@ __all__ = [
     "EulerAngles",
     "Face",
     "FaceDetector",
+    "FaceTracker",
     "Frame",
     "FrameSource",
     "HeadPose",
@@ -72,6 +76,7 @@ __all__ = [
     "PoseModel",
     "RecipeError",
     "Sample",
+    "Smoothing",
     "WeightsError",
     "__version__",
     "create_detector",

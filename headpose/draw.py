@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -35,7 +36,7 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         pose: in pixels of ``image``.
         style: ``"axes"``, ``"cube"`` (its front, where the face is, in green), or ``"none"``: the
             tight box alone.
-        label: write yaw, pitch and roll in degrees below the face.
+        label: write yaw, pitch and roll in degrees below the face, after the number of a tracked one.
     """
     if style == "axes":
         _draw_axes(image, pose)
@@ -58,9 +59,10 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
 
 
 def draw_label(image: Image, pose: HeadPose) -> None:
-    """Writes yaw, pitch and roll in degrees below the face into ``image``, in place (see ``draw_pose``)."""
+    """Writes what ``draw_pose`` has as its label into ``image``, in place."""
     yaw, pitch, roll = map(round, pose.euler)
-    text = f"yaw {yaw:+d}  pitch {pitch:+d}  roll {roll:+d}"
+    number = "" if pose.track is None else f"{pose.track}:  "
+    text = f"{number}yaw {yaw:+d}  pitch {pitch:+d}  roll {roll:+d}"
     height, width = image.shape[:2]
     widest = cv2.getTextSize(text, _FONT, 1.0, 1)[0][0] / _FONT_HEIGHT  # in letter heights
     letter = float(np.clip(0.09 * _side(pose), 9, min(0.06 * max(height, 150), max(5, (width - 12) / widest))))
@@ -83,7 +85,8 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
     flipped = np.ascontiguousarray(draw_poses(image, poses, style, label=False)[:, ::-1])
     for pose in reversed(poses):
         x1, y1, x2, y2 = pose.box.as_tuple()
-        draw_label(flipped, HeadPose(Face(Box(width - x2, y1, width - x1, y2), pose.face.score), pose.rotation))
+        face = Face(Box(width - x2, y1, width - x1, y2), pose.face.score)
+        draw_label(flipped, dataclasses.replace(pose, face=face))
     return flipped
 
 

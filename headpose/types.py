@@ -84,10 +84,12 @@ class HeadPose:
     Attributes:
         face: where it is in the picture.
         rotation: (3, 3) float64, head axes to camera axes (``headpose.geometry``).
+        track: the number that ``headpose.tracking`` gave the face, 1 or more; None without a tracker.
     """
 
     face: Face
     rotation: NDArray[np.float64]
+    track: int | None = None
 
     @property
     def box(self) -> Box:

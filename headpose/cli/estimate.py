@@ -15,6 +15,7 @@ from headpose.errors import HeadPoseError
 if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help down
     from headpose.estimator import HeadPoseEstimator
     from headpose.streams import Frame, FrameSource, Sink
+    from headpose.tracking import FaceTracker
     from headpose.types import HeadPose
 
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
@@ -25,8 +26,9 @@ angles, in degrees:
   pitch > 0  up
   roll > 0   the head is tilted clockwise on the screen
 
---json writes one object a face and line: frame, name (for pictures), box [x1, y1, x2, y2] (the tight
-box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is no line, and no error.
+--json writes one object a face and line: frame, name (for pictures), track (with --track), box
+[x1, y1, x2, y2] (the tight box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is
+no line, and no error.
 
 Ctrl-C ends the work; what is done by then is kept, in whole files. exit status: 0 (also for a camera
 that was stopped), 1 after an error or if a part of SOURCE could not be read, 130 after Ctrl-C.
@@ -55,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses")
     parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="what --out draws (axes)")
     parser.add_argument("--max-faces", type=_positive, metavar="N", help="only the N best faces of a picture (all)")
+    parser.add_argument("--track", action="store_true", help="give each face of a video a number that stays")
+    parser.add_argument("--smooth", action="store_true", help="--track, and calm the tremble of angles and boxes")
     parser.add_argument(
         "--threads", type=_count, default=0, metavar="N", help="processor threads (as many as there are)"
     )
@@ -79,12 +83,13 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         cv2.setNumThreads(args.threads)
     with open_source(args.source) as source:
+        tracker = _tracker(args, source)
         sinks = _sinks(args, source)
         estimator = _estimator(args)
         with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
             for sink in sinks:
                 stack.enter_context(sink)
-            status = _process(source, estimator, sinks, quiet=args.quiet, lines=_wants_lines(args))
+            status = _process(source, estimator, tracker, sinks, quiet=args.quiet, lines=_wants_lines(args))
     for problem in source.problems:
         print(f"headpose: error: {problem}", file=sys.stderr)
     if status == _INTERRUPTED and source.kind == "camera":  # the only way to end it
@@ -114,6 +119,16 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
     )
 
 
+def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | None:
+    from headpose.tracking import FaceTracker, Smoothing
+
+    if not (args.track or args.smooth):
+        return None
+    if source.kind not in ("video", "camera"):
+        raise HeadPoseError(f"{source.name} has no frames in time: --track and --smooth are for videos and cameras")
+    return FaceTracker(Smoothing() if args.smooth else None)
+
+
 def _sinks(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     """What the results go to, made before any work is done so that a wrong ending is told at once."""
     from headpose import streams
@@ -122,7 +137,7 @@ def _sinks(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     if args.json:
         sinks.append(streams.json_lines(args.json))
     if args.csv:
-        sinks.append(streams.csv_file(args.csv))
+        sinks.append(streams.csv_file(args.csv, tracks=args.track or args.smooth))
     if args.out:
         target = _target(Path(args.out), source)
         if source.kind == "image":
@@ -146,7 +161,13 @@ def _target(out: Path, source: FrameSource) -> Path:
 
 
 def _process(
-    source: FrameSource, estimator: HeadPoseEstimator, sinks: Sequence[Sink], *, quiet: bool, lines: bool
+    source: FrameSource,
+    estimator: HeadPoseEstimator,
+    tracker: FaceTracker | None,
+    sinks: Sequence[Sink],
+    *,
+    quiet: bool,
+    lines: bool,
 ) -> int:
     """Reads every frame; returns 0, or the status of what ended it early: Ctrl-C, or nobody reading stdout."""
     from tqdm import tqdm
@@ -160,6 +181,8 @@ def _process(
     try:
         for frame in source:
             poses = estimator.estimate(frame.image)
+            if tracker is not None:
+                poses = tracker.update(poses, frame.time_s)
             for sink in sinks:
                 sink.write(frame, poses)
             frames, faces = frames + 1, faces + len(poses)
@@ -186,9 +209,10 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
         write(f"{where}  no face found")
     for pose in poses:
         yaw, pitch, roll = pose.euler
+        name = where if pose.track is None else f"{where}  face {pose.track}"
         box = " ".join(f"{side:.0f}" for side in pose.box.as_tuple())
         write(
-            f"{where}  yaw {yaw:+6.1f}  pitch {pitch:+6.1f}  roll {roll:+6.1f}  score {pose.face.score:.2f}  box {box}"
+            f"{name}  yaw {yaw:+6.1f}  pitch {pitch:+6.1f}  roll {roll:+6.1f}  score {pose.face.score:.2f}  box {box}"
         )
     if poses or frame.name:
         sys.stdout.flush()

@@ -8,6 +8,7 @@ processor is taken beside: where one thread spends less of it than the clock sho
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import time
@@ -25,14 +26,17 @@ from headpose import crop
 from headpose.detection import FaceDetector
 from headpose.errors import HeadPoseError
 from headpose.evaluation.adapters import Adapter, faces_predictor
+from headpose.geometry import Array
 from headpose.images import decode_image
 from headpose.inference import PoseModel
-from headpose.types import Box, Image
+from headpose.tracking import FaceTracker
+from headpose.types import Box, Face, HeadPose, Image
 
 Task = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 
 _WARM_UP = 2  # calls at the start of each turn that do not count: the task before has taken the caches
+_FPS = 30.0  # of the video that the tracker takes the calls for
 _TRUSTED = 0.2  # share by which the clock and the processor's time of one thread may differ
 
 
@@ -43,8 +47,8 @@ class Part(NamedTuple):
     stage: str
 
 
-CROP, NETWORK, BOTH, WHOLE = "crop", "network", "crop + network", "decode + detect + crop + network"
-"""Stages of a network: its input cut out, the network alone, the two, and a JPEG of a frame to the pose."""
+CROP, NETWORK, BOTH, WHOLE = "crop", "network", "crop + network", "decode + detect + crop + network + track"
+"""Stages of a network: its input cut out, the network alone, the two, and a JPEG of a frame to the smoothed pose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,11 @@ def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Im
 
     Args:
         model: one of ours, or an adapter: each cuts and normalises its input in its own way.
-        detector: finds the face again in the last of them.
+        detector: finds the face again in the last of them, which ends with a tracker that smooths.
         frame: (H, W, 3) uint8 BGR.
         box: of the face in it.
     """
-    jpeg, predict = _as_jpeg(frame), faces_predictor(model)
+    jpeg, predict, track = _as_jpeg(frame), faces_predictor(model), _tracking()
 
     def cut() -> NDArray[np.float32]:
         if isinstance(model, Adapter):
@@ -125,7 +129,8 @@ def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Im
 
     def whole() -> object:
         decoded = decode_image(jpeg)
-        return predict(decoded, [face.box for face in detector.detect(decoded)])
+        faces = detector.detect(decoded)
+        return track(faces, predict(decoded, [face.box for face in faces]))
 
     inputs = cut()
     return {
@@ -137,12 +142,26 @@ def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Im
 
 
 def frame_stages(detector: FaceDetector, frame: Image) -> dict[Part, Task]:
-    """What comes before any network: decoding a JPEG of the frame, and finding the faces in it."""
-    jpeg = _as_jpeg(frame)
+    """What any network shares: decoding a JPEG of the frame, finding the faces in it, following them."""
+    jpeg, track = _as_jpeg(frame), _tracking()
+    faces = detector.detect(frame)
+    facing = np.tile(np.eye(3), (len(faces), 1, 1))
     return {
         Part("", "decode JPEG"): lambda: decode_image(jpeg),
         Part("", f"{detector.name}: detect"): lambda: detector.detect(frame),
+        Part("", "track"): lambda: track(faces, facing),
     }
+
+
+def _tracking() -> Callable[[list[Face], Array], list[HeadPose]]:
+    """A tracker that takes each call for the next frame of a video."""
+    tracker, frames = FaceTracker(), itertools.count()
+
+    def track(faces: list[Face], rotations: Array) -> list[HeadPose]:
+        poses = [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
+        return tracker.update(poses, next(frames) / _FPS)
+
+    return track
 
 
 def fit_frame(image: Image, width: int, height: int) -> Image:

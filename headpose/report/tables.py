@@ -117,7 +117,7 @@ def latency(measured: Latency) -> Section:
         blocks.append(Text(f"{threads} Peak of a matrix product: {peaks}." if peaks else threads))
         blocks += [Text(f"Warning: {warning}.") for warning in run.warnings]
         blocks.append(_times(run, measured))
-    blocks.append(Text(f"Ratio: to {measured.reference}, {stages.BOTH}, in the same run. There is no tracking in it."))
+    blocks.append(Text(f"Ratio: to {measured.reference}, {stages.BOTH}, in the same run."))
     memory = [
         Row((n.name, _number(n.bytes / 1e6), *(_megabytes(n.memory, key) for key in ("network", "runtime"))))
         for n in measured.networks

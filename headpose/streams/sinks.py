@@ -83,14 +83,19 @@ class RowFile:
 
 
 def json_lines(target: str | os.PathLike[str]) -> RowFile:
-    """JSON lines: one object a face, with frame, name (pictures only), box [x1, y1, x2, y2] (the tight
-    box, pixels), score, yaw, pitch, roll (degrees) and rotation (3 rows of 3)."""
+    """JSON lines: one object a face, with frame, name (pictures only), track (of tracked faces), box
+    [x1, y1, x2, y2] (the tight box, pixels), score, yaw, pitch, roll (degrees) and rotation (3 rows of 3)."""
     return RowFile(target, _json_row)
 
 
-def csv_file(target: str | os.PathLike[str]) -> RowFile:
-    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels and angles in degrees."""
-    return RowFile(target, _csv_row, _csv_line(CSV_COLUMNS))
+def csv_file(target: str | os.PathLike[str], *, tracks: bool = False) -> RowFile:
+    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels and angles in degrees.
+
+    With ``tracks`` a last column ``track`` has the number of each face.
+    """
+    if not tracks:
+        return RowFile(target, _csv_row, _csv_line(CSV_COLUMNS))
+    return RowFile(target, lambda frame, pose: _csv_row(frame, pose, pose.track), _csv_line([*CSV_COLUMNS, "track"]))
 
 
 class PictureFile:
@@ -238,6 +243,7 @@ def _json_row(frame: Frame, pose: HeadPose) -> str:
     values = {
         "frame": frame.index,
         **({"name": frame.name} if frame.name else {}),
+        **({"track": pose.track} if pose.track is not None else {}),
         "box": [round(side, 3) for side in pose.box.as_tuple()],
         "score": round(pose.face.score, 6),
         "yaw": round(yaw, 6),
@@ -248,9 +254,10 @@ def _json_row(frame: Frame, pose: HeadPose) -> str:
     return json.dumps(values) + "\n"
 
 
-def _csv_row(frame: Frame, pose: HeadPose) -> str:
+def _csv_row(frame: Frame, pose: HeadPose, *more: object) -> str:
     box = [f"{side:.2f}" for side in pose.box.as_tuple()]
-    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *(f"{a:.3f}" for a in pose.euler)])
+    angles = [f"{angle:.3f}" for angle in pose.euler]
+    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *angles, *more])
 
 
 def _csv_line(values: Sequence[object]) -> str:

@@ -184,6 +184,7 @@ def test_outputs_that_cannot_be_written(estimate, astronaut, clip, tmp_path):
     assert_error(estimate(clip.parent / "." / clip.name, "--out", clip.parent), "overwrite")
     assert_error(estimate(astronaut, "--json", "-", "--csv", "-"), "stdout")
     assert_error(estimate(astronaut, "--json", "/dev/null"), "not a file")
+    assert_error(estimate(astronaut, "--smooth", "--json", tmp_path / "a.json"), "videos and cameras")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
 
 

@@ -86,6 +86,25 @@ def test_a_video(estimate, tmp_path, clip):
     assert np.abs(drawn[2].astype(int) - original[2]).max() > 100
 
 
+def test_a_tracked_video(estimate, tmp_path, clip):
+    """--track numbers and changes nothing else; --smooth moves the angles as well, by little."""
+    read = {}
+    for option in ((), ("--track",), ("--smooth",)):
+        status, out, _ = estimate(clip, *option, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv")
+        assert status == 0
+        assert all(("  face 1  " in line) == bool(option) for line in out.splitlines())
+        rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+        assert [row.get("track") for row in rows] == ["1" if option else None] * 5
+        faces = [json.loads(line) for line in (tmp_path / "a.json").read_text().splitlines()]
+        assert [face.pop("track", None) for face in faces] == [1 if option else None] * 5
+        read[option] = faces
+    plain, tracked, smooth = read.values()
+    assert tracked == plain
+    assert smooth[0]["yaw"] == pytest.approx(plain[0]["yaw"], abs=1e-5)
+    changes = [abs(a["yaw"] - b["yaw"]) for a, b in zip(smooth[1:], plain[1:], strict=True)]
+    assert 0 < max(changes) < 5
+
+
 def test_out_may_be_a_folder_that_is_there(estimate, tmp_path, astronaut, clip):
     (tmp_path / "out").mkdir()
     assert estimate(astronaut, "--out", tmp_path / "out")[0] == 0

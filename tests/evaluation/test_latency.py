@@ -78,10 +78,11 @@ def test_the_stages_of_a_frame(tmp_path, photo, theirs):
     assert list(tasks) == [
         ("", "decode JPEG"),
         ("", "fixed: detect"),
+        ("", "track"),
         *(
             (name, stage)
             for name in ("colour", "theirs")
-            for stage in ("crop", "network", "crop + network", "decode + detect + crop + network")
+            for stage in ("crop", "network", "crop + network", "decode + detect + crop + network + track")
         ),
     ]
     times = {part: timing.median for part, timing in latency.interleave(tasks, rounds=3, calls=3).items()}
@@ -96,8 +97,12 @@ def test_each_network_is_timed_on_its_own_input(tmp_path, photo, theirs):
     (inputs,) = tasks[Part("theirs", latency.CROP)]()
     assert inputs.shape == (3, 16, 16) and inputs.std() > 0.05
     expected = geometry.rotation_from_euler(EulerAngles(10, 0, 0))
-    for stage in (latency.NETWORK, latency.BOTH, latency.WHOLE):
+    for stage in (latency.NETWORK, latency.BOTH):
         np.testing.assert_allclose(tasks[Part("theirs", stage)](), [expected], atol=1e-5)
+    for _ in range(2):  # frames of a video with one still face
+        (pose,) = tasks[Part("theirs", latency.WHOLE)]()
+        np.testing.assert_allclose(pose.rotation, expected, atol=1e-5)
+        assert pose.track == 1
 
 
 @pytest.mark.parametrize("faces", [0, 2])

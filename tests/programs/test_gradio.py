@@ -175,6 +175,7 @@ def test_a_video_comes_back_as_one_that_the_browser_plays_with_its_angles(page, 
     with urllib.request.urlopen(link) as answer:
         rows = list(csv.DictReader(io.StringIO(answer.read().decode())))
     assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
+    assert {row["track"] for row in rows} == {"1"}
     page.find("#video-curves canvas, #video-curves svg.marks")
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation.foreign import adapter_file, linear_network
 from tests.networks import colour_network
 
-STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network"]
+STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network + track"]
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
         assert list(times) == [
             ("", "decode JPEG"),
             ("", "blazeface: detect"),
+            ("", "track"),
             *((name, stage) for name in ("colour", "theirs") for stage in STAGES),
         ]
         assert times["colour", "crop + network"]["ratio"] == 1
@@ -52,7 +53,7 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
     ours, theirs = record["networks"]
     assert (ours["kind"], theirs["kind"], theirs["macs"]) == ("ours", "peer", 9)
     assert ours["memory"]["peak"] >= ours["memory"]["runtime"] > 1e6
-    assert "640 x 480 frame" in record["setting"] and "no tracking" in record["setting"]
+    assert "640 x 480 frame" in record["setting"]
     assert "theirs: crop + network" in done.stdout and "of the fp32 peak" in done.stdout
     # A warning is a line on stderr, and in the record of a single thread only.
     assert record["runs"][1]["warnings"] == []

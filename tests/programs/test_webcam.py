@@ -110,6 +110,7 @@ def play(video, network, tmp_path, monkeypatch):
         (ord("C"), {"style": "cube"}),
         (ord("n"), {"style": "none"}),
         (ord("m"), {"mirror": True}),
+        (ord("f"), {"smooth": True}),
         (ord("t"), {"times": True}),
         (ord("h"), {"help": True}),
         (ord("r"), {"recording": True}),
@@ -129,7 +130,7 @@ def test_what_each_key_changes(key, changes):
     assert webcam.press(view, key, MODELS) == dataclasses.replace(view, **changes)
 
 
-@pytest.mark.parametrize("key", "mthr")
+@pytest.mark.parametrize("key", "mfthr")
 def test_a_key_that_switches_something_on_switches_it_off_again(key):
     view = webcam.View("first")
     assert webcam.press(webcam.press(view, ord(key), MODELS), ord(key), MODELS) == view
@@ -245,6 +246,16 @@ def test_keys_switch_the_network_and_a_broken_one_leaves_the_old(play, network, 
     assert session.view.model == str(other)
     assert len(rows) == FRAMES and all(rows), "the stream went on, with a face in each frame"
     assert "broken.onnx" in capsys.readouterr().err
+
+
+def test_smoothing_begins_and_ends_by_key_and_a_face_keeps_its_number(play):
+    _, _, plain, _ = play(" " * FRAMES)
+    _, _, keyed, _ = play("f f f")
+    assert [pose.track for (pose,) in keyed] == [None, 1, 1, None, None] + [1] * (FRAMES - 5)
+    moved = [one.box != other.box for (one,), (other,) in zip(keyed, plain, strict=True)]
+    assert moved == [False, True, True, False, False] + [True] * (FRAMES - 5)
+    _, _, smooth, _ = play("", "--smooth")
+    assert all(pose.track == 1 for (pose,) in smooth)
 
 
 def test_quitting_ends_at_once(play):
