@@ -1,13 +1,14 @@
 """Puts the small networks into the wheel, so that an installed package works offline.
 
 Sources and sdist keep one copy of each network, in weights/; the wheel carries those that its manifest
-lists, up to ``largest_bytes`` (pyproject.toml), as headpose/_weights/.
+lists, up to ``largest_bytes`` and but for those ``left_out`` (pyproject.toml), as headpose/_weights/.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ class ShippedWeights(BuildHookInterface[Any]):
         if version == "editable":  # finds them in the checkout
             return
         root = Path(self.root)
-        for path in shipped(root, self.config["largest_bytes"]):
+        for path in shipped(root, self.config["largest_bytes"], self.config.get("left_out", ())):
             build_data["force_include"][str(path)] = f"headpose/_weights/{path.name}"
 
 
-def shipped(root: Path, largest_bytes: int) -> list[Path]:
+def shipped(root: Path, largest_bytes: int, left_out: Collection[str]) -> list[Path]:
     """The network files of the checkout ``root`` that its wheel carries.
 
     Raises:
@@ -42,7 +43,7 @@ def shipped(root: Path, largest_bytes: int) -> list[Path]:
     models = tomllib.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
     paths = []
     for name, model in models.items():
-        if model["bytes"] > largest_bytes:
+        if model["bytes"] > largest_bytes or name in left_out:
             continue
         path = root / "weights" / model["file"]
         if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
