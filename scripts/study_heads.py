@@ -1,0 +1,179 @@
+"""What rendered heads are worth: how many of them, each group of ingredients, and beside photographs.
+
+headpose synth --n 100000 --size 128 --assets ASSETS --out HEADS/all
+for group in people cover light camera; do
+    headpose synth --n 12000 --size 128 --assets ASSETS --without $group --out HEADS/without-$group
+done
+python scripts/study_heads.py HEADS --out runs/study [--only 12000,without-light] [--seeds 2] [--table]
+
+Every run trains `compact`'s network on as many images. All are compared on the photographs that the recipe `compact`
+holds out, whose labels are pseudo-labels; no rendered head and no face of AFLW2000-3D is among them. What is finished
+is not done again; several calls may share a folder if their runs differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headpose import geometry, metrics
+from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation import accuracy
+from headpose.files import write_text
+from headpose.inference import OnnxPoseModel
+from headpose.training import data, recipe
+from headpose.training.loop import RECIPE
+from headpose.types import Sample
+
+SIZES = (12_000, 50_000, 100_000)
+GROUPS = ("people", "cover", "light", "camera")
+SMALL = 64  # pixels of the input for most of a run
+LAST = 0.25  # share of a run at full size
+RESULT = "photographs.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One way of training.
+
+    Attributes:
+        name: of it.
+        heads: folder of the rendered heads; None for photographs alone.
+        size: how many of them, the first.
+        repeat: how often an epoch passes over them; 0 stands for heads alone.
+    """
+
+    name: str
+    heads: Path | None = None
+    size: int = SIZES[0]
+    repeat: float = 0.0
+
+    @property
+    def recipe(self) -> str:
+        """Photographs are turned and worn more by the augmentation than heads, which are drawn so."""
+        return "compact" if self.heads is None or self.repeat else "compact-clean"
+
+    @property
+    def sources(self) -> list[str]:
+        """What the run reads, TOML."""
+        found = []
+        if self.recipe == "compact":
+            for each in recipe.load("compact").data.sources:
+                grouped = str(each.near_duplicates).lower()
+                found.append(f'{{kind="{each.kind}", path="{each.path}", near_duplicates={grouped}}}')
+        if self.heads is not None:
+            file = self.heads / f"first-{self.size}.csv"
+            found.append(f'{{kind="manifest", path="{file}", repeat={self.repeat or 1.0:g}}}')
+        return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="study_heads", description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path, metavar="HEADS", help="folder of all/ and without-GROUP/")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for each run is made in it")
+    parser.add_argument("--only", metavar="A,B", help="of the runs, by name")
+    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="of each (2)")
+    parser.add_argument("--images", type=int, default=200_000, metavar="N", help="shown in each run (200000)")
+    parser.add_argument("--table", action="store_true", help="only print what is finished")
+    arguments = parser.parse_args()
+    try:
+        chosen = studies(arguments.heads, arguments.only)
+        for seed in range(0 if arguments.table else arguments.seeds):
+            for study in chosen:
+                run(study, seed, arguments.images, arguments.out)
+        print(table(chosen, arguments.out))
+    except HeadPoseError as error:
+        print(f"study_heads: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def studies(heads: Path, only: str | None) -> list[Study]:
+    """All of them, or those named."""
+    known = [Study(str(size), heads / "all", size) for size in SIZES]
+    known += [Study(f"without-{group}", heads / f"without-{group}") for group in GROUPS]
+    known.append(Study("photographs"))
+    # An epoch of photographs is some 18,000 faces; heads are shown so often that they are that share of all.
+    known += [Study(f"mix-{s:g}", heads / "all", SIZES[-1], 18_000 * s / (1 - s) / SIZES[-1]) for s in (0.25, 0.5)]
+    names = only.split(",") if only else [study.name for study in known]
+    if unknown := set(names) - {study.name for study in known}:
+        raise DataError(f"there is no run {unknown.pop()}; there are {', '.join(study.name for study in known)}")
+    return [study for study in known if study.name in names]
+
+
+def run(study: Study, seed: int, images: int, out: Path) -> None:
+    """Trains, goes on with, or leaves as it is, and measures on photographs."""
+    folder = out / f"{study.name}-{seed}"
+    if (folder / RESULT).exists():
+        return
+    network = folder / f"{study.recipe}.onnx"
+    if not network.exists():
+        if study.heads is not None:
+            _write_first(study.heads, study.size)
+        grown = f"[{{size={SMALL},until={int((1 - LAST) * images)}}}]"
+        settings = [f"run.images={images}", f"run.growing={grown}", f"run.seed={seed}", "run.threads=1"]
+        settings.append(f"data.sources=[{', '.join(study.sources)}]")
+        command = [sys.executable, "-m", "headpose", "train", study.recipe, "--out", str(folder)]
+        if (folder / RECIPE).exists():
+            command.append("--resume")
+        else:
+            command += [part for setting in settings for part in ("--set", setting)]
+        if subprocess.run(command, check=False).returncode:
+            raise DataError(f"{study.name}: training has failed, see above")
+    samples = data.read(recipe.load("compact").data).validation
+    write_text(folder / RESULT, json.dumps(measure(network, samples), indent=1))
+
+
+def _write_first(folder: Path, size: int) -> None:
+    """A manifest of the first heads of a folder."""
+    file = folder / "manifest.csv"
+    if not file.is_file():
+        raise DataError(f"there is no {file}: render the heads first")
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    if len(lines) <= size:
+        raise DataError(f"{file} has {len(lines) - 1} heads, {size} are wanted: render more")
+    write_text(folder / f"first-{size}.csv", "".join(lines[: size + 1]))
+
+
+def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]:
+    """Geodesic error and MAE in degrees, means weighted as in training, of all faces and by |yaw|; pitch's bias."""
+    predicted = accuracy.predict(OnnxPoseModel(network, device="cpu"), samples)
+    labels = np.array([sample.euler for sample in samples])
+    weights = np.array([sample.weight for sample in samples])
+    errors = accuracy.errors(geometry.euler_from_rotation(predicted, "asin"), predicted, samples)
+    named = dict(zip(accuracy.MEASURES, errors.T, strict=True))
+    bias = metrics.euler_errors(geometry.euler_from_rotation(predicted, "asin"), labels)[:, 1]
+    found = {}
+    for name, mask in {"all": np.ones(len(samples), bool), **metrics.yaw_bins(labels[:, 0])}.items():
+        found[name] = {key: float(np.average(values[mask], weights=weights[mask])) for key, values in named.items()}
+        found[name]["pitch bias"] = float(np.average(bias[mask], weights=weights[mask]))
+    return found
+
+
+def table(chosen: list[Study], out: Path) -> str:
+    """Markdown: a row for each study, the mean over its seeds and, for all faces, each of them."""
+    lines = [
+        "| trained on | geodesic (each seed) | MAE | by yaw: 0-30 | 30-60 | 60-99 | pitch's bias |",
+        "|" + "---|" * 7,
+    ]
+    for study in chosen:
+        files = sorted(out.glob(f"{study.name}-[0-9]/{RESULT}"))
+        seeds = [json.loads(file.read_text("utf-8")) for file in files]
+        if not seeds:
+            continue
+        mean = {part: {key: np.mean([s[part][key] for s in seeds]) for key in seeds[0][part]} for part in seeds[0]}
+        each = ", ".join(f"{s['all']['geodesic']:.2f}" for s in seeds)
+        bins = " | ".join(f"{mean[part]['geodesic']:.2f}" for part in mean if part != "all")
+        whole, bias = mean["all"], f"{mean['all']['pitch bias']:+.2f}"
+        lines.append(f"| {study.name} | {whole['geodesic']:.2f} ({each}) | {whole['mae']:.2f} | {bins} | {bias} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
