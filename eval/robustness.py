@@ -163,16 +163,20 @@ def _draw_curves(names: list[str], results: list[Result], path: Path) -> None:
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(rows, columns, figsize=(2.8 * columns, 2.5 * rows), sharex=True, squeeze=False)
+    size = (2.8 * columns, 2.5 * rows + 0.3)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    measured = list(dict.fromkeys(each.network for each in results))
     for panel in axes.flat[len(names) :]:
         panel.axis("off")
     for panel, name in zip(axes.flat, names, strict=False):
         levels = [each.label for each in corruptions.parse(name)]
-        for network in dict.fromkeys(each.network for each in results):
+        for number, network in enumerate(measured):
             points = [(0, by_cell[network, corruptions.CLEAN.label])]
             points += [(i, by_cell[network, level]) for i, level in enumerate(levels, 1) if (network, level) in by_cell]
             at = [i for i, _ in points]
-            (line,) = panel.plot(at, [each.geodesic for _, each in points], "o-", markersize=3, label=network)
+            width = 1.2 + 0.8 * (len(measured) - 1 - number)  # of two lines in one place the lower one shows
+            errors = [each.geodesic for _, each in points]
+            (line,) = panel.plot(at, errors, "o-", markersize=width + 1.5, linewidth=width, label=network)
             low, high = zip(*(each.ci["geodesic"] for _, each in points), strict=True)
             panel.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         panel.set_title(name, fontsize=9)
@@ -180,8 +184,8 @@ def _draw_curves(names: list[str], results: list[Result], path: Path) -> None:
         panel.set_ylim(0, None)
     for panel in axes[:, 0]:
         panel.set_ylabel("geodesic error, degrees", fontsize=8)
-    axes[0, 0].legend(fontsize=7)
-    figure.tight_layout()
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=min(5, len(labels)), fontsize=9, frameon=False)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)
