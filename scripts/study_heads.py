@@ -6,9 +6,9 @@ for group in people cover light camera; do
 done
 python scripts/study_heads.py HEADS --out runs/study [--only 12000,without-light] [--seeds 2] [--table]
 
-Every run trains `compact`'s network, at 64 pixels, on as many images. All are compared on the photographs that the recipe `compact`
-holds out, whose labels are pseudo-labels; no rendered head and no face of AFLW2000-3D is among them. What is finished
-is not done again; several calls may share a folder if their runs differ.
+Every run trains `compact`'s network, at 64 pixels, on as many images. All are compared on the photographs that the
+recipe `compact` holds out, whose labels are pseudo-labels; no rendered head and no face of AFLW2000-3D is among them.
+What is finished is not done again; several calls may share a folder if their runs differ.
 """
 
 from __future__ import annotations
