@@ -38,11 +38,11 @@ class Smoothing:
     speed_hz: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("still_hz", "turn_hz", "move_hz", "speed_hz"):
-            value = getattr(self, name)
-            least = 0.0 if name in ("turn_hz", "move_hz") else 1e-6
-            if not (math.isfinite(value) and value >= least):
-                raise HeadPoseError(f"smoothing: {name} must be a number above 0, got {value}")
+        for field in dataclasses.fields(self):
+            value, may_be_0 = getattr(self, field.name), field.name in ("turn_hz", "move_hz")
+            if not (math.isfinite(value) and (value > 0 or (may_be_0 and value == 0))):
+                wanted = "0 or more" if may_be_0 else "above 0"
+                raise HeadPoseError(f"smoothing: {field.name} must be a number {wanted}, got {value}")
 
 
 class FaceTracker:
@@ -155,6 +155,7 @@ class _Speed:
         self._speed: Array | float = 0.0
 
     def share(self, moved: Array, elapsed_s: float) -> float:
+        """In (0, 1), for what was measured to move by (n,) degrees, or lengths of the face, in a time."""
         # The velocity is smoothed as a vector: of a tremble, to and fro, little is left.
         self._speed = self._speed + _low_pass(self._speed_hz, elapsed_s) * (moved / elapsed_s - self._speed)
         return _low_pass(self._still_hz + self._hz_by_speed * float(np.linalg.norm(self._speed)), elapsed_s)
@@ -176,4 +177,5 @@ def _turned(vector: Array) -> Array:
 
 
 def _place(box: Box) -> Array:
+    """(4,) x and y of the middle, width, height, pixels."""
     return np.array([*box.center, box.width, box.height])

@@ -14,6 +14,7 @@ What is finished is not done again; several calls may share a folder if their ru
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for each run is made in it")
     parser.add_argument("--only", metavar="A,B", help="of the runs, by name")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="of each (2)")
-    parser.add_argument("--images", type=int, default=200_000, metavar="N", help="shown in each run (200000)")
+    parser.add_argument("--images", type=int, default=160_000, metavar="N", help="shown in each run (160000)")
     parser.add_argument("--table", action="store_true", help="only print what is finished")
     arguments = parser.parse_args()
     try:
@@ -109,6 +110,8 @@ def studies(heads: Path, only: str | None) -> list[Study]:
 def run(study: Study, seed: int, images: int, out: Path) -> None:
     """Trains, goes on with, or leaves as it is, and measures on photographs."""
     folder = out / f"{study.name}-{seed}"
+    if (folder / RECIPE).exists() and (begun := recipe.load_saved(folder / RECIPE).run.images) != images:
+        raise DataError(f"{folder} was begun with {begun} images, not {images}: give another --out, or that number")
     if (folder / RESULT).exists():
         return
     network = folder / f"{study.recipe}.onnx"
@@ -124,8 +127,13 @@ def run(study: Study, seed: int, images: int, out: Path) -> None:
             command += [part for setting in settings for part in ("--set", setting)]
         if subprocess.run(command, check=False).returncode:
             raise DataError(f"{study.name}: training has failed, see above")
-    samples = data.read(recipe.load("compact").data).validation
-    write_text(folder / RESULT, json.dumps(measure(network, samples), indent=1))
+    write_text(folder / RESULT, json.dumps(measure(network, _photographs()), indent=1))
+
+
+@functools.cache
+def _photographs() -> list[Sample]:
+    """Those that are held out; finding near-duplicates takes a while, so once."""
+    return data.read(recipe.load("compact").data).validation
 
 
 def _write_first(folder: Path, size: int) -> None:
@@ -144,9 +152,10 @@ def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]
     predicted = accuracy.predict(OnnxPoseModel(network, device="cpu"), samples)
     labels = np.array([sample.euler for sample in samples])
     weights = np.array([sample.weight for sample in samples])
-    errors = accuracy.errors(geometry.euler_from_rotation(predicted, "asin"), predicted, samples)
+    angles = geometry.euler_from_rotation(predicted, accuracy.BRANCH)
+    errors = accuracy.errors(angles, predicted, samples)
     named = dict(zip(accuracy.MEASURES, errors.T, strict=True))
-    bias = metrics.euler_errors(geometry.euler_from_rotation(predicted, "asin"), labels)[:, 1]
+    bias = metrics.euler_errors(angles, labels)[:, 1]
     found = {}
     for name, mask in {"all": np.ones(len(samples), bool), **metrics.yaw_bins(labels[:, 0])}.items():
         found[name] = {key: float(np.average(values[mask], weights=weights[mask])) for key, values in named.items()}
