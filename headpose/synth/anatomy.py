@@ -15,13 +15,20 @@ from headpose.synth.landmarks68 import VERTICES
 from headpose.synth.raster import depth_map, vertex_normals
 from headpose.types import EulerAngles
 
+DRAWN = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)
+"""The axes in which heads are built and turned, in those of the base mesh, degrees. Every picture depends on them."""
+
 FRAME = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)
 """The head axes of 300W-LP in those of the base mesh, degrees: the only constants that photographs may decide.
 
-Aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model gives a pitch of 0.55; a
-network of such heads reads photographs 2.57 degrees above their labels, which is added (scripts/measure_frame.py, on
-18,728 pseudo-labelled faces of AFLW). Yaw and roll stay at 0, so that a mirrored head is a head.
+Labels alone depend on them. Aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model
+gives a pitch of 0.55; a network of such heads reads photographs 2.57 degrees above their labels, which is added
+(scripts/measure_frame.py, on 18,728 pseudo-labelled faces of AFLW). Yaw and roll stay at 0, so that a mirrored head is
+a head.
 """
+
+LABEL = geometry.rotation_from_euler(DRAWN) @ geometry.rotation_from_euler(FRAME).T
+"""(3, 3) float64, the head axes of labels to those in which heads are drawn."""
 
 _DIRECTIONS = (32, 64)  # of the table of the head's outline: from the top down, and around
 _SKULL = np.array([0.0, 0.55, -0.35], np.float32)  # in the head's axes; rays of the outline start here
@@ -52,7 +59,7 @@ def build(assets: Assets) -> Anatomy:
     marks = raw[VERTICES]
     eyes = (raw[slice(*HELPERS["left-eye"])].mean(0) + raw[slice(*HELPERS["right-eye"])].mean(0)) / 2
     origin = np.array([0, (marks[:, 1].min() + marks[:, 1].max()) / 2, eyes[2] - 0.45], np.float32)
-    turn = geometry.rotation_from_euler(FRAME).astype(np.float32)
+    turn = geometry.rotation_from_euler(DRAWN).astype(np.float32)
     vertices = (raw - origin) @ turn.T
     bust = np.unique(assets.pieces["bust"].source)
     firm = (assets.head_weight[bust] > 0.98) & (raw[bust, 2] > eyes[2] - 0.9) & (raw[bust, 1] > marks[8, 1])

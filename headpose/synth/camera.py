@@ -16,7 +16,7 @@ class Camera:
     """Where the camera stands.
 
     Attributes:
-        distance: from the middle of the head, decimetres: 5 is a selfie, 40 a long lens.
+        distance: from the middle of the head, decimetres: 6 is a selfie, 80 a long lens.
         framing: side of the picture as a multiple of the tight box's longer side.
         shift: of the tight box's centre from the picture's, right and down, as a share of the side.
     """
@@ -51,9 +51,9 @@ class View:
 
 
 def draw(rng: np.random.Generator) -> Camera:
-    """Draws a camera: from half a metre to four, the face in the middle half of the picture."""
+    """Draws a camera: from 0.6 to 8 metres, the face in the middle half of the picture."""
     return Camera(
-        distance=float(np.exp(rng.uniform(np.log(5.5), np.log(40.0)))),
+        distance=float(np.exp(rng.uniform(np.log(6.0), np.log(80.0)))),
         framing=float(rng.uniform(1.6, 2.0)),
         shift=(float(rng.normal(0, 0.02)), float(rng.normal(0.02, 0.02))),
     )

@@ -23,7 +23,7 @@ _SINGLE = (
 
 
 def draw(rng: np.random.Generator) -> dict[str, float]:
-    """Draws amounts of the expression units, in [0, 1.1]: a third smile, a fifth are at rest."""
+    """Draws amounts of the expression units, in [0, 1.1]: a third smile, most of them with teeth, a fifth rest."""
     amounts: dict[str, float] = {}
 
     def both(name: str, amount: float) -> None:
@@ -40,7 +40,9 @@ def draw(rng: np.random.Generator) -> dict[str, float]:
         both("cheekSquint", strength * 0.6)
         both("eyeSquint", strength * rng.uniform(0, 0.5))
         amounts["jawOpen"] = float(rng.uniform(0.15, 0.5) if kind == "laugh" else rng.uniform(0, 0.12))
-        both("mouthUpperUp", strength * rng.uniform(0.0, 0.5))
+        shown = float(rng.uniform(0.2, 0.7) if rng.random() < 0.6 else 0.0)  # of the teeth, as most do for a camera
+        both("mouthUpperUp", shown)
+        both("mouthLowerDown", shown * rng.uniform(0.2, 1.0))
     elif kind in ("talk", "yell"):
         amounts["jawOpen"] = float(rng.uniform(0.08, 0.45) if kind == "talk" else rng.uniform(0.6, 1.0))
         amounts[str(rng.choice(["mouthFunnel", "mouthPucker", "mouthShrugUpper"]))] = float(rng.uniform(0, 0.5))

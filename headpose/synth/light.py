@@ -76,7 +76,7 @@ def draw(rng: np.random.Generator, environments: int = 0) -> Light:
         colours=colours.astype(np.float32),
         environment=environment,
         turn=float(rng.uniform(0, 2 * np.pi)),
-        exposure=float(np.clip(rng.normal(0.29, 0.1), 0.06, 0.6)),
+        exposure=float(np.clip(rng.normal(0.34, 0.12), 0.06, 0.7)),
         white_balance=float(rng.uniform(0.5, 1.0)),
     )
 

@@ -12,9 +12,12 @@ from headpose.synth.kernel import F32, kernel
 from headpose.types import EulerAngles
 
 LARGEST = EulerAngles(yaw=99.0, pitch=60.0, roll=60.0)
-"""No drawn pose goes beyond, degrees."""
+"""As far as heads turn that are drawn evenly, degrees. Among people, pitch and roll go on to 99 where yaw is near 90
+and only their difference is defined."""
 
 _NECK = EulerAngles(yaw=65.0, pitch=40.0, roll=30.0)  # what a neck can do; shoulders turn for the rest
+_EVEN = 0.25  # of the heads
+_FURTHEST = 99.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +41,39 @@ class Pose:
 def draw(rng: np.random.Generator) -> Pose:
     """Draws a pose.
 
-    Yaw: 35 % normal with deviation 25, 65 % even over +-99. Pitch: 65 % normal with mean -3 and deviation 20, 35 %
-    even over +-60. Roll: 75 % normal with deviation 15, 25 % even over +-60. The normal ones are drawn anew
-    beyond the limits. The three are independent, so that profiles occur from above and from below.
+    A quarter of the heads are even over +-99 degrees of yaw, +-60 of pitch and +-60 of roll, so that every pose occurs.
+    The others are people: they turn about the vertical (a third normal with deviation 25, the rest even over +-99),
+    nod (mean -3, deviation 12) and lean (deviation 8); the camera looks from above or below (deviation 10) and
+    is held askew (deviation 8). So a profile is mostly seen from its own height, and its tilt, which a picture hardly
+    shows, is small.
     """
-    euler = EulerAngles(
-        _draw_angle(rng, 0.35, 0.0, 25.0, LARGEST.yaw),
-        _draw_angle(rng, 0.65, -3.0, 20.0, LARGEST.pitch),
-        _draw_angle(rng, 0.75, 0.0, 15.0, LARGEST.roll),
-    )
+    return _draw_evenly(rng) if rng.random() < _EVEN else _draw_person(rng)
+
+
+def _draw_evenly(rng: np.random.Generator) -> Pose:
+    euler = EulerAngles(*(float(rng.uniform(-largest, largest)) for largest in LARGEST))
     share = rng.uniform([0.2, 0.5, 0.3], [1.1, 1.0, 1.0])
     spread = rng.normal(0, [8, 5, 4])
     neck = (np.clip(a * s + d, -m, m) for a, s, d, m in zip(euler, share, spread, _NECK, strict=True))
     return Pose(euler, EulerAngles(*map(float, neck)))
 
 
-def _draw_angle(rng: np.random.Generator, share: float, mean: float, deviation: float, largest: float) -> float:
-    if rng.random() >= share:
-        return float(rng.uniform(-largest, largest))
-    while abs(angle := float(rng.normal(mean, deviation))) > largest:
-        pass
-    return angle
+def _draw_person(rng: np.random.Generator) -> Pose:
+    while True:
+        turn = rng.normal(0, 25) if rng.random() < 1 / 3 else rng.uniform(-LARGEST.yaw, LARGEST.yaw)
+        nod, lean = rng.normal([-3, 0], [12, 8])
+        above, askew = rng.normal(0, [10, 8])
+        twist = float(np.clip(turn * rng.uniform(0.2, 1.1), -_NECK.yaw, _NECK.yaw))
+        neck = _chain([twist, 0, 0], [0, nod, 0], [0, 0, lean])
+        shoulders = _chain([0, 0, askew], [0, above, 0], [turn - twist, 0, 0])
+        euler = geometry.euler_from_rotation(shoulders @ neck)
+        if abs(euler).max() <= _FURTHEST:
+            return Pose(EulerAngles(*map(float, euler)), EulerAngles(*map(float, geometry.euler_from_rotation(neck))))
+
+
+def _chain(*turns: list[float]) -> Array:
+    """(3, 3): turns one after the other, the last one first, each of yaw, pitch, roll in degrees."""
+    return np.linalg.multi_dot([geometry.rotation_from_euler(turn) for turn in turns])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,8 @@ class Post:
         reduced: the picture is made smaller by this factor and large again; 1 leaves it.
         jpeg: quality of a first compression, or 0 for none.
         grey: whether it is black and white.
-        contrast, saturation, vignette, tint: of the development.
+        contrast: k of the development's curve, whose slope at middle grey is k / (2 tanh(k / 2)); 0 is a straight line.
+        saturation, vignette, tint: of the development.
     """
 
     defocus: float
@@ -47,7 +48,7 @@ FAULTLESS = Post(
     reduced=1.0,
     jpeg=0,
     grey=False,
-    contrast=1.0,
+    contrast=0.0,
     saturation=1.0,
     vignette=0.0,
     tint=(1.0, 1.0, 1.0),
@@ -56,20 +57,20 @@ FAULTLESS = Post(
 
 
 def draw(rng: np.random.Generator) -> Post:
-    """Draws a camera's faults: two thirds of the pictures are sharp, a twelfth is black and white."""
+    """Draws a camera's faults: seven in ten pictures are sharp, a twelfth is black and white."""
     tint = np.exp(rng.normal(0, 0.04, 3))
-    reduced = rng.uniform(1.3, 3.0) if rng.random() < 0.2 else 1.0
+    reduced = rng.uniform(1.3, 3.0) if rng.random() < 0.15 else 1.0
     coarse = rng.integers(25, 90) if reduced < 1.8 else rng.integers(50, 90)
     return Post(
-        defocus=float(rng.uniform(0.003, 0.014) if rng.random() < 0.15 else 0.0),
-        motion=float(rng.uniform(0.01, 0.05) if rng.random() < 0.1 else 0.0),
+        defocus=float(rng.uniform(0.003, 0.014) if rng.random() < 0.1 else 0.0),
+        motion=float(rng.uniform(0.01, 0.05) if rng.random() < 0.07 else 0.0),
         motion_angle=float(rng.uniform(0, 180)),
-        noise=float(rng.uniform(0.0, 0.015) if rng.random() < 0.75 else rng.uniform(0.015, 0.05)),
+        noise=float(rng.uniform(0.0, 0.015) if rng.random() < 0.85 else rng.uniform(0.015, 0.05)),
         reduced=float(reduced),
         jpeg=int(coarse) if rng.random() < 0.4 else 0,
         grey=bool(rng.random() < 0.08),
-        contrast=float(rng.uniform(0.85, 1.25)),
-        saturation=float(rng.uniform(0.8, 1.2)),
+        contrast=float(rng.uniform(2.0, 5.0)),
+        saturation=float(rng.uniform(0.45, 0.9)),
         vignette=float(rng.uniform(0, 0.5) if rng.random() < 0.25 else 0.0),
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
     )
@@ -139,10 +140,14 @@ def _blur(linear: F32, settings: Post) -> F32:
 
 
 def _tone(linear: F32, settings: Post) -> F32:
-    """Linear light to [0, 1] with gamma 2.2; what is bright is compressed rather than cut."""
+    """Linear light to [0, 1] with gamma 2.2, then a camera's curve: steep at middle grey, flat towards black and white.
+
+    The curve makes colours stronger, so that the saturation that is drawn takes some of it back.
+    """
     soft = np.where(linear > 0.6, 0.6 + 0.4 * (1 - np.exp(-(linear - 0.6) / 0.4)), linear)
     shown = np.clip(soft, 0, 1) ** (1 / 2.2)
     grey = shown.mean(2, keepdims=True)
     shown = grey + (shown - grey) * settings.saturation
-    shown = (shown - 0.45) * settings.contrast + 0.45
+    if settings.contrast:
+        shown = 0.5 + 0.5 * np.tanh(settings.contrast * (shown - 0.5)) / np.tanh(settings.contrast * 0.5)
     return (np.clip(shown, 0, 1) * np.array(settings.tint)).astype(np.float32)

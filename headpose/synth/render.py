@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from headpose.geometry import Array
+from headpose.geometry import Array, euler_from_rotation
 from headpose.synth import background, camera, light, post, raster
+from headpose.synth.anatomy import LABEL
 from headpose.synth.camera import View
 from headpose.synth.kernel import F32, I32, U8
 from headpose.synth.light import Light
 from headpose.synth.pose import bend
 from headpose.synth.scene import Built, Scene, Studio
 from headpose.synth.surface import MASK_SIDE, Fragments, Material, Part
-from headpose.types import Box, Image
+from headpose.types import Box, EulerAngles, Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +26,7 @@ class Rendered:
 
     Attributes:
         image: (S, S, 3) uint8 BGR.
-        rotation: (3, 3) float64, head axes to camera axes.
+        rotation: (3, 3) float64, head axes (``anatomy.FRAME``) to camera axes.
         landmarks: (68, 3) pixels x right, y down, and z towards the camera in the same unit.
         box: tight, of the landmarks.
         head_landmarks: (68, 3) decimetres in head axes, with the expression.
@@ -40,6 +41,11 @@ class Rendered:
     head_landmarks: Array
     view: View
     hidden: float
+
+    @property
+    def euler(self) -> EulerAngles:
+        """The rotation as yaw, pitch, roll in degrees."""
+        return EulerAngles(*map(float, euler_from_rotation(self.rotation)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,10 +134,10 @@ def render(staged: Staged, studio: Studio) -> Rendered:
     depth = (staged.built.landmarks @ scene.pose.rotation.T)[:, 2] * view.focal / view.distance
     return Rendered(
         image=picture,
-        rotation=scene.pose.rotation,
+        rotation=scene.pose.rotation @ LABEL,
         landmarks=np.column_stack([staged.projected[:, :2], depth]),
         box=camera.tight_box(staged.projected),
-        head_landmarks=staged.built.landmarks,
+        head_landmarks=staged.built.landmarks @ LABEL,
         view=view,
         hidden=staged.hidden,
     )

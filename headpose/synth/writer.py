@@ -32,7 +32,7 @@ from headpose.synth import scene as scenes
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
-VERSION = 2
+VERSION = 3
 """Of the drawing: it changes when the same seed gives other pictures."""
 
 _CHUNK = 20  # pictures that are done or not done together
@@ -176,7 +176,7 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
         path = root / picture_path(index)
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
-        files.write_bytes(path.with_suffix(".mat"), label_file(drawn, rendered))
+        files.write_bytes(path.with_suffix(".mat"), label_file(rendered))
         lines.append(json.dumps(_line(index, drawn, rendered), separators=(",", ":")))
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
@@ -185,9 +185,9 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
     return last - first
 
 
-def label_file(drawn: Scene, rendered: Rendered) -> bytes:
+def label_file(rendered: Rendered) -> bytes:
     """The .mat of a picture, with 300W-LP's variables: Pose_Para, pt2d, pt3d_68 and roi."""
-    yaw, pitch, roll = np.deg2rad(drawn.pose.euler)
+    yaw, pitch, roll = np.deg2rad(rendered.euler)
     scale = rendered.view.focal / rendered.view.distance
     pose_para = np.array([[pitch, yaw, roll, *rendered.view.centre, 0.0, scale]])
     roi = np.array([rendered.box.as_tuple()])
@@ -199,7 +199,7 @@ def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
     return {
         "image": picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        "euler": np.round(drawn.pose.euler, 6).tolist(),
+        "euler": np.round(rendered.euler, 6).tolist(),
         "rotation": np.round(rendered.rotation, 8).tolist(),
         "hidden": round(rendered.hidden, 4),
         "scene": drawn.to_dict(),

@@ -21,6 +21,8 @@ from headpose.types import Box, CropSpec, Image
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations
 
+_RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slope to one side, of each patch and colour
+
 
 class Augmenter:
     """Turns a picture, its box and its rotation into a training crop and the crop's rotation."""
@@ -57,6 +59,8 @@ class Augmenter:
         rotation = geometry.turn_picture(rotation, turn)
         if rng.random() < recipe.flip:
             view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
+        if recipe.shade and rng.random() < recipe.shade:
+            view = _shaded(view, rng)
         self._pixels.set_random_seed(int(rng.integers(1 << 31)))
         return self._pixels(image=view)["image"], rotation
 
@@ -67,6 +71,20 @@ def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:
     stretch = math.exp(rng.normal(0.0, recipe.stretch) / 2)
     width, height = box.width * stretch, box.height / stretch
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _shaded(view: Image, rng: np.random.Generator) -> Image:
+    """Brighter towards one side and unevenly so, as if another lamp had been there.
+
+    A gradient of albumentations ends at a fifth, and its plasma is as fine as noise.
+    """
+    size = view.shape[0]
+    across = np.linspace(-1.0, 1.0, size, dtype=np.float32)
+    direction, strength = rng.uniform(0.0, 2 * math.pi), rng.normal(0.0, _RAMP)
+    ramp = strength * (math.cos(direction) * across + math.sin(direction) * across[:, None])
+    patches = rng.normal(0.0, _PATCHES, (3, 3, 3)).astype(np.float32)  # of each colour its own
+    gain = np.exp(ramp[:, :, None] + cv2.resize(patches, (size, size), interpolation=cv2.INTER_CUBIC))
+    return np.clip(view * gain + 0.5, 0, 255).astype(np.uint8)
 
 
 def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:

@@ -22,6 +22,7 @@ _PROBABILITIES = (
     "wide_turn",
     "flip",
     "brightness",
+    "shade",
     "light",
     "grey",
     "blur",
@@ -103,6 +104,7 @@ class AugmentRecipe:
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
         flip: probability of the mirror image.
         brightness: probability of a change of brightness alone, by up to a quarter of the range.
+        shade: probability of light that falls off to one side, by the picture and not by the face's shape.
         light: probability of a change of brightness, contrast, gamma or colour.
         grey: probability of a black-and-white picture.
         blur: probability of defocus or motion blur.
@@ -122,6 +124,7 @@ class AugmentRecipe:
     wide_turn_degrees: float = 45.0
     flip: float = 0.5
     brightness: float = 0.0
+    shade: float = 0.0
     light: float = 0.8
     grey: float = 0.1
     blur: float = 0.25

@@ -80,14 +80,16 @@ def test_the_head_turns_by_the_label_whatever_the_neck_does(euler, neck, data):
     assert np.allclose(bent, points @ turned.rotation.T, atol=1e-4)
 
 
-def test_poses_keep_their_limits_and_reach_profiles():
-    drawn = np.array([pose.draw(scene.Draws(0, index).stream("pose")).euler for index in range(3000)])
-    assert (abs(drawn).max(0) <= pose.LARGEST).all()
+def test_poses_keep_their_limits_and_reach_every_corner():
+    drawn = np.array([pose.draw(scene.Draws(0, index).stream("pose")).euler for index in range(4000)])
+    assert (abs(drawn).max(0) <= 99).all()
     assert (abs(drawn).max(0) > np.array(pose.LARGEST) - 3).all()
-    profiles = (abs(drawn[:, 0]) > 60).mean()
-    assert 0.24 < profiles < 0.30  # 65 % of 39/99, and the tail of the normal ones
-    steep = abs(drawn[abs(drawn[:, 0]) > 60][:, 1]) > 30
-    assert steep.mean() > 0.2  # profiles from above and below
+    yaw, pitch, _ = abs(drawn).T
+    assert 0.22 < (yaw > 60).mean() < 0.29
+    tilt = abs(geometry.rotation_from_euler(drawn)[:, 2, 1])[yaw > 75]  # of the head's top to the camera
+    assert 0.15 < (tilt > np.sin(np.deg2rad(30))).mean() < 0.35, "profiles from above and below occur, but are few"
+    assert np.median(tilt) < np.sin(np.deg2rad(16))
+    assert 0.1 < (pitch > 30)[yaw < 30].mean() < 0.2
 
 
 def test_the_head_weighs_one_where_the_landmarks_are(studio):

@@ -11,7 +11,8 @@ from headpose.types import Box, CropSpec
 
 SPEC = CropSpec(96)
 BOX = Box(100, 80, 220, 200)
-STEPS = ("flip", "brightness", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "wide_turn")
+PIXELS = ("brightness", "shade", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude")
+STEPS = (*PIXELS, "flip", "wide_turn")
 STILL = AugmentRecipe(scale=(1.3, 1.3), shift=0.0, stretch=0.0, turn=0.0, **dict.fromkeys(STEPS, 0.0))
 COLOURS = np.array([(0, 255, 0), (255, 0, 0)])
 
@@ -68,7 +69,7 @@ def test_a_view_depends_on_its_generator_alone():
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("step", [s for s in STEPS if s not in ("flip", "wide_turn")])
+@pytest.mark.parametrize("step", PIXELS)
 def test_every_step_changes_pixels_and_keeps_the_shape(step):
     picture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (300, 320, 3), np.uint8), (0, 0), 5)
     picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
@@ -85,3 +86,15 @@ def test_a_share_of_the_faces_is_left_plain():
     plain = crop.cut(picture, BOX, SPEC)
     views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(200)]
     assert 0.4 < np.mean([np.array_equal(view, plain) for view in views]) < 0.6
+
+
+def test_shade_is_light_that_falls_off_evenly_to_any_side():
+    augmenter = Augmenter(dataclasses.replace(STILL, shade=1.0), SPEC)
+    picture = np.full((300, 320, 3), 100, np.uint8)
+    views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(200)]
+    light = np.log(np.array(views).mean(-1) / 100)  # means of the colours: (200, 96, 96)
+    assert np.abs(np.diff(light, axis=1)).max() < 0.05  # no edges
+    slopes = np.array([light[:, :20].mean((1, 2)), light[:, :, :20].mean((1, 2))])
+    slopes -= np.array([light[:, -20:].mean((1, 2)), light[:, :, -20:].mean((1, 2))])
+    assert np.abs(slopes.mean(1)).max() < 0.12, "no side is preferred"
+    assert np.all(slopes.std(1) > 0.25)
