@@ -27,6 +27,7 @@ import tomlkit
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import atomic_path, sha256_of, write_text
 from headpose.inference import OnnxPoseModel
+from headpose.synth.anatomy import FRAME
 from headpose.training import log
 from headpose.training import recipe as recipes
 from headpose.training.recipe import Recipe
@@ -214,6 +215,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
         "[docs/conventions.md](../docs/conventions.md).",
         f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
         f"- Trained on: {entry['data']}.",
+        *(_clean() if entry["lane"] == "clean" else []),
         *history,
         "",
         "## AFLW2000-3D",
@@ -242,6 +244,18 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
         "",
     ]
     return "\n".join(lines)
+
+
+def _clean() -> list[str]:
+    """What a network of the clean lane may be used for, and what it still owes to photographs."""
+    axes = ", ".join(f"{name} {angle:g}" for name, angle in FRAME._asdict().items())
+    return [
+        "- Use: anything, products that are sold included, under the Apache License 2.0. It saw no photograph of a face "
+        "and no label that another network had made; [NOTICE](../NOTICE) names the sources of what is drawn.",
+        f"- Head axes: 300W-LP's, which are the mesh's turned by {axes} degrees. Pseudo-labelled photographs decided these "
+        "three numbers, and the drawing was laid beside photographs while it was made "
+        "([docs/synth.md](../docs/synth.md)); none was trained on.",
+    ]
 
 
 def index() -> str:
