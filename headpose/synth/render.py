@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from headpose.geometry import Array, euler_from_rotation
+from headpose.geometry import Array
 from headpose.synth import background, camera, light, post, raster
 from headpose.synth.anatomy import LABEL
 from headpose.synth.camera import View
@@ -17,7 +17,7 @@ from headpose.synth.light import Light
 from headpose.synth.pose import bend
 from headpose.synth.scene import Built, Scene, Studio
 from headpose.synth.surface import MASK_SIDE, Fragments, Material, Part
-from headpose.types import Box, EulerAngles, Image
+from headpose.types import Box, Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +41,6 @@ class Rendered:
     head_landmarks: Array
     view: View
     hidden: float
-
-    @property
-    def euler(self) -> EulerAngles:
-        """The rotation as yaw, pitch, roll in degrees."""
-        return EulerAngles(*map(float, euler_from_rotation(self.rotation)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

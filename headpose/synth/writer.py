@@ -2,7 +2,8 @@
 
 The folder holds ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (ten thousand to a subfolder),
 ``scenes/000000.jsonl.gz`` (what was drawn, twenty pictures to a file), ``manifest.csv`` (the columns of
-``headpose.datasets.manifest``, the rotation matrix r00 ... r22 and ``hidden``) and ``synth.json`` (the settings).
+``headpose.datasets.manifest``, the rotation matrix r00 ... r22 and ``hidden``) and ``synth.json`` (the settings). Where
+``anatomy.FRAME`` has been measured anew since, the labels that are there are turned, and the pictures stay.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from headpose import files, images
+from headpose import files, geometry, images
 from headpose.datasets import manifest
+from headpose.datasets.matlab5 import read as read_matlab5
 from headpose.errors import DataError
-from headpose.synth import groups, matlab5
+from headpose.geometry import Array
+from headpose.synth import groups, matlab5, pose
 from headpose.synth import scene as scenes
+from headpose.synth.anatomy import FRAME, LABEL
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
@@ -103,7 +107,7 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
 
 
 def _prepare(root: Path, settings: Settings) -> None:
-    ours = {"version": VERSION, **asdict(settings)}
+    ours = {"version": VERSION, "frame": list(FRAME), **asdict(settings)}
     ours["asset_folder"] = Path(settings.asset_folder).name if settings.asset_folder else ""
     ours["without"] = sorted(set(settings.without))
     file = root / _SETTINGS
@@ -114,8 +118,26 @@ def _prepare(root: Path, settings: Settings) -> None:
         raise DataError(f"cannot use the folder {root}: {error}") from error
     if there is None:
         files.write_text(file, json.dumps(ours, indent=1) + "\n")
-    elif there != ours:
+    elif {**there, "frame": ours["frame"]} != ours:
         raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
+    elif there.get("frame") != ours["frame"]:
+        _turn_labels(root, settings.seed)
+        files.write_text(file, json.dumps(ours, indent=1) + "\n")
+
+
+def _turn_labels(root: Path, seed: int) -> None:
+    """The labels that are there, for the axes that ``anatomy.FRAME`` is now. Doing it twice changes nothing."""
+    starts = sorted(int(file.name.partition(".")[0]) for file in (root / "scenes").glob("*.jsonl.gz"))
+    for first in tqdm(starts, desc="labels", unit="file", disable=None):
+        lines = _read_scenes(root, first)
+        for index, line in enumerate(lines, first):
+            rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
+            label = root / picture_path(index).with_suffix(".mat")
+            arrays = read_matlab5(label.read_bytes())
+            arrays["Pose_Para"][0, :3] = _pitch_yaw_roll(rotation)
+            files.write_bytes(label, matlab5.pack(arrays))
+            line |= _rotation_line(rotation)
+        _write_scenes(root, first, lines)
 
 
 def _scene_file(root: Path, first: int) -> Path:
@@ -177,19 +199,22 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
         files.write_bytes(path.with_suffix(".mat"), label_file(rendered))
-        lines.append(json.dumps(_line(index, drawn, rendered), separators=(",", ":")))
+        lines.append(_line(index, drawn, rendered))
+    _write_scenes(root, first, lines)
+    return last - first
+
+
+def _write_scenes(root: Path, first: int, lines: list[dict[str, Any]]) -> None:
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
-        archive.write("".join(line + "\n" for line in lines).encode())
+        archive.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
     files.write_bytes(_scene_file(root, first), packed.getvalue())
-    return last - first
 
 
 def label_file(rendered: Rendered) -> bytes:
     """The .mat of a picture, with 300W-LP's variables: Pose_Para, pt2d, pt3d_68 and roi."""
-    yaw, pitch, roll = np.deg2rad(rendered.euler)
     scale = rendered.view.focal / rendered.view.distance
-    pose_para = np.array([[pitch, yaw, roll, *rendered.view.centre, 0.0, scale]])
+    pose_para = np.array([[*_pitch_yaw_roll(rendered.rotation), *rendered.view.centre, 0.0, scale]])
     roi = np.array([rendered.box.as_tuple()])
     points = rendered.landmarks.T
     return matlab5.pack({"Pose_Para": pose_para, "pt2d": points[:2], "pt3d_68": points, "roi": np.round(roi)})
@@ -199,11 +224,20 @@ def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
     return {
         "image": picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        "euler": np.round(rendered.euler, 6).tolist(),
-        "rotation": np.round(rendered.rotation, 8).tolist(),
+        **_rotation_line(rendered.rotation),
         "hidden": round(rendered.hidden, 4),
         "scene": drawn.to_dict(),
     }
+
+
+def _rotation_line(rotation: Array) -> dict[str, Any]:
+    euler = geometry.euler_from_rotation(rotation)
+    return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
+
+
+def _pitch_yaw_roll(rotation: Array) -> Array:
+    """Radians, in the order of 300W-LP's Pose_Para."""
+    return np.asarray(np.deg2rad(geometry.euler_from_rotation(rotation)[[1, 0, 2]]))
 
 
 def _write_manifest(root: Path, count: int) -> None:
