@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -32,12 +31,9 @@ def process(repo):
 
 
 @pytest.fixture
-def run(repo, monkeypatch, capsys):
+def run(load_program, monkeypatch, capsys):
     """The same in this process, which has imported it all: a second less each."""
-    spec = importlib.util.spec_from_file_location("aflw2000_program", repo / "eval" / "aflw2000.py")
-    program = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, program)
-    spec.loader.exec_module(program)
+    program = load_program("eval/aflw2000.py")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["aflw2000", *map(str, arguments)])

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,12 +15,9 @@ COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array(
 
 
 @pytest.fixture
-def run(repo, monkeypatch, capfd):
+def run(load_program, monkeypatch, capfd):
     """The program in this process; the evaluators it starts are processes of their own."""
-    spec = importlib.util.spec_from_file_location("all_program", repo / "eval" / "all.py")
-    program = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, program)
-    spec.loader.exec_module(program)
+    program = load_program("eval/all.py")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["all", *map(str, arguments)])

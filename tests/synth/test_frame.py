@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -16,11 +15,8 @@ TURN = (-0.4, 2.0, 0.3)  # yaw, pitch, roll
 
 
 @pytest.fixture
-def program(repo):
-    spec = importlib.util.spec_from_file_location("measure_frame", repo / "scripts" / "measure_frame.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def program(load_program):
+    return load_program("scripts/measure_frame.py")
 
 
 def test_a_constant_turn_between_the_axes_is_found(program, tmp_path, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import cv2
@@ -11,11 +10,8 @@ import pytest
 
 
 @pytest.fixture
-def program(repo):
-    spec = importlib.util.spec_from_file_location("measure_pictures", repo / "scripts" / "measure_pictures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def program(load_program):
+    return load_program("scripts/measure_pictures.py")
 
 
 def rows(text):
