@@ -18,7 +18,7 @@ _OVERCAST = light.Light(
     colours=np.full((1, 3), 0.4, np.float32),
     environment=-1,
     turn=0.0,
-    exposure=0.29,
+    exposure=0.34,
     white_balance=1.0,
 )
 _PORTRAIT = Camera(distance=20.0, framing=1.8, shift=(0.0, 0.02))

@@ -23,7 +23,7 @@ class Post:
         reduced: the picture is made smaller by this factor and large again; 1 leaves it.
         jpeg: quality of a first compression, or 0 for none.
         grey: whether it is black and white.
-        contrast: k of the development's curve, whose slope at middle grey is k / (2 tanh(k / 2)); 0 is a straight line.
+        contrast: k of the development's curve, whose slope at middle grey is k / (2 tanh(k / 2)); k > 0.
         saturation, vignette, tint: of the development.
     """
 
@@ -48,12 +48,12 @@ FAULTLESS = Post(
     reduced=1.0,
     jpeg=0,
     grey=False,
-    contrast=0.0,
-    saturation=1.0,
+    contrast=3.5,
+    saturation=0.675,
     vignette=0.0,
     tint=(1.0, 1.0, 1.0),
 )
-"""A camera without faults."""
+"""A camera without faults; its curve and its colours are the usual ones."""
 
 
 def draw(rng: np.random.Generator) -> Post:
@@ -148,6 +148,5 @@ def _tone(linear: F32, settings: Post) -> F32:
     shown = np.clip(soft, 0, 1) ** (1 / 2.2)
     grey = shown.mean(2, keepdims=True)
     shown = grey + (shown - grey) * settings.saturation
-    if settings.contrast:
-        shown = 0.5 + 0.5 * np.tanh(settings.contrast * (shown - 0.5)) / np.tanh(settings.contrast * 0.5)
+    shown = 0.5 + 0.5 * np.tanh(settings.contrast * (shown - 0.5)) / np.tanh(settings.contrast * 0.5)
     return (np.clip(shown, 0, 1) * np.array(settings.tint)).astype(np.float32)

@@ -133,7 +133,10 @@ def _turn_labels(root: Path, seed: int) -> None:
         for index, line in enumerate(lines, first):
             rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
             label = root / picture_path(index).with_suffix(".mat")
-            arrays = read_matlab5(label.read_bytes())
+            try:
+                arrays = read_matlab5(label.read_bytes())
+            except (OSError, ValueError) as error:
+                raise DataError(f"cannot turn the label {label}: {error}; give another --out") from error
             arrays["Pose_Para"][0, :3] = _pitch_yaw_roll(rotation)
             files.write_bytes(label, matlab5.pack(arrays))
             line |= _rotation_line(rotation)

@@ -59,7 +59,7 @@ class Augmenter:
         rotation = geometry.turn_picture(rotation, turn)
         if rng.random() < recipe.flip:
             view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
-        if recipe.shade and rng.random() < recipe.shade:
+        if recipe.shade and rng.random() < recipe.shade:  # 0 draws nothing: what was trained without stays the same
             view = _shaded(view, rng)
         self._pixels.set_random_seed(int(rng.integers(1 << 31)))
         return self._pixels(image=view)["image"], rotation

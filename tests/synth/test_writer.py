@@ -102,6 +102,11 @@ def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monke
         assert geometry.geodesic_degrees(ours.rotation, theirs.rotation) == pytest.approx(2.5, abs=1e-6)
         assert ours.image.read_bytes() == theirs.image.read_bytes()
 
+    shutil.copytree(written, tmp_path / "damaged")
+    (tmp_path / "damaged" / writer.picture_path(20)).with_suffix(".mat").write_bytes(b"short")
+    with pytest.raises(DataError, match=r"cannot turn the label .*synth_000020_0\.mat.*another --out"):
+        writer.write(SETTINGS, COUNT, tmp_path / "damaged")
+
 
 def test_a_hidden_face_is_drawn_again_in_the_same_pose(studio):
     from headpose.synth import scene
