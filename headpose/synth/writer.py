@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import json
 import multiprocessing
@@ -25,22 +24,18 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from headpose import files, geometry, images
+from headpose import files, images
 from headpose.datasets import manifest
-from headpose.datasets.matlab5 import read as read_matlab5
 from headpose.errors import DataError
-from headpose.geometry import Array
-from headpose.synth import groups, matlab5, pose
+from headpose.synth import groups, labels, layout
 from headpose.synth import scene as scenes
-from headpose.synth.anatomy import FRAME, LABEL
+from headpose.synth.anatomy import FRAME
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
 VERSION = 3
 """Of the drawing: it changes when the same seed gives other pictures."""
 
-_CHUNK = 20  # pictures that are done or not done together
-_FOLDER = 10_000  # pictures in a subfolder
 _MOST_HIDDEN = 0.5
 _ATTEMPTS = 4
 _SETTINGS = "synth.json"
@@ -97,10 +92,10 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
     """
     root = Path(out)
     _prepare(root, settings)
-    pending = [first for first in range(0, count, _CHUNK) if not _is_done(root, first, count)]
-    todo = sum(min(_CHUNK, count - first) for first in pending)
+    pending = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
+    todo = sum(min(layout.CHUNK, count - first) for first in pending)
     with tqdm(total=todo, unit="head", disable=None) as bar:
-        for made in _run(settings, root, [(first, min(first + _CHUNK, count)) for first in pending], workers):
+        for made in _run(settings, root, [(first, min(first + layout.CHUNK, count)) for first in pending], workers):
             bar.update(made)
     _write_manifest(root, count)
     return todo
@@ -121,49 +116,13 @@ def _prepare(root: Path, settings: Settings) -> None:
     elif {**there, "frame": ours["frame"]} != ours:
         raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
     elif there.get("frame") != ours["frame"]:
-        _turn_labels(root, settings.seed)
+        labels.turn(root, settings.seed)
         files.write_text(file, json.dumps(ours, indent=1) + "\n")
-
-
-def _turn_labels(root: Path, seed: int) -> None:
-    """The labels that are there, for the axes that ``anatomy.FRAME`` is now. Doing it twice changes nothing."""
-    starts = sorted(int(file.name.partition(".")[0]) for file in (root / "scenes").glob("*.jsonl.gz"))
-    for first in tqdm(starts, desc="labels", unit="file", disable=None):
-        lines = _read_scenes(root, first)
-        for index, line in enumerate(lines, first):
-            rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
-            label = root / picture_path(index).with_suffix(".mat")
-            try:
-                arrays = read_matlab5(label.read_bytes())
-            except (OSError, ValueError) as error:
-                raise DataError(f"cannot turn the label {label}: {error}; give another --out") from error
-            arrays["Pose_Para"][0, :3] = _pitch_yaw_roll(rotation)
-            files.write_bytes(label, matlab5.pack(arrays))
-            line |= _rotation_line(rotation)
-        _write_scenes(root, first, lines)
-
-
-def _scene_file(root: Path, first: int) -> Path:
-    return root / "scenes" / f"{first:06d}.jsonl.gz"
-
-
-def _read_scenes(root: Path, first: int) -> list[dict[str, Any]]:
-    """The lines of a chunk; none if it is not there or damaged."""
-    try:
-        with gzip.open(_scene_file(root, first), "rt", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
-    except (OSError, EOFError, ValueError):
-        return []
 
 
 def _is_done(root: Path, first: int, count: int) -> bool:
     """A chunk's scenes are written after its pictures; a last chunk may have been shorter in an earlier run."""
-    return len(_read_scenes(root, first)) >= min(_CHUNK, count - first)
-
-
-def picture_path(index: int) -> Path:
-    """A picture's file below the folder; the reader of 300W-LP takes each for a source photograph of its own."""
-    return Path(f"heads-{index // _FOLDER:02d}") / f"synth_{index:06d}_0.jpg"
+    return len(layout.read_scenes(root, first)) >= min(layout.CHUNK, count - first)
 
 
 def _run(settings: Settings, root: Path, chunks: list[tuple[int, int]], workers: int) -> Iterator[int]:
@@ -198,57 +157,31 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
     lines = []
     for index in range(first, last):
         drawn, rendered = make(settings, index, studio)
-        path = root / picture_path(index)
+        path = root / layout.picture_path(index)
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
-        files.write_bytes(path.with_suffix(".mat"), label_file(rendered))
+        files.write_bytes(path.with_suffix(".mat"), labels.pack(rendered))
         lines.append(_line(index, drawn, rendered))
-    _write_scenes(root, first, lines)
+    layout.write_scenes(root, first, lines)
     return last - first
-
-
-def _write_scenes(root: Path, first: int, lines: list[dict[str, Any]]) -> None:
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
-        archive.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
-    files.write_bytes(_scene_file(root, first), packed.getvalue())
-
-
-def label_file(rendered: Rendered) -> bytes:
-    """The .mat of a picture, with 300W-LP's variables: Pose_Para, pt2d, pt3d_68 and roi."""
-    scale = rendered.view.focal / rendered.view.distance
-    pose_para = np.array([[*_pitch_yaw_roll(rendered.rotation), *rendered.view.centre, 0.0, scale]])
-    roi = np.array([rendered.box.as_tuple()])
-    points = rendered.landmarks.T
-    return matlab5.pack({"Pose_Para": pose_para, "pt2d": points[:2], "pt3d_68": points, "roi": np.round(roi)})
 
 
 def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
     return {
-        "image": picture_path(index).as_posix(),
+        "image": layout.picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        **_rotation_line(rendered.rotation),
+        **labels.fields(rendered.rotation),
         "hidden": round(rendered.hidden, 4),
         "scene": drawn.to_dict(),
     }
-
-
-def _rotation_line(rotation: Array) -> dict[str, Any]:
-    euler = geometry.euler_from_rotation(rotation)
-    return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
-
-
-def _pitch_yaw_roll(rotation: Array) -> Array:
-    """Radians, in the order of 300W-LP's Pose_Para."""
-    return np.asarray(np.deg2rad(geometry.euler_from_rotation(rotation)[[1, 0, 2]]))
 
 
 def _write_manifest(root: Path, count: int) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*manifest.COLUMNS, *(f"r{row}{column}" for row in range(3) for column in range(3)), "hidden"])
-    for first in range(0, count, _CHUNK):
-        for line in _read_scenes(root, first)[: count - first]:
+    for first in range(0, count, layout.CHUNK):
+        for line in layout.read_scenes(root, first)[: count - first]:
             rotation = [value for row in line["rotation"] for value in row]
             table.writerow([line["image"], *line["box"], *line["euler"], *rotation, line["hidden"]])
     with contextlib.closing(text):

@@ -17,7 +17,7 @@ from headpose.datasets import manifest, w300lp
 from headpose.datasets import matlab5 as reader
 from headpose.errors import DataError
 from headpose.images import read_image
-from headpose.synth import matlab5, writer
+from headpose.synth import labels, layout, matlab5, writer
 from headpose.synth import render as render_module
 from headpose.synth.writer import Settings
 
@@ -74,7 +74,7 @@ def test_an_interrupted_run_goes_on_to_the_same_files(written, tmp_path):
     assert writer.write(SETTINGS, 21, folder) == 21
     cut = folder / "scenes" / "000000.jsonl.gz"
     cut.write_bytes(cut.read_bytes()[:100])  # as a full disk leaves it
-    (folder / writer.picture_path(7)).unlink()
+    (folder / layout.picture_path(7)).unlink()
     assert writer.write(SETTINGS, COUNT, folder) == COUNT
     assert content(folder) == content(written)
     assert writer.write(SETTINGS, COUNT, folder) == 0
@@ -89,7 +89,7 @@ def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monke
     def measured_anew():
         turn = geometry.rotation_from_euler([0.0, -2.5, 0.0])
         monkeypatch.setattr(writer, "FRAME", (0.0, writer.FRAME[1] + 2.5, 0.0))
-        for module in (render_module, writer):
+        for module in (render_module, labels):
             monkeypatch.setattr(module, "LABEL", module.LABEL @ turn)
 
     folder = tmp_path / "turned"
@@ -103,7 +103,7 @@ def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monke
         assert ours.image.read_bytes() == theirs.image.read_bytes()
 
     shutil.copytree(written, tmp_path / "damaged")
-    (tmp_path / "damaged" / writer.picture_path(20)).with_suffix(".mat").write_bytes(b"short")
+    (tmp_path / "damaged" / layout.picture_path(20)).with_suffix(".mat").write_bytes(b"short")
     with pytest.raises(DataError, match=r"cannot turn the label .*synth_000020_0\.mat.*another --out"):
         writer.write(SETTINGS, COUNT, tmp_path / "damaged")
 
