@@ -18,7 +18,7 @@ from headpose.types import EulerAngles
 DRAWN = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)
 """The axes in which heads are built and turned, in those of the base mesh, degrees. Every picture depends on them."""
 
-FRAME = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)
+FRAME = EulerAngles(yaw=0.0, pitch=2.4, roll=0.0)
 """The head axes of 300W-LP in those of the base mesh, degrees: the only constants that photographs may decide.
 
 Labels alone depend on them. Aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model
