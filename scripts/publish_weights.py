@@ -118,13 +118,20 @@ def _trained(run: Path, recipe: Recipe) -> list[str]:
     started = _read_json(run / "init.json") if (run / "init.json").exists() else None
     grown = max((part.until for part in recipe.run.growing), default=0)  # from then on the input has its full size
     best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
+    held_out, alike = (
+        ("held-out heads, other persons than those of the training", "They are drawn alike")
+        if recipe.lane == "clean"
+        else (
+            "held-out faces of the training sets, split by photograph",
+            "The held-out labels are of the same making as the training labels",
+        )
+    )
     return [
         f"- Recipe: `headpose train {recipe.name}`{_changes(recipe)}, seed {recipe.run.seed}, "
         f"{rows[-1].images:,} images shown in batches of {recipe.run.batch}, of {faces['training']:,} faces.",
         *(_started_from(started) if started else []),
-        f"- Chosen by: the lowest geodesic error on {faces['validation']:,} held-out faces of the training sets, split "
-        f"by photograph: {best.error:.2f} degrees (Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. "
-        f"The held-out labels are of the same making as the training labels. {part}",
+        f"- Chosen by: the lowest geodesic error on {faces['validation']:,} {held_out}: {best.error:.2f} degrees "
+        f"(Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. {alike}. {part}",
     ]
 
 

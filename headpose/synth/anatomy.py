@@ -22,9 +22,9 @@ FRAME = EulerAngles(yaw=0.0, pitch=2.4, roll=0.0)
 """The head axes of 300W-LP in those of the base mesh, degrees: the only constants that photographs may decide.
 
 Labels alone depend on them. Aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model
-gives a pitch of 0.55; a network of such heads reads photographs 2.57 degrees above their labels, which is added
-(scripts/measure_frame.py, on 18,728 pseudo-labelled faces of AFLW). Yaw and roll stay at 0, so that a mirrored head is
-a head.
+gives a pitch of 0.55; what a network of such heads reads beyond the labels of photographs is added
+(scripts/measure_frame.py, on 18,728 pseudo-labelled faces of AFLW: docs/synth.md has the figures). Yaw and roll stay
+at 0, so that a mirrored head is a head.
 """
 
 LABEL = geometry.rotation_from_euler(DRAWN) @ geometry.rotation_from_euler(FRAME).T
