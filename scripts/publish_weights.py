@@ -258,7 +258,8 @@ def _clean() -> list[str]:
     axes = ", ".join(f"{name} {angle:g}" for name, angle in FRAME._asdict().items())
     return [
         "- Use: anything, products that are sold included, under the Apache License 2.0. It saw no photograph of a "
-        "face and no label that another network had made; [NOTICE](../NOTICE) names the sources of what is drawn.",
+        "face and no label that another network had made. Surroundings, and perhaps skins, were photographed: "
+        "textures under CC0; [NOTICE](../NOTICE) names the sources of what is drawn.",
         f"- Head axes: 300W-LP's, which are the mesh's turned by {axes} degrees. Pseudo-labelled photographs decided "
         "these three numbers, and the drawing was laid beside photographs while it was made "
         "([docs/synth.md](../docs/synth.md)); none was trained on.",

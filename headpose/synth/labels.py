@@ -19,7 +19,11 @@ from headpose.synth.render import Rendered
 
 
 def pack(rendered: Rendered) -> bytes:
-    """The .mat of a picture, with 300W-LP's variables: Pose_Para, pt2d, pt3d_68 and roi."""
+    """The .mat of a picture, with 300W-LP's variables, float64.
+
+    Pose_Para (1, 7) is pitch, yaw, roll in radians, the head's origin and 0 in pixels, and pixels a decimetre; pt2d
+    (2, 68) and pt3d_68 (3, 68) are the landmarks, and roi (1, 4) the tight box, all in pixels.
+    """
     scale = rendered.view.focal / rendered.view.distance
     pose_para = np.array([[*_pitch_yaw_roll(rendered.rotation), *rendered.view.centre, 0.0, scale]])
     roi = np.array([rendered.box.as_tuple()])
@@ -28,7 +32,7 @@ def pack(rendered: Rendered) -> bytes:
 
 
 def fields(rotation: Array) -> dict[str, Any]:
-    """What a scene's line and the manifest say of (3, 3): yaw, pitch, roll in degrees, and the matrix."""
+    """What a scene's line and the manifest say of a rotation (3, 3): yaw, pitch, roll in degrees, and the matrix."""
     euler = geometry.euler_from_rotation(rotation)
     return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
 
