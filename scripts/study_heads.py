@@ -5,6 +5,7 @@ for group in people cover light camera; do
     headpose synth --n 12000 --size 128 --assets ASSETS --without $group --out HEADS/without-$group
 done
 python scripts/study_heads.py HEADS --out runs/study [--only 12000,without-light] [--seeds 2] [--table]
+python scripts/study_heads.py HEADS --out runs/study --table --test AFLW2000       # at the end, once
 
 Every run trains `compact`'s network, at 64 pixels, on as many images. All are compared on the photographs that the
 recipe `compact` holds out, whose labels are pseudo-labels; no rendered head and no face of AFLW2000-3D is among them.
@@ -25,7 +26,7 @@ import numpy as np
 
 from headpose import geometry, metrics
 from headpose.errors import DataError, HeadPoseError
-from headpose.evaluation import accuracy
+from headpose.evaluation import accuracy, testsets
 from headpose.files import write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import data, recipe
@@ -36,6 +37,7 @@ SIZES = (12_000, 50_000, 100_000)
 GROUPS = ("people", "cover", "light", "camera")
 SIZE = 64  # pixels of the input: a short run that grew to 96 at its end had not recovered by then
 RESULT = "photographs.json"
+TEST_RESULT = "aflw2000.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Study:
         """Photographs are turned and worn more by the augmentation than heads, which are drawn so."""
         return "compact" if self.heads is None or self.repeat else "compact-clean"
 
+    def network(self, folder: Path) -> Path:
+        """What a run in that folder ends with."""
+        return folder / f"{self.recipe}.onnx"
+
     @property
     def sources(self) -> list[str]:
         """What the run reads, TOML."""
@@ -81,13 +87,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="of each (2)")
     parser.add_argument("--images", type=int, default=160_000, metavar="N", help="shown in each run (160000)")
     parser.add_argument("--table", action="store_true", help="only print what is finished")
+    parser.add_argument("--test", type=Path, metavar="DIR", help="AFLW2000-3D: reads it too with what is finished")
     arguments = parser.parse_args()
     try:
         chosen = studies(arguments.heads, arguments.only)
         for seed in range(0 if arguments.table else arguments.seeds):
             for study in chosen:
                 run(study, seed, arguments.images, arguments.out)
-        print(table(chosen, arguments.out))
+        print(table(chosen, arguments.out, RESULT))
+        if arguments.test:
+            read_test_set(chosen, arguments.out, arguments.test)
+            print(f"\nAFLW2000-3D\n\n{table(chosen, arguments.out, TEST_RESULT)}")
     except HeadPoseError as error:
         print(f"study_heads: error: {error}", file=sys.stderr)
         return 1
@@ -114,7 +124,7 @@ def run(study: Study, seed: int, images: int, out: Path) -> None:
         raise DataError(f"{folder} was begun with {begun} images, not {images}: give another --out, or that number")
     if (folder / RESULT).exists():
         return
-    network = folder / f"{study.recipe}.onnx"
+    network = study.network(folder)
     if not network.exists():
         if study.heads is not None:
             _write_first(study.heads, study.size)
@@ -147,6 +157,21 @@ def _write_first(folder: Path, size: int) -> None:
     write_text(folder / f"first-{size}.csv", "".join(lines[: size + 1]))
 
 
+def read_test_set(chosen: list[Study], out: Path, folder: Path) -> None:
+    """Measures every finished run once on AFLW2000-3D, the list of 1969 with angles up to 99 degrees."""
+    faces = testsets.read(folder).select("99")
+    for study in chosen:
+        for result in _finished(study, out, RESULT):
+            if not (target := result.with_name(TEST_RESULT)).exists():
+                found = measure(study.network(result.parent), faces.samples)
+                write_text(target, json.dumps(found, indent=1))
+
+
+def _finished(study: Study, out: Path, result: str) -> list[Path]:
+    """Results of all seeds, those that are there."""
+    return sorted(out.glob(f"{study.name}-[0-9]/{result}"))
+
+
 def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]:
     """Geodesic error and MAE in degrees, means weighted as in training, of all faces and by |yaw|; pitch's bias."""
     predicted = accuracy.predict(OnnxPoseModel(network, device="cpu"), samples)
@@ -163,15 +188,14 @@ def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]
     return found
 
 
-def table(chosen: list[Study], out: Path) -> str:
+def table(chosen: list[Study], out: Path, result: str) -> str:
     """Markdown: a row for each study, the mean over its seeds and, for all faces, each of them."""
     lines = [
         "| trained on | geodesic (each seed) | MAE | by yaw: 0-30 | 30-60 | 60-99 | pitch's bias |",
         "|" + "---|" * 7,
     ]
     for study in chosen:
-        files = sorted(out.glob(f"{study.name}-[0-9]/{RESULT}"))
-        seeds = [json.loads(file.read_text("utf-8")) for file in files]
+        seeds = [json.loads(file.read_text("utf-8")) for file in _finished(study, out, result)]
         if not seeds:
             continue
         mean = {part: {key: np.mean([s[part][key] for s in seeds]) for key in seeds[0][part]} for part in seeds[0]}
