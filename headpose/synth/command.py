@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from headpose import images
+from headpose import files, images
 from headpose.errors import HeadPoseError
 from headpose.synth import scene, sheet, writer
 from headpose.synth.groups import GROUPS
@@ -51,6 +51,8 @@ def _check(args: argparse.Namespace) -> None:
         raise HeadPoseError("say where the heads go: --out DIR for a data set, or --sheet FILE.jpg for one picture")
     if args.sheet is not None and not images.is_writable_format(args.sheet):
         raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
+    if args.sheet is not None:
+        files.check_target(args.sheet)
     for name, least in (("n", 1), ("workers", 1), ("columns", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise HeadPoseError(f"--{name} must be {least} or more, got {getattr(args, name)}")

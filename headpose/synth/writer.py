@@ -91,33 +91,50 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
         HeadPoseError: assets are missing, the folder cannot be written, or holds pictures of other settings.
     """
     root = Path(out)
-    _prepare(root, settings)
-    pending = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
-    todo = sum(min(layout.CHUNK, count - first) for first in pending)
+    turned = _check(root, settings)
+    firsts = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
+    chunks = [(first, min(first + layout.CHUNK, count)) for first in firsts]
+    # Before anything is written: what is wrong with the assets is told, and their cache made once, not by each worker.
+    studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
+    _prepare(root, settings, turned)
+    todo = sum(last - first for first, last in chunks)
     with tqdm(total=todo, unit="head", disable=None) as bar:
-        for made in _run(settings, root, [(first, min(first + layout.CHUNK, count)) for first in pending], workers):
+        for made in _run(settings, root, chunks, workers, studio):
             bar.update(made)
     _write_manifest(root, count)
     return todo
 
 
-def _prepare(root: Path, settings: Settings) -> None:
+def _record(settings: Settings) -> dict[str, Any]:
+    """What decides the files of a folder, as it is kept in it."""
+    folder = Path(settings.asset_folder).absolute().name if settings.asset_folder else ""
     ours = {"version": VERSION, "frame": list(FRAME), **asdict(settings)}
-    ours["asset_folder"] = Path(settings.asset_folder).name if settings.asset_folder else ""
-    ours["without"] = sorted(set(settings.without))
+    return ours | {"asset_folder": folder, "without": sorted(set(settings.without))}
+
+
+def _check(root: Path, settings: Settings) -> bool:
+    """Whether the folder's labels are of other head axes; an error if anything else of its settings differs."""
+    ours = _record(settings)
     file = root / _SETTINGS
     try:
-        (root / "scenes").mkdir(parents=True, exist_ok=True)
-        there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    except (OSError, ValueError) as error:
+        there = {**json.loads(file.read_text(encoding="utf-8"))} if file.exists() else ours
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot use the folder {root}: {error}") from error
-    if there is None:
-        files.write_text(file, json.dumps(ours, indent=1) + "\n")
-    elif {**there, "frame": ours["frame"]} != ours:
-        raise DataError(f"{root} holds heads of other settings ({there}): give another --out")
-    elif there.get("frame") != ours["frame"]:
+    if differing := [key for key in ours if key != "frame" and there.get(key) != ours[key]]:
+        both = ", ".join(f"{key} {there.get(key)!r}, not {ours[key]!r}" for key in differing)
+        raise DataError(f"{root} holds heads of other settings ({both}): give another --out")
+    return there.get("frame") != ours["frame"]
+
+
+def _prepare(root: Path, settings: Settings, turned: bool) -> None:
+    try:
+        (root / "scenes").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot use the folder {root}: {error}") from error
+    if turned:
         labels.turn(root, settings.seed)
-        files.write_text(file, json.dumps(ours, indent=1) + "\n")
+    if turned or not (root / _SETTINGS).exists():
+        files.write_text(root / _SETTINGS, json.dumps(_record(settings), indent=1) + "\n")
 
 
 def _is_done(root: Path, first: int, count: int) -> bool:
@@ -125,17 +142,17 @@ def _is_done(root: Path, first: int, count: int) -> bool:
     return len(layout.read_scenes(root, first)) >= min(layout.CHUNK, count - first)
 
 
-def _run(settings: Settings, root: Path, chunks: list[tuple[int, int]], workers: int) -> Iterator[int]:
+def _run(
+    settings: Settings, root: Path, chunks: list[tuple[int, int]], workers: int, studio: Studio | None
+) -> Iterator[int]:
     """Yields the number of pictures of each finished chunk."""
-    if not chunks:
+    if studio is None:
         return
     if workers == 1:
-        studio = scenes.open_studio(settings.asset_folder or None)
         for chunk in chunks:
             yield _write_chunk(settings, root, studio, *chunk)
         return
     context = multiprocessing.get_context("spawn")
-    scenes.open_studio(settings.asset_folder or None)  # errors are told here, once; and the cache is made
     with context.Pool(min(workers, len(chunks)), _start_worker, (settings, root)) as pool:
         yield from pool.imap_unordered(_work, chunks)
 

@@ -46,6 +46,7 @@ def test_the_folder_command_writes_and_goes_on(tmp_path, capsys):
         ((), "say where the heads go"),
         (("--out", "a", "--sheet", "b.jpg"), "say where the heads go"),
         (("--sheet", "b.xyz"), "no picture's name"),
+        (("--sheet", "absent/b.jpg"), "the folder absent does not exist"),
         (("--out", "a", "--n", 0), "--n must be 1 or more"),
         (("--out", "a", "--workers", 0), "--workers must be 1 or more"),
         (("--out", "a", "--seed", -1), "--seed must be 0 or more"),

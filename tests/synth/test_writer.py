@@ -81,8 +81,17 @@ def test_an_interrupted_run_goes_on_to_the_same_files(written, tmp_path):
 
 
 def test_other_settings_do_not_mix(written):
-    with pytest.raises(DataError, match=r"heads of other settings.*give another --out"):
+    with pytest.raises(DataError, match=r"heads of other settings \(seed 3, not 4\): give another --out"):
         writer.write(dataclasses.replace(SETTINGS, seed=4), 1, written)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path):
+    with pytest.raises(DataError, match="no asset folder"):
+        writer.write(dataclasses.replace(SETTINGS, asset_folder=str(tmp_path)), 1, tmp_path / "heads")
+    assert not (tmp_path / "heads").exists()
+    (tmp_path / "synth.json").write_text("[1]")
+    with pytest.raises(DataError, match="cannot use the folder"):
+        writer.write(SETTINGS, 1, tmp_path)
 
 
 def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monkeypatch):
