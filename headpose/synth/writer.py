@@ -91,12 +91,16 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
         HeadPoseError: assets are missing, the folder cannot be written, or holds pictures of other settings.
     """
     root = Path(out)
-    turned = _check(root, settings)
+    ours = _record(settings)
+    turned = _has_other_axes(root, ours)
     firsts = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
     chunks = [(first, min(first + layout.CHUNK, count)) for first in firsts]
     # Before anything is written: what is wrong with the assets is told, and their cache made once, not by each worker.
     studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
-    _prepare(root, settings, turned)
+    _make_folders(root)
+    if turned:
+        labels.turn(root, settings.seed)
+    files.write_text(root / _SETTINGS, json.dumps(ours, indent=1) + "\n")
     todo = sum(last - first for first, last in chunks)
     with tqdm(total=todo, unit="head", disable=None) as bar:
         for made in _run(settings, root, chunks, workers, studio):
@@ -112,12 +116,11 @@ def _record(settings: Settings) -> dict[str, Any]:
     return ours | {"asset_folder": folder, "without": sorted(set(settings.without))}
 
 
-def _check(root: Path, settings: Settings) -> bool:
-    """Whether the folder's labels are of other head axes; an error if anything else of its settings differs."""
-    ours = _record(settings)
+def _has_other_axes(root: Path, ours: dict[str, Any]) -> bool:
+    """Whether the labels that are there are of other head axes; an error if anything else of the settings differs."""
     file = root / _SETTINGS
     try:
-        there = {**json.loads(file.read_text(encoding="utf-8"))} if file.exists() else ours
+        there = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ours
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot use the folder {root}: {error}") from error
     if differing := [key for key in ours if key != "frame" and there.get(key) != ours[key]]:
@@ -126,15 +129,11 @@ def _check(root: Path, settings: Settings) -> bool:
     return there.get("frame") != ours["frame"]
 
 
-def _prepare(root: Path, settings: Settings, turned: bool) -> None:
+def _make_folders(root: Path) -> None:
     try:
         (root / "scenes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot use the folder {root}: {error}") from error
-    if turned:
-        labels.turn(root, settings.seed)
-    if turned or not (root / _SETTINGS).exists():
-        files.write_text(root / _SETTINGS, json.dumps(_record(settings), indent=1) + "\n")
 
 
 def _is_done(root: Path, first: int, count: int) -> bool:
