@@ -49,6 +49,8 @@ _HEIF_SEQUENCES = frozenset({b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
 _HEIF_CODED = frozenset({b"heic", b"heix", b"heim", b"heis"})
 _HEIF = _HEIF_SEQUENCES | _HEIF_CODED | {b"mif1", b"mif2", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"vvic"}
 
+_HEIF_BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")  # at the top of a file
+
 _PNM_SIZE = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
 # In a JPEG's coded data FF 00 is a plain FF, FF D0 to FF D7 are restart marks and FF FF is padding;
 # any other FF xx starts the next segment.
@@ -135,6 +137,8 @@ def read_header(data: bytes) -> Header:
     if name in READ_ONLY_BY_NAME:
         raise ValueError(f"a picture of a format that is not read ({name}): save it as PNG or JPEG")
     if name == "AVIF" or name == "HEIC":
+        if not _boxes_are_whole(data):  # libheif leaves the tiles that are missing black
+            raise ValueError(_CUT_SHORT)
         return Header(name, 0, 0, 2 if name == "HEIC" and data[8:12] in _HEIF_SEQUENCES else 1)
     try:
         header = _READERS[name](data)
@@ -143,6 +147,19 @@ def read_header(data: bytes) -> Header:
     if header.width < 1 or header.height < 1 or header.frames < 1:
         raise ValueError(_DAMAGED)
     return header
+
+
+def _boxes_are_whole(data: bytes) -> bool:
+    """Whether the boxes of an ISO media file end where it ends, or before; what is no box may follow them."""
+    position = 0
+    while data[position + 4 : position + 8] in _HEIF_BOXES:
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        if size < 8:  # 0: to the end of the file
+            return True
+        position += size
+    return position <= len(data)
 
 
 def _jpeg(data: bytes) -> Header:
