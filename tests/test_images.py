@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -190,6 +191,26 @@ def test_list_images_sorts_by_name_and_takes_pictures_only(tmp_path, picture):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.jpg").mkdir()
     assert [path.name for path in images.list_images(tmp_path)] == ["a.jpg", "b.PNG", "c10.bmp", "c9.webp"]
+
+
+def test_a_folder_is_split_into_pictures_and_other_files(tmp_path, picture):
+    endings = ("heic", "HEIF", "hif", "avif", "gif", "apng", "jfif", "mpo", "jp2", "png")
+    for name in (*(f"a.{ending}" for ending in endings), "b.jxl", "b.mp4", "notes", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    pictures, others = images.split_folder(tmp_path)
+    assert [path.name for path in pictures] == sorted(f"a.{ending}" for ending in endings)
+    assert [path.name for path in others] == ["b.jxl", "b.mp4", "notes"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
+    with pytest.raises(ImageError, match="folder"):
+        images.list_images(tmp_path / ("long" * 1000))
+    if os.name == "posix" and os.geteuid() != 0:  # root may read everything
+        tmp_path.chmod(0)
+        with pytest.raises(ImageError, match="cannot read the folder"):
+            images.list_images(tmp_path)
+        tmp_path.chmod(0o700)
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,11 +99,44 @@ def test_noise_gives_arrays_or_a_value_error_and_nothing_else(compressed):
     assert damaged > 300
 
 
-def test_a_file_that_unpacks_to_gigabytes_is_refused():
-    packed = saved({"zeros": np.zeros((4000, 4000))}, compressed=True)
-    assert len(packed) < 1 << 20
-    with pytest.raises(ValueError, match="too large"):
-        matlab5.read(packed)
+LARGE = {
+    "one array": [np.zeros((3000, 3000))],
+    "many arrays, each small enough": [np.zeros((1000, 1000))] * 40,
+    "bytes that become float64": [np.zeros((1000, 5000), np.uint8)],
+}
+MEASURE = """
+import pathlib, resource, sys
+from headpose.datasets import matlab5
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    matlab5.read_file(pathlib.Path(sys.argv[1]))
+except ValueError as error:
+    print(error, end="|")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("content", LARGE)
+def test_a_file_that_unpacks_to_more_than_a_label_is_refused_without_the_memory_for_it(tmp_path, content, compressed):
+    pytest.importorskip("resource")
+    data = saved({f"x{index}": array for index, array in enumerate(LARGE[content])}, compressed)
+    assert not compressed or len(data) < 1 << 20
+    file = tmp_path / "a.mat"
+    file.write_bytes(data)
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
+    message, megabytes = done.stdout.split("|")
+    assert message == "too large for a label: more than 32 MB"
+    assert int(megabytes) < 160
+
+
+def test_what_a_label_may_hold_is_read():
+    content = {"a": np.zeros((1000, 2000)), "b": np.zeros((1000, 2000), np.uint8)}
+    assert {name: array.shape for name, array in matlab5.read(saved(content, True)).items()} == {
+        "a": (1000, 2000),
+        "b": (1000, 2000),
+    }
 
 
 @pytest.mark.data
