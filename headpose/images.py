@@ -135,33 +135,27 @@ def is_writable_format(path: str | os.PathLike[str]) -> bool:
     return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
 
 
+def writable_name(name: str) -> str:
+    """``name``, with .jpg behind an ending that names no encoder: photo.heic.jpg, which is no other picture's name."""
+    return name if is_writable_format(name) else f"{name}.jpg"
+
+
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The pictures directly in a folder, by their endings (``SUFFIXES``), in the order of their names.
 
     Raises:
         ImageError: there is no such folder, it cannot be listed, or no picture is in it.
     """
-    found, _ = split_folder(folder)
-    if not found:
-        raise ImageError(f"no picture in the folder {folder} (looked for {' '.join(sorted(SUFFIXES))})")
-    return found
-
-
-def split_folder(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Path]]:
-    """The pictures directly in a folder, as ``list_images`` gives them, and its other files, without hidden ones.
-
-    Raises:
-        ImageError: there is no such folder, or it cannot be listed.
-    """
     path = Path(folder)
     try:
         if not path.is_dir():
             raise ImageError(f"{folder} is not a folder")
-        entries = sorted(entry for entry in path.iterdir() if _is_visible_file(entry))
+        found = sorted(e for e in path.iterdir() if e.suffix.lower() in SUFFIXES and _is_visible_file(e))
     except OSError as error:
         raise ImageError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-    pictures = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
-    return pictures, [entry for entry in entries if entry.suffix.lower() not in SUFFIXES]
+    if not found:
+        raise ImageError(f"no picture in the folder {folder} (looked for {' '.join(sorted(SUFFIXES))})")
+    return found
 
 
 def _is_visible_file(path: Path) -> bool:

@@ -193,14 +193,11 @@ def test_list_images_sorts_by_name_and_takes_pictures_only(tmp_path, picture):
     assert [path.name for path in images.list_images(tmp_path)] == ["a.jpg", "b.PNG", "c10.bmp", "c9.webp"]
 
 
-def test_a_folder_is_split_into_pictures_and_other_files(tmp_path, picture):
+def test_a_folder_passes_over_no_kind_of_picture(tmp_path):
     endings = ("heic", "HEIF", "hif", "avif", "gif", "apng", "jfif", "mpo", "jp2", "png")
-    for name in (*(f"a.{ending}" for ending in endings), "b.jxl", "b.mp4", "notes", ".hidden.png"):
+    for name in (*(f"a.{ending}" for ending in endings), "b.mp4", "notes", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "folder.png").mkdir()
-    pictures, others = images.split_folder(tmp_path)
-    assert [path.name for path in pictures] == sorted(f"a.{ending}" for ending in endings)
-    assert [path.name for path in others] == ["b.jxl", "b.mp4", "notes"]
+    assert [path.name for path in images.list_images(tmp_path)] == sorted(f"a.{ending}" for ending in endings)
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
