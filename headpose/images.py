@@ -202,6 +202,8 @@ def _decode_heic(data: bytes, name: str, limit: int) -> Image:
         pixels = np.asarray(opened)
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError):
         raise ImageError(f"{name} is not a HEIC picture that can be read, or it is damaged") from None
+    if pixels.dtype == np.uint16:  # grey of more than 8 bits, which it leaves as it is
+        pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     return np.ascontiguousarray(pixels[:, :, :3])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import struct
-import subprocess
 import sys
 
 import cv2
@@ -13,10 +14,11 @@ import pytest
 
 from headpose import formats, images
 from headpose.errors import ImageError
+from tests import memory
 from tests.picture_files import FORMATS, HEIF, WHOLE, claiming, encoded, with_pillow
 
 MEASURE = """
-import json, pathlib, resource, sys
+import json, sys
 import cv2
 from headpose import images
 from headpose.errors import ImageError
@@ -27,12 +29,12 @@ except ImportError:
     pass
 found = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     try:
         message = str(images.read_image(path).shape)
     except ImageError as error:
         message = str(error)
-    found[path.name] = [message, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]
+    found[path.name] = [message, peak_mb() - before]
 print(json.dumps(found))
 """
 
@@ -158,6 +160,46 @@ def as_thumbnail(tiff, position):
     return bytes(changed)
 
 
+def tiff(*pages):
+    """The headers of a TIFF: {tag: number} of each page, without pixels."""
+    data = b"II*\0" + struct.pack("<I", 8)
+    for index, tags in enumerate(pages):
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, number) for tag, number in sorted(tags.items()))
+        follows = len(data) + 2 + len(entries) + 4 if index + 1 < len(pages) else 0
+        data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", follows)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("tags", "size"),
+    [
+        ({}, (160, 96)),
+        ({322: 8192, 323: 64}, (8192, 96)),  # one tile is wider than the picture
+        ({322: 64, 323: 8192}, (160, 8192)),
+        ({278: 5000}, (160, 5000)),  # a strip has more rows
+        ({278: 2**32 - 1}, (160, 96)),  # all rows
+    ],
+)
+def test_the_size_of_a_tiff_is_that_of_its_buffer(tags, size):
+    header = formats.read_header(tiff({256: 160, 257: 96, 258: 8, 262: 1, 277: 1} | tags))
+    assert (header.width, header.height) == size
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tiff(*[{256: 9, 257: 9}] + [{254: 1, 256: 9, 257: 9}] * 150), "more than 100 pages"),
+        (tiff(dict.fromkeys(range(5000), 1)), "makes no sense"),
+        (b"II*\0" + bytes(100), "makes no sense"),
+        (b"II*\0\xff\xff\xff\xff" + bytes(100), "cut short"),
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100), "cut short"),
+    ],
+)
+def test_a_tiff_without_end_or_sense_is_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        formats.read_header(data)
+
+
 def test_a_tiff_of_floats_is_refused(picture):
     done, data = cv2.imencode(".tif", picture.astype(np.float32) / 255)
     assert done
@@ -219,15 +261,43 @@ def bombs(picture):
 
 
 def test_what_claims_to_be_huge_is_refused_without_the_memory_for_it(tmp_path, picture):
-    pytest.importorskip("resource")
     for name, data in bombs(picture).items():
         (tmp_path / name).write_bytes(data)
-    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+    found = json.loads(memory.output_of(MEASURE, tmp_path))
     assert len(found) == len(WHOLE + HEIF) + 1
     for name, (message, megabytes) in found.items():
         assert "is too large: " in message, name
         assert megabytes < 40, name  # decoded they take 800 MB and more
+
+
+def test_a_gif_counts_by_its_largest_frame(picture):
+    data = bytearray(encoded("gif", picture))
+    descriptor = data.index(b"\x2c" + struct.pack("<HHHH", 0, 0, 160, 96))
+    struct.pack_into("<HHHH", data, descriptor + 1, 100, 0, 20_000, 20_000)
+    with pytest.raises(ImageError, match="too large: 20100 x 20000"):
+        images.decode_image(bytes(data))
+
+
+def test_a_jpeg_2000_of_many_channels_is_refused(picture):
+    data = bytearray(encoded("jp2", picture))
+    start = data.index(b"\xff\x4f\xff\x51")
+    assert data[start + 40 : start + 42] == b"\0\3"
+    data[start + 40] = 64  # times 256
+    with pytest.raises(ImageError, match="16387 channels"):
+        images.decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("channels", ["grey", "alpha"])
+def test_grey_and_alpha_in_heic_and_avif(picture, channels):
+    pillow_heif, pillow = pytest.importorskip("pillow_heif"), pytest.importorskip("PIL.Image")
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    alpha = np.dstack([picture[..., ::-1], np.full(picture.shape[:2], 40, np.uint8)])
+    stored = pillow.fromarray(grey if channels == "grey" else alpha)
+    expected = np.dstack([grey] * 3) if channels == "grey" else picture
+    for save in (pillow_heif.from_pillow(stored).save, functools.partial(stored.save, format="AVIF")):
+        file = io.BytesIO()
+        save(file, quality=95)
+        assert_alike(images.decode_image(file.getvalue()), expected)
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8, 5])
@@ -251,6 +321,16 @@ def test_every_orientation_of_heic_and_avif_is_that_of_a_jpeg(picture, kind, ori
     assert_alike(images.decode_image(data), turned[orientation])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_heic_of_more_than_8_bits(picture, channels):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    mode, values = ("I;16", grey) if channels == 1 else ("BGR;16", picture)
+    file = io.BytesIO()
+    pillow_heif.from_bytes(mode, (160, 96), (values.astype(np.uint16) * 257).tobytes()).save(file, quality=95)
+    assert_alike(images.decode_image(file.getvalue()), picture if channels == 3 else np.dstack([grey] * 3))
+
+
 @pytest.mark.parametrize("kind", HEIF)
 def test_a_cut_or_damaged_heic_or_avif_is_an_error(picture, kind):
     data = encoded(kind, picture)
@@ -260,6 +340,10 @@ def test_a_cut_or_damaged_heic_or_avif_is_an_error(picture, kind):
     with pytest.raises(ImageError, match=r"^it is not an? (HEIC|AVIF) picture that can be read"):
         images.decode_image(data.replace(b"pitm", b"none"), "it")
     assert_alike(images.decode_image(data + b"a motion photo's trailer"), picture)
+    long = struct.pack(">I4sQ", 1, b"mdat", 16 + 50)  # a box whose size takes 64 bits
+    assert_alike(images.decode_image(data + long + bytes(50)), picture)
+    with pytest.raises(ImageError, match=r"^it is cut short"):
+        images.decode_image(data + long + bytes(49), "it")
 
 
 @pytest.mark.parametrize(("kind", "module"), [("heic", "pillow_heif"), ("avif", "PIL")])
