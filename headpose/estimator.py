@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,38 @@ class HeadPoseEstimator:
         inputs = crop.network_input(image, [face.box for face in faces], self.model.crop)
         rotations = self.model.predict(inputs)
         return [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
+
+
+class Estimators:
+    """One estimator for each of ``models``, loaded when it is first asked for. Threads take turns."""
+
+    def __init__(self, models: Sequence[str], detector: str, device: str = "auto", threads: int = 0) -> None:
+        """Loads nothing yet; the arguments are those of ``HeadPoseEstimator``."""
+        self.models = tuple(models)
+        self._detector: str | FaceDetector = detector
+        self._device, self._threads = device, threads
+        self._loaded: dict[str, HeadPoseEstimator] = {}
+        self._lock = threading.Lock()
+
+    def load(self, model: str) -> HeadPoseEstimator:
+        """The estimator of one of ``models``; HeadPoseError if it is none of them."""
+        if model not in self.models:  # a request may hold anything: no file is loaded because a page says so
+            raise HeadPoseError(f"there is no model {str(model)[:80]} here")
+        with self._lock:
+            if model not in self._loaded:
+                self._loaded[model] = HeadPoseEstimator(
+                    model, detector=self._detector, device=self._device, threads=self._threads
+                )
+                self._detector = self._loaded[model].detector  # one for all models
+            return self._loaded[model]
+
+    def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
+        """Poses of the ``max_faces`` best faces that score ``min_score`` or more."""
+        estimator = self.load(model)
+        # A lock for each picture, not a queue of jobs: a photo gets its turn between two frames of a video.
+        with self._lock:
+            poses = estimator.estimate(image)
+        return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
 
 
 def check_image(image: Image) -> None:
