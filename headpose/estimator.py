@@ -21,6 +21,7 @@ DEFAULT_MODEL = "student"
 """Name of the network that everything takes when none is named."""
 
 _LONGEST_SIDE = 32_766  # of what cv2.warpAffine can read
+_LARGEST_BOX = 10  # longer sides of the picture; of a larger face the picture shows a patch of skin
 
 
 class HeadPoseEstimator:
@@ -51,8 +52,9 @@ class HeadPoseEstimator:
         Args:
             model: a name (``headpose models`` lists them), the path of an .onnx file, or a loaded network.
             detector: a name of ``headpose.detection.DETECTORS``, or a detector.
-            device: ``auto``, ``cpu``, ``cuda``, ``tensorrt`` or ``openvino``.
-            threads: of the processor, for what is loaded here by name; 0 leaves it to ONNX Runtime.
+            device: one of ``headpose.inference.DEVICES``.
+            threads: of the processor, for what is loaded here by name; 0 leaves it to ONNX Runtime, and more than the
+                machine has are that many.
             max_faces: read only that many faces, the best by score.
 
         Raises:
@@ -83,7 +85,8 @@ class HeadPoseEstimator:
 
         Raises:
             ImageError: ``image`` is not (H, W, 3) uint8, or longer than 32766 pixels on a side.
-            HeadPoseError: a given box is empty, not finite, or does not touch the picture.
+            HeadPoseError: a given box is empty, not finite, smaller than a pixel, ten times as large as the picture,
+                or does not touch it.
         """
         check_image(image)
         if boxes is None:
@@ -144,9 +147,11 @@ def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:
         try:
             x1, y1, x2, y2 = map(float, box)
             box = Box(x1, y1, x2, y2)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise HeadPoseError(f"box {index} is not x1, y1, x2, y2: {error}") from None
     height, width = image.shape[:2]
     if box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0:
         raise HeadPoseError(f"box {index} lies outside the {width}x{height} picture: {box.as_tuple()}")
+    if min(box.width, box.height) < 1 or max(box.width, box.height) > _LARGEST_BOX * max(width, height):
+        raise HeadPoseError(f"box {index} is no face's in a {width}x{height} picture, by its size: {box.as_tuple()}")
     return box
