@@ -30,12 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.middleware import Middleware
 
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS
 from headpose.draw import STYLES, Style, describe, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
-from headpose.inference import DEVICES
+from headpose.inference import DEVICES, bounded_threads
 from headpose.streams import FrameSource, VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.uploads import BOUNDS, Gate, UploadBounds, Uploads
 from headpose.tracking import FaceTracker, Smoothing
@@ -332,6 +333,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--detector", choices=DETECTORS[:2], default=DETECTORS[0], help=f"({DETECTORS[0]})")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads (all)")
+    add_verbose(parser)
     bounds = parser.add_argument_group("bounds of what visitors may ask for")
     for name, words in BOUNDS.items():
         default = getattr(UploadBounds(), name)
@@ -344,9 +346,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until Ctrl-C; returns the exit status."""
     args = parse(arguments)
     silence_codecs()
-    if args.threads > 0:
-        cv2.setNumThreads(args.threads)
+    show_log("gradio_ui", args.verbose)
     try:
+        if threads := bounded_threads(args.threads):
+            cv2.setNumThreads(threads)
         # A folder of its own: the one that gradio takes by default also holds what other programs were sent.
         with tempfile.TemporaryDirectory(prefix="headpose-page-", ignore_cleanup_errors=True) as folder:
             # Links resolved, as gradio names files by this path and ``Uploads`` compares the names.
