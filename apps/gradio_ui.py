@@ -143,7 +143,8 @@ class Handlers:
         with in_one_line():
             chosen = checked(settings)
             # The file itself: ``decode_image`` knows more formats than gradio, and says what is wrong with one.
-            image = decode_image(*self._uploads.picture(sent))
+            data, name = self._uploads.picture(sent)
+            image = decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
             started = time.perf_counter()
             poses = self._estimators.estimate(image, *chosen[1:])
         took = 1e3 * (time.perf_counter() - started)

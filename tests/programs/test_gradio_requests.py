@@ -86,6 +86,7 @@ def uploads_folder(visitor, jpeg):
 @pytest.mark.parametrize("more", [{}, FILE], ids=["no meta", "meta"])
 def test_no_file_is_read_but_uploads(visitor, event, more, jpeg, repo, tmp_path, listener):
     folder = uploads_folder(visitor, jpeg)
+    assert "headpose-page-" in folder  # the page's own, not that of all gradio pages
     outside = tmp_path / "secret.jpg"
     outside.write_bytes(jpeg)
     link = f"{folder}/link-{uuid.uuid4().hex}.jpg"
@@ -136,6 +137,12 @@ def test_a_frame_of_the_webcam_is_read_and_no_file_takes_its_place(visitor, jpeg
     body = {"data": [{"path": str(tmp_path / "secret.jpg")}, True, *SETTINGS], "fn_index": visitor.events["live"]}
     assert visitor.request(stream, json.dumps(body).encode())[0] == 403
     assert visitor.request(f"{stream}/close", b"")[0] == 200
+
+
+def test_webcams_do_not_wait_for_each_other(visitor, jpeg):
+    frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()}
+    for _ in range(3):  # none is closed before the next begins
+        assert visitor.ask("live", frame, False)[0]
 
 
 @pytest.mark.parametrize("data", ["data:image/jpeg;base64,????", "data:image/jpeg,abc", "data:;base64,AAAA", "data:"])
@@ -201,6 +208,9 @@ def test_a_body_of_unknown_or_too_great_a_length_is_refused_before_it_is_read(sm
 def test_large_files_and_pictures_are_refused_by_kind(small, jpeg, tmp_path):
     ok, output = small.ask("photo", {"path": small.upload(jpeg + bytes(300_000), "big.jpg"), "orig_name": "big.jpg"})
     assert not ok and output["error"] == "big.jpg has 0.4 MB: this page takes 0.3 MB at most"
+    frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg + bytes(300_000)).decode()}
+    ok, output = small.ask("live", frame, False)
+    assert not ok and "0.4 MB" in output["error"]
     large = tmp_path / "large.png"
     cv2.imwrite(str(large), np.zeros((1000, 1000, 3), np.uint8))
     for event in ("photo", "live"):
