@@ -13,7 +13,7 @@ import pytest
 from headpose import geometry, inference, weights
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import sha256_of
-from headpose.inference import DEVICES, OnnxPoseModel, bounded_threads, create_session, load_model
+from headpose.inference import DEVICES, OnnxPoseModel, Session, bounded_threads, create_session, load_model
 from headpose.types import CropSpec, ModelInfo
 from tests.networks import DEGREES_PER_UNIT, PLAIN, colour_network
 
@@ -212,9 +212,9 @@ def told(caplog):
 def test_more_threads_than_the_machine_has_are_told_once_and_not_made(network, told):
     there = os.cpu_count()
     for _ in range(2):
-        session, _ = create_session(network, threads=20_000)
+        session, _ = create_session(network, threads=there + 1)
     assert session.get_session_options().intra_op_num_threads == there
-    assert told("WARNING") == [f"20000 threads are more than this machine has: using {there}"]
+    assert told("WARNING") == [f"{there + 1} threads are more than this machine has: using {there}"]
     assert (bounded_threads(0), bounded_threads(1), bounded_threads(there)) == (0, 1, there)
 
 
@@ -246,6 +246,12 @@ def test_a_device_that_does_not_start_is_an_error_and_a_broken_file_is_the_files
     for device in ("cuda", "auto"):
         with pytest.raises(WeightsError, match=r"broken\.onnx is no network"):
             create_session(tmp_path / "broken.onnx", device=device)
+
+
+def test_a_provider_that_fails_writes_no_banner_and_is_not_replaced(network, capfd):
+    with pytest.raises(ValueError, match="provider"):
+        Session(str(network), onnxruntime.SessionOptions(), [3])  # type: ignore[list-item]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_device_that_fails_at_work_is_told_in_a_line(network, capfd):
