@@ -138,7 +138,7 @@ class CropSpec:
     def __post_init__(self) -> None:
         size: Any = self.size
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 8 <= size <= 1024:
-            raise ValueError(f"crop size must be a whole number of pixels from 8 to 1024, got {size!r}")
+            raise ValueError(f"crop size must be 8 to 1024 pixels, a whole number, got {size!r}")
         object.__setattr__(self, "size", int(size))
         for name, (low, high) in _CROP_RANGES.items():
             values = getattr(self, name)
