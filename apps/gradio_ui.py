@@ -174,12 +174,10 @@ class Handlers:
             curve: list[tuple[float, EulerAngles]] = []
             tracker = FaceTracker(Smoothing() if smooth else None)
             frames, ended = yield from self._process(source, tracker, annotated, angles, curve, settings)
-            for problem in source.problems:
+            for problem in (*source.problems, *ended):
                 gr.Warning(problem.replace(path, name))
             state = f"{frames} frames, {len(curve)} of them with a face. The curves are those of the largest."
-            if ended:
-                state = f"{ended} {state}"
-                gr.Warning(ended)
+            state = " ".join([*ended, state])
             numbers = gr.update(value=str(angles), visible=True)
             plot = gr.update(value=curve_frame(curve), visible=True)
             yield gr.update(visible=False), state, gr.update(value=str(annotated), visible=True), numbers, plot
@@ -192,12 +190,14 @@ class Handlers:
         angles: Path,
         curve: list[tuple[float, EulerAngles]],
         settings: Settings,
-    ) -> Generator[tuple[Any, ...], None, tuple[int, str]]:
+    ) -> Generator[tuple[Any, ...], None, tuple[int, list[str]]]:
         """Fills the two files and ``curve``, the angles of the largest face; yields previews.
 
         Returns:
-            The number of frames, and what ended the work before the video's end, or "".
+            The number of frames, and what ended the work before the video's end, if anything did.
         """
+        if source.kind != "video":  # a picture would be read whole before its pixels are counted
+            raise HeadPoseError(f"{source.name} is not a video: the tab Photo takes pictures")
         count, bounds = 0, self._uploads.bounds
         started = shown = time.monotonic()
         with VideoFile(annotated, source.fps, settings.style) as video, csv_file(angles, tracks=True) as rows:
@@ -212,7 +212,7 @@ class Handlers:
                     largest = max(poses, key=lambda pose: pose.box.width * pose.box.height)
                     curve.append((frame.time_s, largest.euler))
                 if time.monotonic() - started > bounds.video_seconds:
-                    return count, f"Stopped after {bounds.video_seconds:g} seconds of work: the video is longer."
+                    return count, [f"Stopped after {bounds.video_seconds:g} seconds of work: the video is longer."]
                 if time.monotonic() - shown > PREVIEW_EVERY_S:
                     shown = time.monotonic()
                     preview = swap_red_and_blue(draw_poses(frame.image, poses, settings.style))
@@ -220,7 +220,7 @@ class Handlers:
                     state += f", {count / (shown - started):.0f} frames/s"
                     nothing_yet = gr.update(value=None, visible=False)
                     yield gr.update(value=preview, visible=True), state, nothing_yet, nothing_yet, nothing_yet
-        return count, ""
+        return count, []
 
 
 def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:

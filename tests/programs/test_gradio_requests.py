@@ -224,6 +224,11 @@ def test_large_files_and_pictures_are_refused_by_kind(small, jpeg, tmp_path):
     assert not ok and "more than 0.5 million pixels" in output["error"]
 
 
+def test_a_picture_is_no_video(visitor, jpeg):
+    ok, output = visitor.ask("video", {"path": visitor.upload(jpeg, "a.jpg"), "orig_name": "mine.jpg", **FILE}, False)
+    assert not ok and output["error"] == "mine.jpg is not a video: the tab Photo takes pictures"
+
+
 def test_a_long_video_ends_by_itself_and_keeps_neither_photos_nor_the_next_video_out(small, jpeg, photo, tmp_path):
     path = small.upload(write_video(tmp_path / "long.mp4", [photo[:240, 100:420]] * 2000, fps=30).read_bytes(), "v.mp4")
     results = {}
