@@ -23,6 +23,7 @@ from typing import Any, Literal
 import cv2
 
 from headpose import files, geometry
+from headpose.cli.log import show_log
 from headpose.datasets import biwi
 from headpose.detection import DETECTORS, create_detector
 from headpose.errors import DataError, HeadPoseError
@@ -55,6 +56,7 @@ def main() -> int:
         parser.error("--adapter FILE and --peers DIR go together")
     if arguments.score and (arguments.invariance or arguments.crop != "own"):
         parser.error("--invariance and --crop need a network: they do not go with --score")
+    show_log("aflw2000")
     try:
         _evaluate(arguments)
     except HeadPoseError as error:

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 
 from headpose import corruptions, files
+from headpose.cli.log import show_log
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.errors import HeadPoseError
@@ -39,6 +40,7 @@ CURVE_FACES = 400
 def main() -> int:
     arguments = _parser().parse_args()
     arguments.seeds = arguments.seeds or (1 if arguments.severity else 5)
+    show_log("robustness")
     try:
         _run(arguments)
     except HeadPoseError as error:

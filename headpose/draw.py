@@ -1,4 +1,4 @@
-"""Poses drawn on a picture: axes, a cube, a label."""
+"""Poses drawn on a picture: axes, a cube, a label; and told in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.types import Box, Face, HeadPose, Image
+from headpose.types import Box, EulerAngles, Face, HeadPose, Image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
@@ -26,6 +26,7 @@ _FONT_HEIGHT = 21  # pixels of a capital letter at scale 1
 _FRACTION_BITS = 4  # cv2 draws at 1/16 of a pixel, which keeps the lines of a video from trembling
 _THICKEST = 200  # pixels; cv2 allows 255
 _FARTHEST = 30_000  # pixels; cv2 counts 1/16 pixels in 32 bits
+_STRAIGHT = 2.5  # degrees that are not worth a word
 
 
 def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool = True) -> None:
@@ -283,3 +284,17 @@ def _draw_box(image: Image, pose: HeadPose) -> None:
     corners = [np.array(corner) for corner in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
     for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
         _line(image, corner, following, _WHITE, _thickness(pose))
+
+
+def describe(euler: EulerAngles) -> str:
+    """The angles in words, left and right being those of the picture."""
+    sides = (("left", "right"), ("up", "down"))
+    ways = [
+        f"{abs(angle):.0f}° {positive if angle > 0 else negative}"
+        for angle, (positive, negative) in zip(euler[:2], sides, strict=True)
+        if abs(angle) >= _STRAIGHT
+    ]
+    looks = "looks " + (" and ".join(ways) or "straight ahead")
+    if abs(euler.roll) < _STRAIGHT:
+        return looks
+    return f"{looks}, tilted {abs(euler.roll):.0f}° {'' if euler.roll > 0 else 'counter-'}clockwise"

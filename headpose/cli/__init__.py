@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from headpose._version import __version__
+from headpose.cli.log import add_verbose, show_log
 from headpose.errors import HeadPoseError
 
 # Name -> module with add_arguments(parser) and run(args) -> exit status, and a line for --help.
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parsed = _parser(arguments).parse_args(arguments)
+        show_log("headpose", parsed.verbose)
         status: int = parsed.run(parsed)
         sys.stdout.flush()
         return status
@@ -77,6 +79,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
             command = _import_command(name, module)
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
+            add_verbose(subparser)
     return parser
 
 
