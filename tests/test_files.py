@@ -18,7 +18,7 @@ def test_a_file_appears_whole(tmp_path):
 
 def test_the_temporary_name_keeps_the_ending(tmp_path):
     with files.atomic_path(tmp_path / "video.mp4") as temporary:
-        assert temporary.suffix == ".mp4" and temporary.parent == tmp_path
+        assert temporary.suffix == ".mp4" and temporary.parent.parent == tmp_path
         temporary.write_bytes(b"frames")
         assert not (tmp_path / "video.mp4").exists()
     assert (tmp_path / "video.mp4").read_bytes() == b"frames"

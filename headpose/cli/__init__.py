@@ -7,8 +7,9 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 from headpose._version import __version__
 from headpose.errors import HeadPoseError
@@ -47,21 +48,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         nobody reads stdout any more.
         Wrong usage exits with 2 (``SystemExit``).
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
-        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_program("headpose", lambda: _run(arguments))
+
+
+def run_program(name: str, program: Callable[[], int]) -> int:
+    """Runs a program so that it ends with an exit status and at most one line, never with a traceback.
+
+    For every program of this project. stdout and stderr may be closed, full, or without a reader.
+
+    Args:
+        name: what the line on stderr begins with.
+        program: does the work and returns the exit status.
+
+    Returns:
+        Its status, or one of those of ``main``. ``SystemExit``, of wrong usage or --help, passes.
+    """
+    _open_streams()
     try:
-        parsed = _parser(arguments).parse_args(arguments)
-        status: int = parsed.run(parsed)
+        try:
+            status = program()
+        except SystemExit:
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
         return status
     except HeadPoseError as error:
-        print(f"headpose: error: {error}", file=sys.stderr)
-        return _leave_stdout(1)
+        return _fail(name, str(error))
     except KeyboardInterrupt:
         return _leave_stdout(_INTERRUPTED)
     except BrokenPipeError:  # the reader of our stdout has gone, which is its right: `headpose ... | head`
         return _leave_stdout(_NO_READER)
+    except OSError as error:
+        return _fail(name, _reason(error))
+
+
+def _run(arguments: list[str]) -> int:
+    parsed = _parser(arguments).parse_args(arguments)
+    status: int = parsed.run(parsed)
+    return status
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -90,6 +115,49 @@ def _import_command(name: str, module: str) -> ModuleType:
         raise HeadPoseError(
             f"headpose {name} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
         ) from None
+
+
+class _Patient(io.FileIO):
+    """A stream that drops what it cannot write: nobody is left to be told, and the results still matter."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _open_streams() -> None:
+    """Puts something in the place of the streams that the caller closed, and makes those there are forgiving."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The next file that is opened would get this number, and what libraries print would end in it. stdout
+            # is opened for reading only, so that writing to it stays an error.
+            os.open(os.devnull, os.O_WRONLY if descriptor == 2 else os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w")))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        raw = io.BufferedWriter(_Patient(2, "w", closefd=False))
+        encoding = getattr(sys.stderr, "encoding", None)
+        sys.stderr = io.TextIOWrapper(raw, encoding, errors="backslashreplace", line_buffering=True)
+
+
+def _fail(name: str, message: str) -> int:
+    print(f"{name}: error: {message}", file=sys.stderr)
+    return _leave_stdout(1)
+
+
+def _reason(error: OSError) -> str:
+    """What an error of the operating system is about; stdout keeps, and refuses again, what it could not take."""
+    try:
+        sys.stdout.flush()
+    except OSError as stuck:
+        return f"cannot write to stdout: {stuck.strerror or stuck}"
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
 
 
 def _leave_stdout(status: int) -> int:

@@ -52,7 +52,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.sheet is not None:
         if not images.is_writable_format(args.sheet):
             raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
-        files.check_target(args.sheet)
+    files.check_outputs([args.assets or None], data={"--sheet": args.sheet, "--out": [args.out] if args.out else None})
     for name, least in (("n", 1), ("workers", 1), ("columns", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise HeadPoseError(f"--{name} must be {least} or more, got {getattr(args, name)}")
