@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     settings, folder = _settings(args)
     if not args.resume:  # the recipe that a run goes on with may be its own
         names = (RECIPE, SPLIT, INIT, BEST, LAST, log.FILE, "curves.png", "environment.txt", f"{settings.name}.onnx")
-        read = [args.init, args.recipe, *(source.path for source in settings.data.sources if Path(source.path).is_file())]
-        check_outputs(read, data={"--out": [folder / name for name in names]})
+        lists = [source.path for source in settings.data.sources if Path(source.path).is_file()]
+        check_outputs([args.init, args.recipe, *lists], data={"--out": [folder / name for name in names]})
     trainer = Trainer(settings, folder, resume=args.resume)
     if trainer.processes.first:
         examples = trainer.task.examples
