@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from headpose._version import __version__
 from headpose.errors import HeadPoseError
@@ -64,15 +64,15 @@ def run_program(name: str, program: Callable[[], int]) -> int:
     Returns:
         Its status, or one of those of ``main``. ``SystemExit``, of wrong usage or --help, passes.
     """
-    _open_streams()
+    stdout = _open_streams()
     try:
         try:
-            status = program()
-        except SystemExit:
-            sys.stdout.flush()
-            raise
-        sys.stdout.flush()
-        return status
+            return program()
+        finally:
+            if sys.exc_info()[0] in (None, SystemExit):
+                sys.stdout.flush()
+                if stdout and stdout.error:  # somebody has passed over it, as argparse does
+                    raise stdout.error
     except HeadPoseError as error:
         return _fail(name, str(error))
     except KeyboardInterrupt:
@@ -80,7 +80,8 @@ def run_program(name: str, program: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our stdout has gone, which is its right: `headpose ... | head`
         return _leave_stdout(_NO_READER)
     except OSError as error:
-        return _fail(name, _reason(error))
+        what = "cannot write to stdout" if stdout and error is stdout.error else error.filename
+        return _fail(name, f"{what}: {error.strerror}" if what else str(error))
 
 
 def _run(arguments: list[str]) -> int:
@@ -117,8 +118,21 @@ def _import_command(name: str, module: str) -> ModuleType:
         ) from None
 
 
-class _Patient(io.FileIO):
-    """A stream that drops what it cannot write: nobody is left to be told, and the results still matter."""
+class _Stdout(io.FileIO):
+    """Keeps the error that it could not be written with."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+class _Stderr(io.FileIO):
+    """Drops what cannot be written: nobody is left to be told, and the results still matter."""
 
     def write(self, data: Any) -> int:
         try:
@@ -127,8 +141,9 @@ class _Patient(io.FileIO):
             return memoryview(data).nbytes
 
 
-def _open_streams() -> None:
-    """Puts something in the place of the streams that the caller closed, and makes those there are forgiving."""
+def _open_streams() -> _Stdout | None:
+    """Opens what the caller closed, and watches stdout and stderr; stdout, if it is watched."""
+    stdout = None
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -137,27 +152,34 @@ def _open_streams() -> None:
             # is opened for reading only, so that writing to it stays an error.
             os.open(os.devnull, os.O_WRONLY if descriptor == 2 else os.O_RDONLY)
     if sys.stdout is None:
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w")))
+        stdout = _Stdout(os.open(os.devnull, os.O_RDONLY), "w")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(stdout))
+    elif isinstance(sys.stdout, io.TextIOWrapper) and _is_plain(sys.stdout, 1):
+        old, stdout = sys.stdout, _Stdout(1, "w", closefd=False)
+        old.flush()
+        buffer: Any = stdout if old.write_through else io.BufferedWriter(stdout)
+        sys.stdout = io.TextIOWrapper(
+            buffer, old.encoding, line_buffering=old.line_buffering, write_through=old.write_through
+        )
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
         sys.stdout.reconfigure(errors="backslashreplace")
-    if sys.stderr is None or sys.stderr is sys.__stderr__:
-        raw = io.BufferedWriter(_Patient(2, "w", closefd=False))
+    if sys.stderr is None or _is_plain(sys.stderr, 2):
         encoding = getattr(sys.stderr, "encoding", None)
+        raw = io.BufferedWriter(_Stderr(2, "w", closefd=False))
         sys.stderr = io.TextIOWrapper(raw, encoding, errors="backslashreplace", line_buffering=True)
+    return stdout
+
+
+def _is_plain(stream: TextIO, descriptor: int) -> bool:
+    """Whether it is Python's own for this descriptor; not a console of Windows, and nothing that a test put there."""
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return type(raw) is io.FileIO and raw.fileno() == descriptor
 
 
 def _fail(name: str, message: str) -> int:
     print(f"{name}: error: {message}", file=sys.stderr)
     return _leave_stdout(1)
-
-
-def _reason(error: OSError) -> str:
-    """What an error of the operating system is about; stdout keeps, and refuses again, what it could not take."""
-    try:
-        sys.stdout.flush()
-    except OSError as stuck:
-        return f"cannot write to stdout: {stuck.strerror or stuck}"
-    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
 
 
 def _leave_stdout(status: int) -> int:
