@@ -250,9 +250,9 @@ def _main() -> int:
     parser.add_argument("source", type=Path, help="the wheel of mediapipe 0.10.21, or the .tflite in it")
     parser.add_argument("--out", type=Path, default=DATA, help="folder for both files (default: %(default)s)")
     arguments = parser.parse_args()
-    data = read_source(arguments.source)
     original, converted = arguments.out / "blazeface-short.tflite", arguments.out / "blazeface-short.onnx"
-    check_outputs([arguments.source], data={"--out": [converted]})  # the original, if it is there, is the same
+    check_outputs([arguments.source], data={"--out": [converted]})  # the original may lie there: it is the same
+    data = read_source(arguments.source)
     write_bytes(original, data)
     write_bytes(converted, to_onnx(data))
     print(f"wrote {converted.name} and {original.name} to {arguments.out}")

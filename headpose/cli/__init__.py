@@ -15,7 +15,7 @@ from headpose._version import __version__
 from headpose.errors import HeadPoseError
 
 # Name -> module with add_arguments(parser) and run(args) -> exit status, and a line for --help.
-_COMMANDS = {
+COMMANDS = {
     "estimate": ("headpose.cli.estimate", "read the head poses in pictures, videos or a camera's stream"),
     "models": ("headpose.cli.models", "list the networks there are"),
     "fetch": ("headpose.cli.fetch", "bring networks that do not come with the package"),
@@ -96,7 +96,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"headpose {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, (module, summary) in _COMMANDS.items():
+    for name, (module, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         subparser.description = summary[0].upper() + summary[1:] + "."
         if name == called:
