@@ -30,6 +30,8 @@ angles, in degrees:
 [x1, y1, x2, y2] (the tight box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is
 no line, and no error.
 
+An output that is an input too is refused. One that is a link is replaced; what it points to stays.
+
 Ctrl-C ends the work; what is done by then is kept, in whole files. exit status: 0 (also for a camera
 that was stopped), 1 after an error or if a part of SOURCE could not be read, 130 after Ctrl-C.
 """
