@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -108,6 +109,16 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_it(tmp_pa
 
 
 @posix
+def test_what_a_killed_process_wrote_never_becomes_the_file(tmp_path, writer):
+    process = writer(tmp_path / "o.mp4")
+    process.kill()
+    process.wait()
+    with pytest.raises(HeadPoseError, match="cannot write"), files.atomic_path(tmp_path / "o.mp4"):
+        pass  # as an encoder does that fails in silence
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
 def test_what_a_living_process_writes_is_left_alone(tmp_path, writer):
     target = tmp_path / "o.mp4"
     process = writer(target)
@@ -120,28 +131,32 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path, writer):
     assert target.read_text() == "ours"
 
 
-def test_many_writers_of_one_target_do_not_meet(tmp_path):
-    target, errors = tmp_path / "a.txt", []
-    gate = threading.Barrier(12)
+def test_many_writers_of_one_target_at_a_time(tmp_path):
+    target, gate = tmp_path / "a.txt", threading.Barrier(12)
 
     def write(number):
-        try:
-            for _ in range(20):
-                with files.atomic_path(target) as temporary:
-                    temporary.write_text(f"{number}")
-                    if not _:
-                        gate.wait(10)  # all twelve are at it at one time, the first time
-        except Exception as error:
-            errors.append(error)
+        with files.atomic_path(target) as temporary:
+            temporary.write_text(f"{number}")
+            gate.wait(10)  # all twelve are at it
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(write, range(12)))
     assert int(target.read_text()) in range(12)
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_processes_that_write_one_target_over_and_over_do_not_meet(tmp_path):
+    program = """
+import sys
+from headpose import files
+for _ in range(300):
+    files.write_text(sys.argv[1], sys.argv[2] * 1000)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a")]
+    running = [subprocess.Popen([*command, str(number)], stderr=subprocess.PIPE, text=True) for number in range(6)]
+    assert [process.communicate()[1] for process in running] == [""] * 6
+    assert (tmp_path / "a").read_text() in [str(number) * 1000 for number in range(6)]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @posix

@@ -123,6 +123,16 @@ def test_a_server_that_cannot_go_on_sends_all_of_it(fetch, cache, server):
     assert weights.find("large").read_bytes() == CONTENT
 
 
+def test_a_server_that_begins_again_leaves_nothing_of_the_old_part(fetch, cache, server):
+    cache.mkdir(parents=True)
+    (cache / ".large.onnx.part").write_bytes(b"?" * 200_000)
+    server.cut_after, server.ranges = 100_000, False
+    assert fetch("large")[0] == 1
+    server.cut_after, server.ranges = None, True
+    assert fetch("large")[0] == 0
+    assert server.asked[-1] == ("/v1/large.onnx", "bytes=100000-")
+
+
 def test_a_download_that_was_whole_but_for_its_name(fetch, cache, server):
     cache.mkdir(parents=True)
     (cache / ".large.onnx.part").write_bytes(CONTENT)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 from headpose import cli
 from headpose.images import read_image, write_image
+from headpose.streams import source_files
 from tests.evaluation.faces import write_coloured_faces
 from tests.networks import colour_network
 from tests.report.results_folder import write_results
@@ -94,6 +96,7 @@ CASES = [
     ("eval/detectors.py", "speed --image photo.jpg --json hard.json", READ),
     ("eval/detectors.py", "speed --image photo.jpg --json photo.jpg", TEXT),
     ("eval/robustness.py", "--manifest set/defocus-3/labels.csv --export set --conditions defocus-3", READ),
+    ("eval/robustness.py", "--manifest elsewhere.csv --export set --conditions defocus-3", READ),
     ("eval/robustness.py", "--manifest results.md --models ./net.onnx --out . --conditions defocus-3", READ),
     ("eval/all.py", "--data faces --models ./net.onnx --compress results/compress/report.json --out results", READ),
     ("scripts/draw_corruptions.py", "photo.jpg photo.jpg", READ),
@@ -143,6 +146,7 @@ def prepared(tmp_path_factory, repo):
         (tmp_path / name).write_text(row)
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "set/defocus-3/photo.png")
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
+    (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
     for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
         (tmp_path / name).write_text("precious")
     for link, target in (
@@ -214,6 +218,19 @@ def test_every_program_is_looked_at(repo):
         for path in (repo / folder).glob("*.py")
     }
     assert programs | set(cli.COMMANDS) == {program for program, _, _ in CASES} | set(OTHERS)
+
+
+def test_the_files_of_a_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("a.jpg", "b.txt", ".c.jpg"):
+        (tmp_path / "folder" / name).touch()
+    assert source_files("folder") == [Path("folder/a.jpg")]  # what is not read may be written
+    assert source_files("clip.mp4") == [Path("clip.mp4")]
+    pipeline = 'filesrc location=a.mp4 ! decodebin ! appsink filesrc location = "b c.mp4"'
+    assert source_files(pipeline) == [Path("a.mp4"), Path("b c.mp4")]
+    (tmp_path / "v ! x.mp4").touch()
+    assert source_files("v ! x.mp4") == [Path("v ! x.mp4")]
 
 
 def test_what_is_no_input_may_be_replaced(tmp_path, photo, monkeypatch):
