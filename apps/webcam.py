@@ -25,11 +25,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli import run_program
 from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.files import check_outputs
 from headpose.images import write_image
 from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
 from headpose.streams import (
@@ -43,10 +45,11 @@ from headpose.streams import (
     json_lines,
     open_source,
     silence_codecs,
+    source_files,
 )
 from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
-from headpose.weights import manifest
+from headpose.weights import is_path, manifest
 
 MESSAGE_S = 3.0  # how long a message stays on the screen
 HELP = (
@@ -304,6 +307,12 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
     """Everything but opening the source; raises what ``main`` prints."""
     if source.kind not in ("camera", "video"):
         raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
+    network = args.model if is_path(args.model) else None
+    check_outputs(
+        [*source_files(args.source), network, args.detector_model],
+        text={"--json": args.json},
+        data={"--record": args.record},
+    )
     estimation = Estimation(args)
     live = source.kind == "camera"
     with contextlib.ExitStack() as stack:
@@ -367,19 +376,17 @@ def positive(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
+    return run_program("webcam", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
-    try:
-        with open_source(args.source) as source:
-            run(source, args)
-    except HeadPoseError as error:
-        print(f"webcam: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # before the first frame, or twice
-        return 130
+    with open_source(args.source) as source:
+        run(source, args)
     return 0
 
 

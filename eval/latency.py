@@ -22,6 +22,7 @@ import cv2
 import onnxruntime
 
 from headpose import files
+from headpose.cli import run_program
 from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
@@ -38,6 +39,10 @@ PEAK = "(peak)"  # in the place of a network's name: the matrix product
 
 
 def main() -> int:
+    return run_program("latency", _main)
+
+
+def _main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if not (arguments.model or arguments.models):
@@ -45,19 +50,15 @@ def main() -> int:
     if arguments.adapter and not arguments.peers:
         parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
     show_log("latency", arguments.verbose)
-    try:
-        arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
-        _measure(arguments)
-    except HeadPoseError as error:
-        print(f"latency: error: {error}", file=sys.stderr)
-        return 1
+    arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
+    _measure(arguments)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        files.check_target(arguments.json)
     names = _names(arguments)
+    networks_read = [networks.adapter_file(name, ADAPTERS) or name for name in names]
+    files.check_outputs([*networks_read, arguments.peers, arguments.image], text={"--json": arguments.json})
     frame = latency.fit_frame(read_image(arguments.image), *arguments.frame)
     models = _models(names, arguments, arguments.threads[0])
     reference = arguments.reference or models[0].name

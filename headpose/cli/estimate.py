@@ -34,6 +34,8 @@ Profiles seen from well above or below are read worse than others, too.
 [x1, y1, x2, y2] (the tight box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is
 no line, and no error.
 
+An output that is an input too is refused. One that is a link is replaced; what it points to stays.
+
 Ctrl-C ends the work; what is done by then is kept, in whole files. exit status: 0 (also for a camera
 that was stopped), 1 after an error or if a part of SOURCE could not be read, 130 after Ctrl-C.
 """
@@ -88,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
     with open_source(args.source) as source:
+        _check_outputs(args)
         tracker = _tracker(args, source)
         sinks = _sinks(args, source)
         estimator = _estimator(args)
@@ -154,15 +157,30 @@ def _sinks(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     return sinks
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """HeadPoseError if an output is an input, or another output too."""
+    from headpose import files, weights
+    from headpose.streams import source_files
+
+    read = source_files(args.source)
+    drawn: str | list[Path] | None = args.out
+    if args.out:  # in a folder a picture keeps its name, a video becomes an .mp4
+        folder = Path(args.out)
+        drawn = [folder, *(folder / name for file in read for name in (file.name, f"{file.stem}.mp4"))]
+    network = args.model if weights.is_path(args.model) else None
+    files.check_outputs(
+        [*read, network, args.detector_model],
+        text={"--json": args.json, "--csv": args.csv},
+        data={"--out": drawn},
+    )
+
+
 def _target(out: Path, source: FrameSource) -> Path:
-    """The file or folder that --out means; HeadPoseError if the source would be overwritten."""
-    target = out
+    """The file or folder that --out means."""
     if source.kind in ("image", "video") and out.is_dir():
         name = Path(source.name)
-        target = out / (name.name if source.kind == "image" else f"{name.stem}.mp4")
-    if source.kind != "camera" and target.exists() and target.samefile(source.name):
-        raise HeadPoseError(f"--out {out} would overwrite {source.name}: give another name")
-    return target
+        return out / (name.name if source.kind == "image" else f"{name.stem}.mp4")
+    return out
 
 
 def _process(

@@ -48,10 +48,19 @@ class RowFile:
     """A text file with one row a face, or stdout, where each frame's rows come out at once."""
 
     def __init__(self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = "") -> None:
-        """Args: target: a file, or "-" for stdout; row, header: lines with their line ends."""
+        """Makes ready.
+
+        Args:
+            target: a file, or "-" for stdout.
+            row, header: lines with their line ends.
+
+        Raises:
+            HeadPoseError: the ending of ``target`` is that of a picture, a video or a network.
+        """
+        files.check_text_name(target)
         self._target, self._row, self._header = target, row, header
         self._stack = contextlib.ExitStack()
-        self._stream: TextIO = sys.stdout
+        self._stream: TextIO | None = sys.stdout
 
     def __enter__(self) -> RowFile:
         if self._target != "-":
@@ -71,6 +80,8 @@ class RowFile:
         self._write([self._row(frame, pose) for pose in poses])
 
     def _write(self, lines: list[str]) -> None:
+        if self._stream is None:
+            raise HeadPoseError("cannot write to stdout: it is closed")
         try:
             self._stream.writelines(lines)
             if self._target == "-":

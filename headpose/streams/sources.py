@@ -92,6 +92,19 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
     return _open_video(path)
 
 
+def source_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The files that a source reads, for ``headpose.files.check_outputs``; some may not exist.
+
+    Args:
+        source: as for ``open_source``. Of a folder these are its pictures, of a pipeline its locations.
+    """
+    text = os.fspath(source)
+    if " ! " in text and not Path(text).exists():
+        return [Path(found.strip("\"'")) for found in re.findall(r"""location\s*=\s*("[^"]*"|'[^']*'|\S+)""", text)]
+    path = Path(text)
+    return list_images(path) if path.is_dir() else [path]
+
+
 def check_name(path: Path, error: type[HeadPoseError]) -> None:
     """Raises ``error`` for a name that is no Unicode text, by which OpenCV's video functions crash the process."""
     try:
