@@ -210,7 +210,7 @@ class Handlers:
         """Fills the two files and ``curve``, the angles of the largest face; yields previews, returns the count."""
         count = 0
         started = shown = time.monotonic()
-        with VideoFile(annotated, source.fps, style) as video, csv_file(angles, tracks=True) as rows:
+        with VideoFile(annotated, source.fps, style, by_clock=True) as video, csv_file(angles, tracks=True) as rows:
             for frame in source:
                 poses = tracker.update(self._estimators.estimate(frame.image, *settings), frame.time_s)
                 count += 1

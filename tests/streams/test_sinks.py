@@ -32,7 +32,8 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]
+    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]  # a picture has no time
+    assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["name"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
     np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
@@ -55,7 +56,7 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll\n"
+    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
 
 
 def test_stdout_gets_each_frame_at_once(capsys):
