@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 
@@ -19,6 +20,7 @@ from headpose.errors import ImageError
 
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _options_lock = threading.Lock()
+_MATROSKA_SEGMENT, _MATROSKA_UNKNOWN = b"\x18\x53\x80\x67\x01", 2**56 - 1  # with a size of seven bytes
 
 # FFmpeg's demuxers of self-contained video. Not among them: hls, concat, dash, imf, sdp, vobsub (which
 # open other files) and image2 (a name with %d is a pattern). tty is, as FFmpeg would write a line to stderr
@@ -105,25 +107,41 @@ def count_frames(path: Path) -> int:
     return count
 
 
-def is_whole_mp4(path: Path) -> bool:
-    """Whether a file is of the MP4 family and none of its boxes ends beyond the file.
-
-    Such a file may announce more frames than it shows: an editor cuts by a list of what to leave out.
-    """
-    size, position = path.stat().st_size, 0
+def is_complete(path: Path) -> bool | None:
+    """Whether a file has all the bytes that its container announces; None if it announces none that is known."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(16)
-            if position == 0 and head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-                return False
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:  # the length did not fit in 32 bits
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:  # 0: to the end of the file
-                return length == 0
-            position += length
-    return position == size
+        head = file.read(128)
+        if is_mp4(head):
+            return _end_of_boxes(file, size) == size
+    if head[:4] == b"RIFF":
+        return size >= 8 + int.from_bytes(head[4:8], "little") > 8
+    segment = head.find(_MATROSKA_SEGMENT)
+    if segment < 0:
+        return None
+    announced = int.from_bytes(head[segment + 5 : segment + 12], "big")
+    return None if announced == _MATROSKA_UNKNOWN else size >= segment + 12 + announced
+
+
+def is_mp4(head: bytes) -> bool:
+    """Whether a file that begins so is of the family of MP4 and QuickTime."""
+    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:  # it did not fit in 32 bits
+            length = int.from_bytes(head[8:16], "big")
+        elif length == 0:  # to the end of the file
+            length = size - position
+        if length < 8:
+            return -1
+        position += length
+    return position
 
 
 def _open(name: str, options: dict[str, str]) -> cv2.VideoCapture:

@@ -202,9 +202,8 @@ class VideoFile:
         with self._stack:
             self._check_written()
         if self._left_out:
-            self.notes.append(
-                f"{self._target} is without {self._left_out} frames that came faster than {self._fps:g}/s"
-            )
+            frames = "1 frame" if self._left_out == 1 else f"{self._left_out} frames"
+            self.notes.append(f"{self._target} is without {frames}: more than its {self._fps:g} a second came")
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
         image = draw_poses(frame.image, poses, self._style)
@@ -262,6 +261,8 @@ class VideoFile:
             raise HeadPoseError(
                 f"cannot write {self._target}: {count} of {self._written} frames arrived; is the disk full?"
             )
+        if not ffmpeg.is_complete(self._temporary):
+            raise HeadPoseError(f"cannot write {self._target}: its end did not arrive; is the disk full?")
 
 
 def _even(image: Image) -> Image:

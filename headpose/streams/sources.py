@@ -262,7 +262,10 @@ def _open_video(path: Path) -> CaptureSource:
         probed = ffmpeg.open_file(path)
         fps = timing.measured_fps(probed, claimed)
         probed.release()
-    return CaptureSource(capture, str(path), "video", fps=fps, whole=ffmpeg.is_whole_mp4(path))
+    # An MP4 may announce more frames than it shows: editors cut by a list of what to leave out.
+    with path.open("rb") as file:
+        whole = ffmpeg.is_mp4(file.read(8)) and bool(ffmpeg.is_complete(path))
+    return CaptureSource(capture, str(path), "video", fps=fps, whole=whole)
 
 
 def _passed_over(folder: Path) -> list[str]:
@@ -274,7 +277,8 @@ def _passed_over(folder: Path) -> list[str]:
     )
     if not endings:
         return []
-    listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
+    most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:5]
+    listed = ", ".join(f"{count} {ending}" for ending, count in most)
     files = "1 file was" if endings.total() == 1 else f"{endings.total()} files were"
     return [f"{folder}: {files} passed over, by the ending no picture: {listed}{', ...' if len(endings) > 5 else ''}"]
 
