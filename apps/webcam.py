@@ -316,7 +316,7 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
         stopped = session.run(frames, keep_pace=not live)
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
-    for note in source.notes:
+    for note in getattr(source, "notes", ()):  # a source of one's own may have none
         print(f"webcam: {note}", file=sys.stderr)
     if source.problems:
         raise HeadPoseError("; ".join(source.problems))

@@ -188,8 +188,16 @@ class CaptureSource:
         *,
         fps: float | None = None,
         whole: bool = False,
+        own_times: bool | None = None,
     ) -> None:
-        """Args: fps: the rate, where the one that the file claims cannot be; whole: it is known not to be cut short."""
+        """Args:
+        capture: what is read, from now on.
+        name: what messages call it.
+        kind: of source.
+        fps: the rate, where the one that the file claims cannot be.
+        whole: it is known not to be cut short.
+        own_times: the frames' times are theirs, not when they came (of a video, not of a camera).
+        """
         count, claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         self.name = name
         self.kind: Kind = kind
@@ -200,6 +208,7 @@ class CaptureSource:
         self._duration_s = count / claimed if counted and not whole else 0.0
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self._own_times = kind == "video" if own_times is None else own_times
         self._capture = capture
         self._stretch = self._pixel_stretch()
 
@@ -215,12 +224,12 @@ class CaptureSource:
         losses = timing.Losses(self.fps, self.length, self._duration_s)
         index = 0
         for failed, image in self._reads():
-            if self.kind == "camera":
-                time_s = time.monotonic() - start
-            else:
-                index += failed
+            index += failed if self.kind == "video" else 0
+            if self._own_times:
                 time_s = clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, failed)
-                losses.add(time_s, failed)
+            else:
+                time_s = time.monotonic() - start
+            losses.add(time_s, failed)
             yield Frame(index, time_s, "", _square(_three_channels(image), *self._stretch))
             index += 1
         if index == 0:
@@ -297,8 +306,11 @@ def _open_url(url: str) -> CaptureSource:
     capture = ffmpeg.open_url(url)
     # Over http come videos, and the endless JPEGs of network cameras.
     endless = capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0 and capture.get(cv2.CAP_PROP_FOURCC) == _JPEG
-    live = ffmpeg.url_scheme(url) not in ("http", "https") or endless
-    return CaptureSource(capture, ffmpeg.without_password(url), "camera" if live else "video")
+    kind: Literal["video", "camera"] = "camera"
+    if ffmpeg.url_scheme(url) in ("http", "https") and not endless:
+        kind = "video"
+    # The first seconds of a stream come in one piece, so when they came is not when they were. JPEGs have no times.
+    return CaptureSource(capture, ffmpeg.without_password(url), kind, own_times=not endless)
 
 
 def _open_camera(camera: int | str) -> CaptureSource:
