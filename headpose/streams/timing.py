@@ -99,8 +99,9 @@ class Losses:
     def _damaged(self, name: str, lost: int) -> str:
         shown = [f"{when:.1f} s" for when, _ in sorted(self._gaps, key=lambda gap: -gap[1])[:3]]
         where = f" (at {', '.join(shown)}{' and elsewhere' if len(self._gaps) > 3 else ''})" if shown else ""
+        were_lost = "1 is lost" if lost == 1 else f"{lost} are lost"
         whole = max(self._read + lost, self._length or 0)
-        return f"{name} is damaged: {self._read} of its {whole} frames could be read, {lost} are lost{where}"
+        return f"{name} is damaged: {self._read} of its {whole} frames could be read, {were_lost}{where}"
 
     @staticmethod
     def _slack(frames: float) -> float:

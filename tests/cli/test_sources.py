@@ -61,6 +61,14 @@ def test_a_browsers_recording_keeps_its_length(estimate, repo, tmp_path):
     assert len(frames) / fps == pytest.approx(1.22, abs=0.06)
 
 
+def test_a_variable_rate_is_written_by_the_clock(estimate, tmp_path):
+    video = edit_mp4(write_video(tmp_path / "a.mp4", 20), ticks=[3200] * 5 + [640] * 15)
+    status, _, err = estimate(video, "--out", tmp_path / "out.mp4")
+    frames, fps = read_video(tmp_path / "out.mp4")
+    assert status == 0 and len(frames) / fps == pytest.approx(1.6, abs=0.1)
+    assert "out.mp4 is without" in err
+
+
 def test_an_odd_sized_video_is_told(estimate, tmp_path):
     picture = np.full((48, 64, 3), 100, np.uint8)
     video = edit_mp4(write_video(tmp_path / "a.mp4", [picture] * 3), pixel=(65, 64))

@@ -143,6 +143,14 @@ def test_any_other_rate_can_be_written(tmp_path, fps):
     assert len(frames) == 4 and written == pytest.approx(fps, rel=1e-3)
 
 
+def test_times_that_tremble_double_and_drop_no_frame(tmp_path):
+    times = [index / 10 + 0.06 * (-1) ** index for index in range(1, 40)]
+    with VideoFile(tmp_path / "a.avi", 10, by_clock=True) as sink:
+        for index, time_s in enumerate([0.0, *times]):
+            sink.write(frame(index, time_s=time_s), [])
+    assert len(read_video(tmp_path / "a.avi")[0]) == 40 and sink.notes == []
+
+
 def test_a_long_gap_is_shortened_once(tmp_path):
     with VideoFile(tmp_path / "a.avi", 2, by_clock=True) as sink:
         for index, time_s in enumerate((0, 1000, 1000.5, 1001)):

@@ -102,6 +102,18 @@ def test_a_damaged_stretch_is_passed_over_and_told(tmp_path):
     assert f"(at {before:.1f} s)" in problem and 2 < before < 5
 
 
+def test_a_single_lost_frame_is_told(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 48, 64, 3), np.uint8)
+    path = write_video(tmp_path / "a.mp4", list(noise), fps=10)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\0\0\x01\xb6", len(data) // 2)  # where a picture begins
+    data[at : at + 40] = bytes(40)
+    path.write_bytes(data)
+    frames, source = frames_of(path)
+    assert len(frames) == 99 and [frame.index for frame in frames][-1] == 99
+    assert "99 of its 100 frames could be read, 1 is lost" in source.problems[0]
+
+
 def test_a_stretch_that_a_container_skips_without_a_word_is_told_too(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (100, 48, 64, 3), np.uint8)
     path = write_video(tmp_path / "a.mkv", list(noise), fps=10)
@@ -199,7 +211,7 @@ PLAYLISTS = {
 def test_a_playlist_is_no_way_to_a_file(tmp_path, secret, name):
     path = tmp_path / name
     path.write_text(PLAYLISTS[name].format(path=secret, name=secret.name), "utf-8")
-    with pytest.raises(ImageError, match="playlist"):
+    with pytest.raises(ImageError, match="is a playlist, which only refers"):
         open_source(path)
     assert len(frames_of(secret)[0]) == 20
 
