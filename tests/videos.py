@@ -61,10 +61,10 @@ def edit_mp4(
     parents = [b"moov", b"trak", b"mdia", b"minf", b"stbl"]
     if ticks:
         runs = b"".join(struct.pack(">II", 1, each) for each in ticks)
-        _put_box(data, data.index(b"stts") - 4, b"stts" + struct.pack(">II", 0, len(ticks)) + runs, parents)
+        put_box(data, data.index(b"stts") - 4, b"stts" + struct.pack(">II", 0, len(ticks)) + runs, parents)
     if pixel:
         # Before the decoder's own settings, in the description of the pictures.
-        _put_box(data, data.index(b"esds") - 4, b"pasp" + struct.pack(">II", *pixel), [*parents, b"stsd", b"mp4v"], 0)
+        put_box(data, data.index(b"esds") - 4, b"pasp" + struct.pack(">II", *pixel), [*parents, b"stsd", b"mp4v"], 0)
     if turned:
         at = data.index(b"tkhd") + 44
         data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
@@ -72,7 +72,7 @@ def edit_mp4(
     return path
 
 
-def _put_box(data: bytearray, at: int, content: bytes, parents: Sequence[bytes], replaced: int | None = None) -> None:
+def put_box(data: bytearray, at: int, content: bytes, parents: Sequence[bytes], replaced: int | None = None) -> None:
     """Puts a box at a place, over the one that is there or, with ``replaced`` 0, before it; its parents grow."""
     if replaced is None:
         replaced = int.from_bytes(data[at : at + 4], "big")

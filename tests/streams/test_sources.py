@@ -218,3 +218,15 @@ def test_a_camera_may_miss_a_read_and_ends_when_it_misses_many():
     assert [frame.index for frame in frames] == [0, 1, 2] and camera.problems == []
     assert device.calls < 200
     assert camera.fps == 30
+
+
+@pytest.mark.parametrize("reported", [0.0, -9.2e15, float("nan")])
+def test_frames_without_times_follow_at_the_rate(reported):
+    class Timeless(Unsteady):
+        def get(self, prop):
+            return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_POS_MSEC: reported}.get(prop, 0.0)
+
+    with CaptureSource(Timeless([True] * 3 + [False] * 2 + [True]), "a.h264", "video") as video:
+        frames = list(video)
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.2])
+    assert [frame.index for frame in frames] == [0, 1, 2, 5]

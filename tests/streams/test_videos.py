@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import itertools
 import os
+import socket
+import struct
 import sys
 import threading
 
@@ -14,7 +16,7 @@ import pytest
 
 from headpose.errors import ImageError
 from headpose.streams import Recorder, VideoFile, open_source
-from tests.videos import edit_mp4, read_video, shade, write_video
+from tests.videos import edit_mp4, put_box, read_video, shade, write_video
 
 
 def frames_of(source):
@@ -223,6 +225,21 @@ def test_playlists_are_what_ffmpeg_would_have_played(tmp_path, secret):
         assert cv2.VideoCapture(str(tmp_path / name), cv2.CAP_FFMPEG).read()[0]
 
 
+def test_a_quicktime_file_is_no_way_to_another(tmp_path, monkeypatch):
+    """Its index names the file that holds the pictures, here another one; FFmpeg can follow it."""
+    video = write_video(tmp_path / "secret.mp4", 6)
+    name = os.fsencode(video) + bytes(len(os.fsencode(video)) % 2)
+    alias = bytes(150) + struct.pack(">hH", 2, len(os.fsencode(video))) + name + struct.pack(">hH", -1, 0)
+    data = bytearray(video.read_bytes())
+    parents = [b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"]
+    put_box(data, data.index(b"url \0\0\0\1") - 4, b"alis" + bytes(4) + alias, parents)
+    (tmp_path / "a.mov").write_bytes(data)
+    with pytest.raises(ImageError, match="gives no picture"):
+        frames_of(tmp_path / "a.mov")
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "enable_drefs;1|use_absolute_path;1")
+    assert cv2.VideoCapture(str(tmp_path / "a.mov"), cv2.CAP_FFMPEG).read()[0]  # it can be followed
+
+
 @pytest.fixture
 def server(tmp_path):
     """Serves the folder ``tmp_path``; gives the address."""
@@ -230,6 +247,14 @@ def server(tmp_path):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments):
             super().__init__(*arguments, directory=str(tmp_path))
+
+        def do_GET(self):
+            if not self.path.startswith("/redirect"):
+                return super().do_GET()
+            self.send_response(302)
+            self.send_header("Location", f"https://127.0.0.1:{self.path.split('?')[1]}/a.mkv")
+            self.end_headers()
+            return None
 
         def log_message(self, *arguments):
             pass
@@ -254,6 +279,16 @@ def test_a_playlist_of_the_network_is_refused(tmp_path, server, secret, line):
         open_source(f"http://{server}/p.m3u8")
     if line == "secret.ts":
         assert cv2.VideoCapture(f"http://{server}/p.m3u8", cv2.CAP_FFMPEG).read()[0]  # left to itself, FFmpeg plays it
+
+
+def test_a_url_leads_to_no_other_protocol(server):
+    """Nothing connects where a redirection from http to https points."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0.3)
+        with pytest.raises(ImageError, match="cannot be opened"):
+            open_source(f"http://{server}/redirect?{other.getsockname()[1]}")
+        with pytest.raises(TimeoutError):
+            other.accept()
 
 
 @pytest.mark.parametrize(
