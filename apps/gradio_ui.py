@@ -200,7 +200,8 @@ class Handlers:
             raise HeadPoseError(f"{source.name} is not a video: the tab Photo takes pictures")
         count, bounds = 0, self._uploads.bounds
         started = shown = time.monotonic()
-        with VideoFile(annotated, source.fps, settings.style) as video, csv_file(angles, tracks=True) as rows:
+        drawn = VideoFile(annotated, source.fps, settings.style, by_clock=True)
+        with drawn as video, csv_file(angles, tracks=True) as rows:
             for frame in source:
                 if frame.image.shape[0] * frame.image.shape[1] > 1e6 * bounds.megapixels:
                     raise HeadPoseError(f"a frame of the video has more than {bounds.megapixels:g} million pixels")

@@ -326,8 +326,10 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
         stopped = session.run(frames, keep_pace=not live)
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
+    for note in getattr(source, "notes", ()):  # a source of one's own may have none
+        print(f"webcam: {note}", file=sys.stderr)
     if source.problems:
-        raise HeadPoseError(source.problems[0])
+        raise HeadPoseError("; ".join(source.problems))
     if live and not stopped:
         raise HeadPoseError(f"{source.name} has stopped giving pictures: is it still plugged in?")
 
@@ -338,7 +340,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="webcam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "source", nargs="?", default="0", help="a camera's number (0), a video, or a GStreamer pipeline in quotes"
+        "source",
+        nargs="?",
+        default="0",
+        help="a camera's number (0) or device, a video, a URL (rtsp, http, ...), or a GStreamer pipeline in quotes",
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
