@@ -26,13 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose.cli import run_program
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, PoseModel, load_model
+from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
 from headpose.streams import (
     ESCAPE,
     Frame,
@@ -355,6 +356,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
+    add_verbose(parser)
     return parser.parse_args(arguments)
 
 
@@ -380,8 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     silence_codecs()
-    if args.threads:
-        cv2.setNumThreads(args.threads)
+    show_log("webcam", args.verbose)
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
     with open_source(args.source) as source:
         run(source, args)
     return 0

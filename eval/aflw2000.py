@@ -24,6 +24,7 @@ import cv2
 
 from headpose import files, geometry, weights
 from headpose.cli import run_program
+from headpose.cli.log import show_log
 from headpose.datasets import biwi
 from headpose.detection import DETECTORS, create_detector
 from headpose.errors import DataError
@@ -60,6 +61,7 @@ def _main() -> int:
         parser.error("--adapter FILE and --peers DIR go together")
     if arguments.score and (arguments.invariance or arguments.crop != "own"):
         parser.error("--invariance and --crop need a network: they do not go with --score")
+    show_log("aflw2000")
     _evaluate(arguments)
     return 0
 

@@ -23,13 +23,14 @@ import onnxruntime
 
 from headpose import files
 from headpose.cli import run_program
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
 from headpose.evaluation import latency, memory, networks, peak
 from headpose.evaluation.latency import Part, Timing
 from headpose.evaluation.networks import NetworkFacts
 from headpose.images import read_image
-from headpose.inference import DEVICES, OnnxPoseModel
+from headpose.inference import DEVICES, OnnxPoseModel, bounded_threads
 from headpose.types import Box, Image
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -48,6 +49,8 @@ def _main() -> int:
         parser.error("name a network: --model NAME, or --models A,B")
     if arguments.adapter and not arguments.peers:
         parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
+    show_log("latency", arguments.verbose)
+    arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
     _measure(arguments)
     return 0
 
@@ -215,13 +218,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="a photo with one face")
     parser.add_argument("--frame", type=_size, default=(640, 480), metavar="WxH", help="its size (default: 640x480)")
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
+    add_verbose(parser)
     return parser
 
 
 def _threads(text: str) -> list[int]:
-    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between, as in 1,2")
-    return list(dict.fromkeys(map(int, text.split(","))))
+    return list(map(int, text.split(",")))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -23,6 +23,7 @@ import cv2
 
 from headpose import corruptions, files
 from headpose.cli import run_program
+from headpose.cli.log import show_log
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.errors import HeadPoseError
@@ -44,6 +45,7 @@ def main() -> int:
 def _main() -> int:
     arguments = _parser().parse_args()
     arguments.seeds = arguments.seeds or (1 if arguments.severity else 5)
+    show_log("robustness")
     _run(arguments)
     return 0
 

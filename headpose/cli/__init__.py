@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from headpose._version import __version__
+from headpose.cli.log import add_verbose, show_log
 from headpose.errors import HeadPoseError
 
 # Name -> module with add_arguments(parser) and run(args) -> exit status, and a line for --help.
@@ -86,6 +87,7 @@ def run_program(name: str, program: Callable[[], int]) -> int:
 
 def _run(arguments: list[str]) -> int:
     parsed = _parser(arguments).parse_args(arguments)
+    show_log("headpose", parsed.verbose)
     status: int = parsed.run(parsed)
     return status
 
@@ -103,6 +105,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
             command = _import_command(name, module)
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
+            add_verbose(subparser)
     return parser
 
 

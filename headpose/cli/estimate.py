@@ -26,6 +26,10 @@ angles, in degrees:
   pitch > 0  up
   roll > 0   the head is tilted clockwise on the screen
 
+Heads that lie in the picture by more than about 45 degrees are unreliable: with the picture turned by 90
+degrees the median error is 44 degrees, upside down 171, with scores as usual. Turn such pictures first.
+Profiles seen from well above or below are read worse than others, too.
+
 --json writes one object a face and line: frame, name (for pictures), track (with --track), box
 [x1, y1, x2, y2] (the tight box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is
 no line, and no error.
@@ -66,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda", "tensorrt", "openvino"),
+        choices=("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"),
         default="auto",
         help="where the networks run (auto: the best that is installed)",
     )
@@ -77,13 +81,14 @@ def run(args: argparse.Namespace) -> int:
     """Runs ``headpose estimate``; returns the exit status."""
     import cv2
 
+    from headpose.inference import bounded_threads
     from headpose.streams import open_source, silence_codecs
 
     if args.json == "-" and args.csv == "-":
         raise HeadPoseError("--json - and --csv - cannot share stdout: give one of them a file")
     silence_codecs()
-    if args.threads:
-        cv2.setNumThreads(args.threads)
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
     with open_source(args.source) as source:
         _check_outputs(args)
         tracker = _tracker(args, source)

@@ -21,7 +21,7 @@ import cv2
 from headpose import files
 from headpose.draw import Style, draw_poses
 from headpose.errors import HeadPoseError
-from headpose.images import is_writable_format, write_image
+from headpose.images import is_writable_format, writable_name, write_image
 from headpose.streams.sources import Frame, check_name
 from headpose.types import HeadPose
 
@@ -128,7 +128,7 @@ class PictureFile:
 
 
 class PictureFolder:
-    """Annotated pictures under their own names in a folder, which is made if it is not there."""
+    """Annotated pictures under their own names (``writable_name``) in a folder, which is made if it is not there."""
 
     def __init__(self, folder: str | os.PathLike[str], style: Style = "axes") -> None:
         self._folder, self._style = Path(folder), style
@@ -144,7 +144,7 @@ class PictureFolder:
         pass
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        write_image(self._folder / frame.name, draw_poses(frame.image, poses, self._style))
+        write_image(self._folder / writable_name(frame.name), draw_poses(frame.image, poses, self._style))
 
 
 class VideoFile:

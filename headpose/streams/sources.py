@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import cv2
 
 from headpose.errors import HeadPoseError, ImageError
-from headpose.images import SUFFIXES, list_images, read_image
+from headpose.images import SUFFIXES, is_picture, list_images, read_image
 from headpose.types import Image
 
 Kind = Literal["image", "folder", "video", "camera"]
@@ -87,7 +87,7 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
         raise ImageError(f"{text} does not exist")
     if path.suffix.lower() not in SUFFIXES:
         check_name(path, ImageError)
-    if path.suffix.lower() in SUFFIXES or cv2.haveImageReader(text):
+    if path.suffix.lower() in SUFFIXES or is_picture(path):
         return PictureSource([path], text, "image")
     return _open_video(path)
 
