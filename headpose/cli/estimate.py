@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     silence_codecs()
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
+    _guard_outputs(args)
     with open_source(args.source) as source:
-        _check_outputs(args)
         tracker = _tracker(args, source)
         sinks = _sinks(args, source)
         estimator = _estimator(args)
@@ -157,7 +157,7 @@ def _sinks(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     return sinks
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _guard_outputs(args: argparse.Namespace) -> None:
     """HeadPoseError if an output is an input, or another output too."""
     from headpose import files, weights
     from headpose.streams import source_files
