@@ -23,8 +23,8 @@ else:
 PathLike = str | os.PathLike[str]
 
 _PICTURES = (
-    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .webp .tif .tiff .jp2 .j2k .ppm .pgm .pbm .pnm .pam .pfm .ras .sr "
-    ".gif .heic .heif .hif .avif .jxl .exr .hdr .pic .psd .dng .cr2 .nef .arw"
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .webp .tif .tiff .jp2 .j2k .ppm .pgm .pbm .pnm .pam .pfm .ras "
+    ".sr .gif .heic .heif .hif .avif .jxl .exr .hdr .pic .psd .dng .cr2 .nef .arw"
 )
 _VIDEOS = (
     ".mp4 .m4v .mov .mkv .avi .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .3gp .ogv .mjpg .mjpeg .h264 .h265 "

@@ -5,8 +5,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -198,12 +200,18 @@ def test_a_link_is_replaced_and_its_file_stays(tmp_path):
     assert (tmp_path / "link").read_text() == "new" and not (tmp_path / "link").is_symlink()
 
 
+@pytest.fixture
+def open_folder():
+    """One that other users can reach: pytest keeps its own to the user."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @posix
-def test_a_folder_that_takes_no_files_is_told(tmp_path_factory):
+def test_a_folder_that_takes_no_files_is_told(open_folder):
     """Before the work and, where rights go while it lasts, after it: the error is not that of cleaning up."""
-    folder = tmp_path_factory.mktemp("shut")
-    for path in [folder, *folder.parents][:3]:
-        path.chmod(0o755)
+    folder = open_folder
     program = f"""
 import os, sys
 from pathlib import Path

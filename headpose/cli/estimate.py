@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
     silence_codecs()
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
+    _guard_outputs(args)
     if len(args.source) > 1:
         return _run_several(args)
     with open_source(args.source[0]) as source:
-        _check_outputs(args)
         tracker = _tracker(args, source)
         rows, drawn = _row_files(args), _drawing(args, source)
         estimator = _estimator(args)
@@ -123,7 +123,6 @@ def _run_several(args: argparse.Namespace) -> int:
 
     pictures = open_pictures(args.source)
     videos = [text for text in args.source if pictures is None or text not in pictures.sources]
-    _check_outputs(args)
     if args.out:
         _make_folder(Path(args.out), pictures.paths if pictures else [], [Path(text) for text in videos])
     if pictures:
@@ -234,7 +233,7 @@ def _drawing(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     return [streams.VideoFile(target, source.fps, args.draw, by_clock=True)]
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _guard_outputs(args: argparse.Namespace) -> None:
     """HeadPoseError if an output is an input, or another output too."""
     from headpose import files, weights
     from headpose.images import writable_name
