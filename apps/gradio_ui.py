@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.middleware import Middleware
 
+from headpose.cli import run_program
 from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS
 from headpose.draw import STYLES, Style, describe, draw_mirrored, draw_poses
@@ -346,28 +347,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until Ctrl-C; returns the exit status."""
+    return run_program("gradio_ui", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     silence_codecs()
     show_log("gradio_ui", args.verbose)
-    try:
-        if threads := bounded_threads(args.threads):
-            cv2.setNumThreads(threads)
-        # A folder of its own: the one that gradio takes by default also holds what other programs were sent.
-        with tempfile.TemporaryDirectory(prefix="headpose-page-", ignore_cleanup_errors=True) as folder:
-            # Links resolved, as gradio names files by this path and ``Uploads`` compares the names.
-            os.environ["GRADIO_TEMP_DIR"] = str(Path(os.environ.get("GRADIO_TEMP_DIR") or folder).resolve())
-            serve(args, os.environ["GRADIO_TEMP_DIR"])
-    except HeadPoseError as error:
-        print(f"gradio_ui: error: {error}", file=sys.stderr)
-        return 1
-    except OSError:
-        print(f"gradio_ui: error: cannot serve on {args.host}:{args.port}: try another --port", file=sys.stderr)
-        return 1
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
+    # A folder of its own: the one that gradio takes by default also holds what other programs were sent.
+    with tempfile.TemporaryDirectory(prefix="headpose-page-", ignore_cleanup_errors=True) as folder:
+        # Links resolved, as gradio names files by this path and ``Uploads`` compares the names.
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(os.environ.get("GRADIO_TEMP_DIR") or folder).resolve())
+        serve(args, os.environ["GRADIO_TEMP_DIR"])
     return 0
 
 
 def serve(args: argparse.Namespace, folder: str) -> None:
-    """Serves until Ctrl-C or SIGTERM, with uploads in ``folder``; raises what ``main`` prints."""
+    """Serves until Ctrl-C or SIGTERM, with uploads in ``folder``; HeadPoseError if it cannot."""
     uploads = Uploads(folder, UploadBounds(**{name: getattr(args, name) for name in BOUNDS}))
     names = list(manifest())
     names = names if args.model in names else [args.model, *names]
@@ -378,20 +376,23 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", font=font, font_mono=["ui-monospace", "monospace"]
     )
-    page.launch(
-        server_name=args.host,
-        server_port=args.port,
-        app_kwargs={"middleware": [Middleware(Gate, uploads=uploads)]},
-        max_file_size=int(1e6 * max(args.picture_mb, args.video_mb)),
-        theme=theme,
-        css_paths=CSS,
-        quiet=True,
-        share=False,
-        show_error=True,
-        footer_links=[],
-        run_history=False,
-        prevent_thread_lock=True,
-    )
+    try:
+        page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            app_kwargs={"middleware": [Middleware(Gate, uploads=uploads)]},
+            max_file_size=int(1e6 * max(args.picture_mb, args.video_mb)),
+            theme=theme,
+            css_paths=CSS,
+            quiet=True,
+            share=False,
+            show_error=True,
+            footer_links=[],
+            run_history=False,
+            prevent_thread_lock=True,
+        )
+    except OSError:
+        raise HeadPoseError(f"cannot serve on {args.host}:{args.port}: try another --port") from None
     print(f"headpose: http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
     page.block_thread()
