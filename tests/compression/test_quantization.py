@@ -200,7 +200,7 @@ def test_the_gate_stops_a_spoiled_network_and_leaves_no_file(source, tmp_path):
             quantize(source, out / "small.onnx", precision, CROPS, CROPS, limit_degrees=1e-7)
     assert not list(out.iterdir())
     (out / "small.onnx").write_bytes(b"what was there")
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="more than 1e-07 allows"):
         quantize(source, out / "small.onnx", "fp16", CROPS, limit_degrees=1e-7)
     assert (out / "small.onnx").read_bytes() == b"what was there"
 
