@@ -1,6 +1,8 @@
 """FP16 and INT8 networks: their files, their gate."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from headpose import crop
+from headpose import crop, geometry
 from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8, to_stock_int8
 from headpose.compression.parity import check_parity, measure_parity, noise_pictures, predict, predict_anyhow
@@ -140,6 +142,31 @@ def test_seven_bits_cannot_overflow_sixteen(source, files):
 
     assert 2 * 255 * largest(files["int8"]) <= 32767
     assert 2 * 255 * largest(eight) > 32767
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None or platform.machine() not in ("x86_64", "AMD64"),
+    reason="needs qemu-x86_64 (Debian's package qemu-user) on an x86 machine",
+)
+def test_a_processor_without_vnni_gives_the_same_int8_angles(repo, tmp_path):
+    """ONNX Runtime chooses its kernels by what the processor says it is, and no setting of it changes that.
+
+    QEMU stands for a Haswell: AVX2, no AVX-512, no VNNI. A network with 8-bit weights differs there by degrees.
+    """
+    code = (
+        "import sys; import numpy as np; from headpose.inference import OnnxPoseModel\n"
+        "np.save(sys.argv[3], OnnxPoseModel(sys.argv[1], device='cpu', threads=1).predict(np.load(sys.argv[2])))"
+    )
+    network = repo / "weights" / "student-int8.onnx"
+    pictures = noise_pictures(3, 96)
+    np.save(tmp_path / "inputs.npy", crop.normalise(np.stack(pictures), OnnxPoseModel(network, device="cpu").crop))
+    haswell = ["qemu-x86_64", "-cpu", "Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-rtm,-invpcid"]
+    arguments = ["-c", code, network, tmp_path / "inputs.npy"]
+    for emulator, name in ([], "here.npy"), (haswell, "haswell.npy"):
+        command = [*emulator, sys.executable, *arguments, tmp_path / name]
+        subprocess.run(command, check=True, capture_output=True, cwd=repo)
+    here, there = np.load(tmp_path / "here.npy"), np.load(tmp_path / "haswell.npy")
+    assert geometry.geodesic_degrees(here, there).max() < 0.01
 
 
 def test_the_same_faces_give_the_same_bytes(source, files):
