@@ -137,6 +137,7 @@ def test_a_trembling_box_is_calmed_and_a_moving_one_followed():
     assert np.std([pose.box.x1 for pose in still]) < 0.5
     moving = run(FaceTracker(), [face(100 + 4 * i) for i in range(60)])
     assert moving[-1].box.x1 == pytest.approx(100 + 4 * 59, abs=8)
+    assert moving[-1].face.score == face().face.score
 
 
 def test_smoothing_goes_by_time_and_not_by_frames():
