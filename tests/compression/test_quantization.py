@@ -182,6 +182,16 @@ def test_the_same_faces_give_the_same_bytes(source, files):
     assert again.read_bytes() == files["int8"].read_bytes()
 
 
+def test_one_value_in_a_hundred_thousand_does_not_set_the_range(source, tmp_path):
+    crops = [np.full((40, 40, 3), value, np.uint8) for value in range(100, 160)]
+    crops[7][3, 4, 0] = 255  # of 288,000 values
+    to_int8(source, tmp_path / "int8.onnx", crops)
+    graph, values = onnx.load(tmp_path / "int8.onnx").graph, weights(tmp_path / "int8.onnx")
+    (entry,) = (node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "image")
+    normal = crop.normalise(np.stack([crops[0], crops[-1]]), CROP)
+    assert 255 * values[entry.input[1]] == pytest.approx(np.ptp(normal), rel=0.1)
+
+
 def test_the_quantiser_is_silent(source, tmp_path, capfd, caplog):
     to_int8(source, tmp_path / "int8.onnx", CROPS[:8])
     assert capfd.readouterr().out == ""
