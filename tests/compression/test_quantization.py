@@ -102,6 +102,16 @@ def test_fp16_refuses_values_that_it_cannot_hold(tmp_path):
     assert not (tmp_path / "fp16.onnx").exists()
 
 
+def test_fp16_refuses_weights_that_it_cannot_hold(tmp_path):
+    """Without a picture too: and a weight that only meets zeros shows in no value."""
+    net = network(TINY_BASIC)
+    net.head[0].weight.data[0, 0] = 7e4
+    export_onnx(net, CROP, CARD, tmp_path / "large.onnx")
+    with pytest.raises(WeightsError, match="values up to 7e"):
+        to_fp16(tmp_path / "large.onnx", tmp_path / "fp16.onnx")
+    assert not (tmp_path / "fp16.onnx").exists()
+
+
 def test_int8_weights_are_int8_and_nothing_is_kept_twice(files):
     graph = onnx.load(files["int8"]).graph
     makers = {name: node for node in graph.node for name in node.output}
