@@ -1,18 +1,21 @@
 # make demo    install the runtime, read a photo, write output/astronaut.jpg
 # make test    install what the tests need, then lint, type-check and test
+# make fuzz    damaged pictures, labels, networks and recipes for the readers: many, and others each time
 # make clean   remove .venv and what was built
 #
 # Settings: PYTHON=python3.12 (3.10 or newer)
+#           EXAMPLES=1000 SEED=5 (of make fuzz: inputs for each test, and a run to repeat)
 #           PIP_EXTRA="--extra-index-url https://download.pytorch.org/whl/cpu" (a small torch on Linux)
 
 PYTHON ?= python3
 PIP_EXTRA ?=
+EXAMPLES ?= 20000
 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
 
-.PHONY: demo test clean
+.PHONY: demo test fuzz clean
 
 demo: $(VENV)/.runtime
 	@mkdir -p output
@@ -25,6 +28,11 @@ test: $(VENV)/.test
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m pytest
+
+fuzz: $(VENV)/.test
+	@seed="$(SEED)"; seed=$${seed:-$$($(PY) -c 'import random; print(random.randrange(2**32))')}; \
+	  echo "to repeat this run: make fuzz EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
+	  FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest tests/fuzz --hypothesis-profile=fuzz --hypothesis-seed=$$seed
 
 clean:
 	rm -rf $(VENV) build dist output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -28,6 +28,10 @@ DATA = Path(os.environ.get("HEADPOSE_DATA", REPO.parent / "shared" / "data"))
 # A busy machine is no failure; and CI judges a change by the same examples every time.
 settings.register_profile("headpose", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
+# make fuzz: many examples, none of them longer than a while: an input that hangs a reader is a fault too.
+settings.register_profile(
+    "fuzz", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")), deadline=20_000, print_blob=True
+)
 settings.load_profile("ci" if os.environ.get("CI") else "headpose")
 
 

@@ -136,7 +136,7 @@ def test_a_file_that_is_no_network_is_an_error_in_a_line(tmp_path, content, capf
 
 def test_a_cut_network_is_an_error(network):
     network.write_bytes(network.read_bytes()[:-100])
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="is no network that ONNX Runtime can run"):
         load_model(network)
 
 

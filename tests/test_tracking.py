@@ -137,6 +137,7 @@ def test_a_trembling_box_is_calmed_and_a_moving_one_followed():
     assert np.std([pose.box.x1 for pose in still]) < 0.5
     moving = run(FaceTracker(), [face(100 + 4 * i) for i in range(60)])
     assert moving[-1].box.x1 == pytest.approx(100 + 4 * 59, abs=8)
+    assert moving[-1].face.score == face().face.score
 
 
 def test_smoothing_goes_by_time_and_not_by_frames():
@@ -149,6 +150,26 @@ def test_smoothing_goes_by_time_and_not_by_frames():
             (pose,) = tracker.update([face(euler=(10, 0, 0))], i / fps)
         ends.append(pose.euler.yaw)
     assert ends[0] == pytest.approx(ends[1], abs=1.0)
+
+
+def test_the_filter_is_the_papers_whatever_the_time_between_frames():
+    """Casiez et al. (CHI 2012), algorithm 1, written out for a head that only turns left and right."""
+    settings = Smoothing(still_hz=0.8, turn_hz=0.05, speed_hz=1.5)
+    times = [0.0, 0.01, 0.05, 0.35, 0.4, 0.75]
+    yaws = [0.0, 6.0, 9.0, 14.0, 11.0, 20.0]
+
+    def weight(hz, elapsed_s):
+        return 1 / (1 + 1 / (2 * np.pi * hz * elapsed_s))
+
+    wanted, speed, smooth = [yaws[0]], 0.0, yaws[0]
+    for i in range(1, len(times)):
+        elapsed_s = times[i] - times[i - 1]
+        speed += weight(settings.speed_hz, elapsed_s) * ((yaws[i] - yaws[i - 1]) / elapsed_s - speed)
+        smooth += weight(settings.still_hz + settings.turn_hz * abs(speed), elapsed_s) * (yaws[i] - smooth)
+        wanted.append(smooth)
+    tracker = FaceTracker(settings)
+    found = [tracker.update([face(euler=(yaw, 0, 0))], t)[0].euler.yaw for yaw, t in zip(yaws, times, strict=True)]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_a_clock_that_stands_still_does_no_harm():

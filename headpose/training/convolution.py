@@ -17,12 +17,19 @@ _LARGE = {1: 2**16, 3: 2**14}
 
 Copying the windows of 3x3 filters costs more the larger the map is; below these sizes neither way is faster by much.
 """
+_NARROW = 16
+"""Input channels below which a strided 1x1 convolution on a processor takes its pixels first.
+
+oneDNN (issue 6035) computes the gradient of such a layer's weights, channels-last, outside of its buffers: the gradient
+is wrong without an error, or the process aborts. Seen with 2 to 7 channels on AVX2; by its source up to 15 on AVX-512.
+"""
 
 
 class Conv2d(nn.Conv2d):
     """``torch.nn.Conv2d`` with square filters, padded by half of their side; no bias, groups or dilation.
 
-    Its sums are the same; under bfloat16 autocast on a processor they may be rounded otherwise.
+    Its sums are the same; under bfloat16 autocast on a processor they may be rounded otherwise. Build every network
+    from it: narrow strided layers of torch's own class get wrong gradients on some processors (``_NARROW``).
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -30,12 +37,19 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        if self._is_miscomputed(input):
+            stride = self.stride[0]
+            return functional.conv2d(input[:, :, ::stride, ::stride], self.weight)
         if not self._is_faster_as_product(input):
             return super().forward(input)
         # The casts stay outside of the function: autograd then casts the gradients back.
         images, weight = input.to(torch.bfloat16), self.weight.to(torch.bfloat16)
         outputs: Tensor = _Product.apply(images, weight, self.stride[0])  # type: ignore[no-untyped-call]
         return outputs
+
+    def _is_miscomputed(self, images: Tensor) -> bool:
+        narrow = self.in_channels < _NARROW and self.kernel_size == (1, 1) and self.stride != (1, 1)
+        return narrow and images.device.type == "cpu"
 
     def _is_faster_as_product(self, images: Tensor) -> bool:
         if images.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):

@@ -137,7 +137,7 @@ def test_what_cannot_be_judged_is_refused(criterion):
 
 def test_hooks_go_when_the_images_are_bad():
     network = lively(SPEC).train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="channels"):
         importance.apoz(network, names_of(SPEC), [torch.randn(2, 5, 20, 20)])
     assert not any(module._forward_hooks for module in network.modules()) and network.training
 

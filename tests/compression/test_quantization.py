@@ -1,6 +1,8 @@
 """FP16 and INT8 networks: their files, their gate."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from headpose import crop
+from headpose import crop, geometry
 from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8, to_stock_int8
 from headpose.compression.parity import check_parity, measure_parity, noise_pictures, predict, predict_anyhow
@@ -100,6 +102,16 @@ def test_fp16_refuses_values_that_it_cannot_hold(tmp_path):
     assert not (tmp_path / "fp16.onnx").exists()
 
 
+def test_fp16_refuses_weights_that_it_cannot_hold(tmp_path):
+    """Without a picture too: and a weight that only meets zeros shows in no value."""
+    net = network(TINY_BASIC)
+    net.head[0].weight.data[0, 0] = 7e4
+    export_onnx(net, CROP, CARD, tmp_path / "large.onnx")
+    with pytest.raises(WeightsError, match="values up to 7e"):
+        to_fp16(tmp_path / "large.onnx", tmp_path / "fp16.onnx")
+    assert not (tmp_path / "fp16.onnx").exists()
+
+
 def test_int8_weights_are_int8_and_nothing_is_kept_twice(files):
     graph = onnx.load(files["int8"]).graph
     makers = {name: node for node in graph.node for name in node.output}
@@ -142,6 +154,31 @@ def test_seven_bits_cannot_overflow_sixteen(source, files):
     assert 2 * 255 * largest(eight) > 32767
 
 
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None or platform.machine() not in ("x86_64", "AMD64"),
+    reason="needs qemu-x86_64 (Debian's package qemu-user) on an x86 machine",
+)
+def test_a_processor_without_vnni_gives_the_same_int8_angles(repo, tmp_path):
+    """ONNX Runtime chooses its kernels by what the processor says it is, and no setting of it changes that.
+
+    QEMU stands for a Haswell: AVX2, no AVX-512, no VNNI. A network with 8-bit weights differs there by degrees.
+    """
+    code = (
+        "import sys; import numpy as np; from headpose.inference import OnnxPoseModel\n"
+        "np.save(sys.argv[3], OnnxPoseModel(sys.argv[1], device='cpu', threads=1).predict(np.load(sys.argv[2])))"
+    )
+    network = repo / "weights" / "student-int8.onnx"
+    pictures = noise_pictures(3, 96)
+    np.save(tmp_path / "inputs.npy", crop.normalise(np.stack(pictures), OnnxPoseModel(network, device="cpu").crop))
+    haswell = ["qemu-x86_64", "-cpu", "Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-rtm,-invpcid"]
+    arguments = ["-c", code, network, tmp_path / "inputs.npy"]
+    for emulator, name in ([], "here.npy"), (haswell, "haswell.npy"):
+        command = [*emulator, sys.executable, *arguments, tmp_path / name]
+        subprocess.run(command, check=True, capture_output=True, cwd=repo)
+    here, there = np.load(tmp_path / "here.npy"), np.load(tmp_path / "haswell.npy")
+    assert geometry.geodesic_degrees(here, there).max() < 0.01
+
+
 def test_the_same_faces_give_the_same_bytes(source, files):
     """In another process too, where sets are walked through in another order."""
     code = (
@@ -153,6 +190,16 @@ def test_the_same_faces_give_the_same_bytes(source, files):
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, source, again], check=True, env=environment)
     assert again.read_bytes() == files["int8"].read_bytes()
+
+
+def test_one_value_in_a_hundred_thousand_does_not_set_the_range(source, tmp_path):
+    crops = [np.full((40, 40, 3), value, np.uint8) for value in range(100, 160)]
+    crops[7][3, 4, 0] = 255  # of 288,000 values
+    to_int8(source, tmp_path / "int8.onnx", crops)
+    graph, values = onnx.load(tmp_path / "int8.onnx").graph, weights(tmp_path / "int8.onnx")
+    (entry,) = (node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "image")
+    normal = crop.normalise(np.stack([crops[0], crops[-1]]), CROP)
+    assert 255 * values[entry.input[1]] == pytest.approx(np.ptp(normal), rel=0.1)
 
 
 def test_the_quantiser_is_silent(source, tmp_path, capfd, caplog):
@@ -200,7 +247,7 @@ def test_the_gate_stops_a_spoiled_network_and_leaves_no_file(source, tmp_path):
             quantize(source, out / "small.onnx", precision, CROPS, CROPS, limit_degrees=1e-7)
     assert not list(out.iterdir())
     (out / "small.onnx").write_bytes(b"what was there")
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="more than 1e-07 allows"):
         quantize(source, out / "small.onnx", "fp16", CROPS, limit_degrees=1e-7)
     assert (out / "small.onnx").read_bytes() == b"what was there"
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from headpose.compression import channels, surgery
 from headpose.errors import HeadPoseError, WeightsError
+from headpose.training.convolution import Conv2d
 from headpose.training.network import HeadPoseNet
 from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec, macs, resnet
 from tests.compression.networks import masked, specs
@@ -107,6 +108,15 @@ def _plain(module):
         return module
     sizes = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding)
     return nn.Conv2d(*sizes, bias=module.bias is not None)
+
+
+def test_every_network_is_built_from_our_convolution(tmp_path):
+    """Torch's own class gets wrong gradients in narrow strided layers on some processors."""
+    surgery.save(lively(SPEC), tmp_path / "network.safetensors")
+    for network in (lively(SPEC), surgery.prune(lively(SPEC), KEEP), surgery.load(tmp_path / "network.safetensors")):
+        layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        assert len(layers) == 12
+        assert {type(layer) for layer in layers} == {Conv2d}
 
 
 def test_two_cuts_are_one():
@@ -222,11 +232,15 @@ def test_recalibrated_statistics_are_the_mean_of_the_batches():
     assert network.bn1.momentum == 0.2 and network.layer1[0].bn1.momentum == 0.1
 
 
-@pytest.mark.parametrize("batches", [[], [torch.randn(2, 3, 12, 12), torch.randn(2, 9)]], ids=["none", "a bad one"])
-def test_a_recalibration_that_fails_changes_nothing(batches):
+@pytest.mark.parametrize(
+    ("batches", "says"),
+    [([], "one batch at least"), ([torch.randn(2, 3, 12, 12), torch.randn(2, 9)], "input")],
+    ids=["none", "a bad one"],
+)
+def test_a_recalibration_that_fails_changes_nothing(batches, says):
     network = lively(SPEC)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    with pytest.raises((ValueError, RuntimeError)):
+    with pytest.raises((ValueError, RuntimeError), match=says):
         surgery.recalibrate(network, batches)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert network.bn1.momentum == 0.1 and not network.bn1.training
@@ -285,9 +299,9 @@ def test_a_damaged_file_is_refused_in_one_line(spoil, tmp_path):
     path = tmp_path / "net.safetensors"
     surgery.save(lively(SPEC), path)
     spoil(path)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError, match="not a network that this package saved") as caught:
         surgery.load(path)
-    assert "not a network that this package saved" in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_metadata_that_cannot_be_kept_or_read(tmp_path):

@@ -48,6 +48,17 @@ def test_the_box_lies_around_the_projected_centre(layout):
     assert (sample.box.width, sample.box.height) == pytest.approx((100, 100))
 
 
+def test_the_colour_camera_may_be_turned(layout):
+    """Its rotation takes the depth camera's axes to its own: here x to y, y to -x."""
+    write_frame(layout / "02", 1, (0, 0, 0), center=(120, -60, 800))
+    calibration = layout / "02" / "rgb.cal"
+    text = calibration.read_text()
+    assert "1 0 0 \n0 1 0 \n0 0 1 \n\n-20" in text
+    calibration.write_text(text.replace("1 0 0 \n0 1 0 \n0 0 1 \n\n-20", "0 -1 0 \n1 0 0 \n0 0 1 \n\n-20"))
+    (sample,) = biwi.read(layout, (2,))
+    assert sample.box.center == pytest.approx((320 + 500 * (60 - 20) / 800, 240 + 500 * 120 / 800))
+
+
 def test_the_folder_hpdb_is_looked_into(layout):
     (layout / "copy").mkdir()
     (layout / "01").rename(layout / "copy" / "01")

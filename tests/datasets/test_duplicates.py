@@ -76,6 +76,16 @@ def test_chains_and_earlier_groups_hold_together(sample, face):
     assert [dataclasses.replace(s, group="") for s in grouped] == [dataclasses.replace(s, group="") for s in samples]
 
 
+def test_a_long_chain_is_one_group(sample):
+    """Each photograph resembles the one before; the ends have nothing in common."""
+    samples = []
+    for link in range(5):
+        for name, seed in (("left", link), ("right", link + 1)):
+            picture = cv2.GaussianBlur(other(seed), (0, 0), 0.5 + link % 2)
+            samples.append(sample(f"{link}-{name}.png", picture, group=f"photo {link}"))
+    assert groups(samples[::-1]) == ["photo 0"] * 10
+
+
 def test_no_samples_and_no_picture(sample, face, tmp_path):
     assert group_near_duplicates([]) == []
     broken = sample("a.png", face)

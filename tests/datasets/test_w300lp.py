@@ -15,9 +15,11 @@ from tests.datasets.labels import landmarks, write_face
         ("IBUG_image_003_1_0", "IBUG_image_003"),
         ("LFPW_image_train_0012_7", "LFPW_image_train_0012"),
         ("LFPW_image_test_0001_10", "LFPW_image_test_0001"),
+        ("HELEN_100040721_2_3_Flip", "HELEN_100040721"),
+        ("LFPW_image_train_0012_7_Flip", "LFPW_image_train_0012"),
     ],
 )
-def test_view_and_face_number_are_not_part_of_the_photograph(stem, photograph):
+def test_view_face_number_and_mirroring_are_not_part_of_the_photograph(stem, photograph):
     assert w300lp.source_photograph(stem) == photograph
 
 

@@ -52,6 +52,7 @@ def test_boxes_that_are_not_finite_are_dropped(value):
     assert np.isfinite(found).all() and len(found) >= 11
 
 
+@np.errstate(over="raise")
 def test_scores_are_clipped_and_in_range():
     assert sigmoid(np.array([-2000.0, 0.0, 2000.0], np.float32)).tolist() == pytest.approx([0.0, 0.5, 1.0])
 
@@ -66,6 +67,34 @@ def test_blend_weights_a_cluster_by_score_and_keeps_its_best():
 def test_an_ear_is_no_face_of_its_own_but_a_neighbour_is():
     face, ear, neighbour = [0, 0, 100, 100, 2.0], [80, 30, 110, 60, 1.0], [90, 0, 190, 100, 1.5]
     assert drop_duplicates(rows(ear, face, neighbour)).tolist() == [face, neighbour]
+
+
+def test_a_part_lies_inside_by_more_than_a_third_of_its_own_area():
+    face, ear, far_ear = [0, 0, 100, 100, 2.0], [85, 30, 115, 60, 1.0], [92, 30, 122, 60, 1.0]
+    assert drop_duplicates(rows(face, ear)).tolist() == [face]  # half of it
+    assert drop_duplicates(rows(face, far_ear)).tolist() == [face, far_ear]  # a quarter
+
+
+def test_a_larger_face_is_no_part_of_a_smaller_one():
+    surer, larger = [0, 0, 95, 95, 2.0], [57, 0, 157, 100, 1.0]
+    assert drop_duplicates(rows(larger, surer)).tolist() == [surer, larger]
+
+
+def test_iou_is_the_shared_area_over_both():
+    found = iou(rows([0, 0, 10, 10, 0])[0], rows([5, 5, 15, 15, 0], [0, 0, 10, 10, 0], [20, 20, 30, 30, 0]))
+    assert found.tolist() == pytest.approx([25 / 175, 1.0, 0.0])
+
+
+def test_one_side_without_a_length_is_no_area():
+    boxes = np.full((14, 16), 5.0, np.float32)
+    boxes[:2, 2], boxes[2:4, 3], boxes[4, 3] = -3.0, -3.0, 0.0
+    assert len(decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0)) == 9
+
+
+def test_the_least_score_is_high_enough():
+    logits = np.full(14, -9.0, np.float32)
+    logits[[3, 5]] = 0.5, 0.49
+    assert decode(np.full((14, 16), 4.0, np.float32), logits, 16, 16, 0.5)[:, 4].tolist() == [0.5]
 
 
 def test_nothing_in_nothing_out():

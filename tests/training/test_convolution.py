@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -46,3 +52,28 @@ def test_float32_is_torchs_own_bit_for_bit() -> None:
     images = torch.randn(2, 8, 5, 5)
     plain = torch.nn.functional.conv2d(images, layer.weight, padding=1)
     assert torch.equal(layer(images), plain)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_narrow_strided_layers_give_torchs_outputs(stride: int, bf16: bool) -> None:
+    """Their pixels are taken first: what comes out is the same."""
+    torch.manual_seed(0)
+    layer = Conv2d(5, 7, 1, stride).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(3, 5, 8, 11).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.no_grad():
+        found, plain = layer(images), torch.nn.functional.conv2d(images, layer.weight, stride=stride)
+    assert found.dtype == plain.dtype == (torch.bfloat16 if bf16 else torch.float32)
+    torch.testing.assert_close(found, plain)
+
+
+def test_gradients_of_narrow_strided_layers_are_those_of_float64(repo: Path) -> None:
+    """On a processor without AVX-512 too, where torch's own layers damage the heap (oneDNN issue 6035)."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = [sys.executable, "-m", "tests.training.narrow_gradients"]
+    done = subprocess.run(command, cwd=repo, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["threads"] for line in lines] == [1, 2]
+    for line in lines:
+        assert max(line["worst"]) < 1e-5, line

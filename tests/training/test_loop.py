@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from headpose.images import read_image
 from headpose.training import checkpoint, log, recipe
 from headpose.training.average import WeightAverage
 from headpose.training.loop import BEST, LAST, Trainer
+from headpose.training.task import Batch
 from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
 
 
@@ -98,6 +100,56 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
     assert same(final_state(killed), final_state(whole))
     assert (killed / log.FILE).read_text() == (whole / log.FILE).read_text()
     assert (killed / BEST).read_bytes() == (whole / BEST).read_bytes()
+
+
+def gradients(net):
+    return torch.cat([p.grad.flatten() for p in net.parameters()])
+
+
+def weighed(trainer, weights):
+    """The first batch of a run with other weights of its faces."""
+    batch = next(iter(trainer.task.batches(0, 1)))
+    return Batch(batch.images, torch.tensor(weights, dtype=torch.float32), batch.targets)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_the_loss_is_the_mean_by_the_weights_of_the_faces(values, tmp_path, accumulate):
+    run = {**values["run"], "accumulate": accumulate, "frozen_norms": True}  # a face's loss is then its own
+    plain = {**values, "run": run, "optimiser": {**values["optimiser"], "clip": 0.0}}
+    trainer = Trainer(recipe.from_dict(plain), tmp_path / "run")
+    batch = weighed(trainer, [4.0] * 4 + [0.25] * 8 + [0.0] * 4)
+    expected = copy.deepcopy(trainer.network).eval()
+    errors = trainer.task.errors(expected.raw(batch.images), batch)
+    loss = (errors * batch.weights).sum() / batch.weights.sum()
+    loss.backward()
+    trainer.step(batch)
+    assert trainer.progress.loss_sum == pytest.approx(loss.item(), rel=1e-5)
+    assert loss.item() != pytest.approx(errors.mean().item(), rel=0.05)
+    torch.testing.assert_close(gradients(trainer.network), gradients(expected), rtol=1e-3, atol=1e-5)
+
+
+def test_a_gradient_is_cut_to_the_recipes_length(values, tmp_path):
+    lengths = {}
+    for clip in (0.0, 0.05):
+        settings = recipe.from_dict({**values, "optimiser": {**values["optimiser"], "clip": clip}})
+        trainer = Trainer(settings, tmp_path / str(clip))
+        trainer.step(weighed(trainer, [1.0] * 16))
+        lengths[clip] = float(gradients(trainer.network).norm())
+    assert lengths[0.0] > 0.1
+    assert lengths[0.05] == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_weights_decay_and_norms_and_biases_do_not(values, tmp_path, kind):
+    """A step without a gradient: the only force is the decay."""
+    optimiser = {"kind": kind, "rate": 0.1, "warmup": 0, "weight_decay": 0.5}
+    trainer = Trainer(recipe.from_dict({**values, "optimiser": optimiser}), tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    trainer.step(weighed(trainer, [0.0] * 16))
+    for name, value in trainer.network.named_parameters():
+        left = 1 - 0.1 * 0.5 if value.ndim > 1 else 1.0
+        torch.testing.assert_close(value, left * before[name], msg=name)
+    assert any(value.ndim == 1 and value.abs().max() > 0 for value in before.values())
 
 
 def test_a_folder_in_use_and_nothing_to_resume_are_said(values, tmp_path):
