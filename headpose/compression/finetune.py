@@ -90,7 +90,7 @@ class School:
         crop = self.training.crop
         return dataclasses.replace(
             self.training,
-            name=lesson.name,
+            name=lesson.name[:100].rstrip(" .") or self.training.name,
             network=network.spec,
             crop=dataclasses.replace(crop, size=lesson.size or crop.size),
             optimiser=lesson.optimiser,
