@@ -103,7 +103,7 @@ def parse(kind: type[T], values: Any) -> T:
 
 def read(kind: type[T], values: Any) -> T:
     """As ``parse``, with pydantic's own error: for a table within a table."""
-    found: T = _adapter(kind).validate_python(values)
+    found: T = _adapter(kind).validate_python(values)  # type: ignore[arg-type]  # to mypy no class is hashable
     return found
 
 

@@ -42,7 +42,7 @@ Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
 """A length in sides of a square."""
 
 _PACKAGE = "headpose.recipes"
-_MOST_PARAMETERS = 10**9
+_MOST_PARAMETERS = 500 * 10**6  # an ONNX file ends at 2 GB
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
 """Settings that a run may change when it goes on."""
 
