@@ -72,10 +72,9 @@ def check_boxes(samples: Sequence[Sample], places: Iterable[str]) -> None:
         if sample.image not in sizes:
             sizes[sample.image] = _size(sample.image)
         size = sizes[sample.image]
-        # A header does not say how EXIF turns the picture, so a box must miss it both ways before it is decoded.
-        if size is None or _inside(box, *size) >= _LEAST_INSIDE or _inside(box, *size[::-1]) >= _LEAST_INSIDE:
+        if size is None or _inside(box, *size) >= _LEAST_INSIDE:
             continue
-        try:
+        try:  # once more by the pixels: EXIF may turn the picture
             height, width = read_image(sample.image).shape[:2]
         except ImageError:
             continue
