@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -231,8 +232,8 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
         network = build(spec)
         network.load_state_dict(state, strict=False)
         return network
-    if not path.is_file():
-        raise WeightsError(f"model file {path} does not exist")
+    if not os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
+        raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
     if "spec" in surgery.read_metadata(path):
         return surgery.load(path)
     network = build(training.spec)  # as ``headpose train`` leaves its best weights

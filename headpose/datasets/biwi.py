@@ -54,7 +54,7 @@ def read(folder: str | os.PathLike[str], sequences: Collection[int] = ALL) -> li
         DataError: a sequence is missing or has no frames, or a file is damaged or without its picture.
     """
     root = Path(folder)
-    root = root / "hpdb" if (root / "hpdb").is_dir() else root
+    root = root / "hpdb" if os.path.isdir(root / "hpdb") else root  # noqa: PTH112  # as below
     poses = [file for sequence in sorted(sequences) for file in _pose_files(root / f"{sequence:02}")]
     cameras = {folder: _camera(folder / "rgb.cal") for folder in dict.fromkeys(file.parent for file in poses)}
     return [
@@ -75,7 +75,7 @@ def _pose_files(folder: Path) -> list[Path]:
 
 def _sample(file: Path, intrinsics: Array, turn: Array, shift: Array) -> Sample:
     picture = file.with_name(file.name.replace("_pose.txt", "_rgb.png"))
-    if not os.path.isfile(picture):  # noqa: PTH113  # Path.is_file raises where a folder cannot be read
+    if not os.path.isfile(picture):  # noqa: PTH113  # Path's own raises where a folder cannot be read
         raise DataError(f"{file} has no picture {picture.name}: the copy is incomplete")
     values = _numbers(file, 12)
     rotation, center = values[:9].reshape(3, 3), values[9:]

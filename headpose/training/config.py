@@ -127,10 +127,12 @@ def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[s
         else:
             text = Path(name_or_path).read_text("utf-8")
         values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(
             f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
         ) from error
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {name_or_path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of either format, or no text, or a null character in the path
         raise RecipeError(f"{name_or_path!r} is not a recipe: {error}") from error
     if not isinstance(values, dict):
