@@ -142,6 +142,26 @@ def test_a_picture_that_exif_turns_has_the_turned_size(folder):
     assert "40 x 100" in one_line(manifest.read, write(folder, DEGREES, "2,140,38,198", "turned.jpg"))
 
 
+def tables_first(jpeg):
+    """The same JPEG with its Huffman tables before the frame that has the size, and padding between segments."""
+    segments, at = [], 2
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        segments.append(jpeg[at:end])
+        at = end
+    tables = [each for each in segments if each[1] == 0xC4]
+    others = [each for each in segments if each[1] != 0xC4]
+    assert tables
+    return jpeg[:2] + b"".join(b"\xff\xff" + each for each in (*tables, *others)) + jpeg[at:]
+
+
+def test_the_size_is_the_frames_wherever_it_stands(folder):
+    (folder / "a.jpg").write_bytes(tables_first((folder / "a.jpg").read_bytes()))
+    # As a size, the first table would read 1281 x 1.
+    assert "64 x 48" in one_line(manifest.read, write(folder, DEGREES, "100,0,140,2.5"))
+    assert len(manifest.read(write(folder, DEGREES))) == 6
+
+
 def test_a_picture_without_a_header_is_left_to_its_reader(folder):
     for content in (b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10", b"\x89PNG\r\n\x1a\n", b"text"):
         (folder / "a.jpg").write_bytes(content)
