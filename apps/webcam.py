@@ -25,12 +25,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli import run_program
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, PoseModel, load_model
+from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
 from headpose.streams import (
     ESCAPE,
     Frame,
@@ -42,10 +45,11 @@ from headpose.streams import (
     json_lines,
     open_source,
     silence_codecs,
+    source_files,
 )
 from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
-from headpose.weights import manifest
+from headpose.weights import is_path, manifest
 
 MESSAGE_S = 3.0  # how long a message stays on the screen
 HELP = (
@@ -303,6 +307,12 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
     """Everything but opening the source; raises what ``main`` prints."""
     if source.kind not in ("camera", "video"):
         raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
+    network = args.model if is_path(args.model) else None
+    check_outputs(
+        [*source_files(args.source), network, args.detector_model],
+        text={"--json": args.json},
+        data={"--record": args.record},
+    )
     estimation = Estimation(args)
     live = source.kind == "camera"
     with contextlib.ExitStack() as stack:
@@ -346,6 +356,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
+    add_verbose(parser)
     return parser.parse_args(arguments)
 
 
@@ -365,18 +376,17 @@ def positive(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
+    return run_program("webcam", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     silence_codecs()
-    if args.threads:
-        cv2.setNumThreads(args.threads)
-    try:
-        with open_source(args.source) as source:
-            run(source, args)
-    except HeadPoseError as error:
-        print(f"webcam: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # before the first frame, or twice
-        return 130
+    show_log("webcam", args.verbose)
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
+    with open_source(args.source) as source:
+        run(source, args)
     return 0
 
 

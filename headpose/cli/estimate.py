@@ -26,9 +26,15 @@ angles, in degrees:
   pitch > 0  up
   roll > 0   the head is tilted clockwise on the screen
 
+Heads that lie in the picture by more than about 45 degrees are unreliable: with the picture turned by 90
+degrees the median error is 44 degrees, upside down 171, with scores as usual. Turn such pictures first.
+Profiles seen from well above or below are read worse than others, too.
+
 --json writes one object a face and line: frame, name (for pictures), track (with --track), box
 [x1, y1, x2, y2] (the tight box, in pixels), score, yaw, pitch, roll, rotation (3x3, rows). No face is
 no line, and no error.
+
+An output that is an input too is refused. One that is a link is replaced; what it points to stays.
 
 Ctrl-C ends the work; what is done by then is kept, in whole files. exit status: 0 (also for a camera
 that was stopped), 1 after an error or if a part of SOURCE could not be read, 130 after Ctrl-C.
@@ -64,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda", "tensorrt", "openvino"),
+        choices=("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"),
         default="auto",
         help="where the networks run (auto: the best that is installed)",
     )
@@ -75,14 +81,16 @@ def run(args: argparse.Namespace) -> int:
     """Runs ``headpose estimate``; returns the exit status."""
     import cv2
 
+    from headpose.inference import bounded_threads
     from headpose.streams import open_source, silence_codecs
 
     if args.json == "-" and args.csv == "-":
         raise HeadPoseError("--json - and --csv - cannot share stdout: give one of them a file")
     silence_codecs()
-    if args.threads:
-        cv2.setNumThreads(args.threads)
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
     with open_source(args.source) as source:
+        _check_outputs(args)
         tracker = _tracker(args, source)
         sinks = _sinks(args, source)
         estimator = _estimator(args)
@@ -149,15 +157,30 @@ def _sinks(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
     return sinks
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """HeadPoseError if an output is an input, or another output too."""
+    from headpose import files, weights
+    from headpose.streams import source_files
+
+    read = source_files(args.source)
+    drawn: str | list[Path] | None = args.out
+    if args.out:  # in a folder a picture keeps its name, a video becomes an .mp4
+        folder = Path(args.out)
+        drawn = [folder, *(folder / name for file in read for name in (file.name, f"{file.stem}.mp4"))]
+    network = args.model if weights.is_path(args.model) else None
+    files.check_outputs(
+        [*read, network, args.detector_model],
+        text={"--json": args.json, "--csv": args.csv},
+        data={"--out": drawn},
+    )
+
+
 def _target(out: Path, source: FrameSource) -> Path:
-    """The file or folder that --out means; HeadPoseError if the source would be overwritten."""
-    target = out
+    """The file or folder that --out means."""
     if source.kind in ("image", "video") and out.is_dir():
         name = Path(source.name)
-        target = out / (name.name if source.kind == "image" else f"{name.stem}.mp4")
-    if source.kind != "camera" and target.exists() and target.samefile(source.name):
-        raise HeadPoseError(f"--out {out} would overwrite {source.name}: give another name")
-    return target
+        return out / (name.name if source.kind == "image" else f"{name.stem}.mp4")
+    return out
 
 
 def _process(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from headpose import folders
 from headpose.compression import recipe, report
-from headpose.compression.pipeline import Compression
-from headpose.files import write_text
+from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
+from headpose.files import check_outputs, write_text
 from headpose.training import distributed, overrides
 
 STAGES = ("prune", "control", "distill", "export", "quantize", "report")
@@ -54,6 +54,12 @@ def run(args: argparse.Namespace) -> int:
             changes.append(f"prune.stop.{key}={value}")
     settings = recipe.load(args.recipe, changes)
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
+    networks = [BASELINE, TEACHER, CONTROL, *settings.students]
+    names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
+    check_outputs(
+        [args.recipe, settings.baseline.recipe, settings.baseline.weights, settings.baseline.teacher or None],
+        data={"--out": [folder / name for name in ("recipe.json", report.JSON, report.MARKDOWN, *names)]},
+    )
     with contextlib.ExitStack() as stack:
         if distributed.is_first():
             stack.enter_context(folders.occupied(folder))

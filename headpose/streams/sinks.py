@@ -21,7 +21,7 @@ import cv2
 from headpose import files
 from headpose.draw import Style, draw_poses
 from headpose.errors import HeadPoseError
-from headpose.images import is_writable_format, write_image
+from headpose.images import is_writable_format, writable_name, write_image
 from headpose.streams.sources import Frame, check_name
 from headpose.types import HeadPose
 
@@ -48,10 +48,19 @@ class RowFile:
     """A text file with one row a face, or stdout, where each frame's rows come out at once."""
 
     def __init__(self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = "") -> None:
-        """Args: target: a file, or "-" for stdout; row, header: lines with their line ends."""
+        """Makes ready.
+
+        Args:
+            target: a file, or "-" for stdout.
+            row, header: lines with their line ends.
+
+        Raises:
+            HeadPoseError: the ending of ``target`` is that of a picture, a video or a network.
+        """
+        files.check_text_name(target)
         self._target, self._row, self._header = target, row, header
         self._stack = contextlib.ExitStack()
-        self._stream: TextIO = sys.stdout
+        self._stream: TextIO | None = sys.stdout
 
     def __enter__(self) -> RowFile:
         if self._target != "-":
@@ -71,6 +80,8 @@ class RowFile:
         self._write([self._row(frame, pose) for pose in poses])
 
     def _write(self, lines: list[str]) -> None:
+        if self._stream is None:
+            raise HeadPoseError("cannot write to stdout: it is closed")
         try:
             self._stream.writelines(lines)
             if self._target == "-":
@@ -117,7 +128,7 @@ class PictureFile:
 
 
 class PictureFolder:
-    """Annotated pictures under their own names in a folder, which is made if it is not there."""
+    """Annotated pictures under their own names (``writable_name``) in a folder, which is made if it is not there."""
 
     def __init__(self, folder: str | os.PathLike[str], style: Style = "axes") -> None:
         self._folder, self._style = Path(folder), style
@@ -133,7 +144,7 @@ class PictureFolder:
         pass
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        write_image(self._folder / frame.name, draw_poses(frame.image, poses, self._style))
+        write_image(self._folder / writable_name(frame.name), draw_poses(frame.image, poses, self._style))
 
 
 class VideoFile:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import cv2
 
 from headpose.errors import HeadPoseError, ImageError
-from headpose.images import SUFFIXES, list_images, read_image
+from headpose.images import SUFFIXES, is_picture, list_images, read_image
 from headpose.types import Image
 
 Kind = Literal["image", "folder", "video", "camera"]
@@ -87,9 +87,22 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
         raise ImageError(f"{text} does not exist")
     if path.suffix.lower() not in SUFFIXES:
         check_name(path, ImageError)
-    if path.suffix.lower() in SUFFIXES or cv2.haveImageReader(text):
+    if path.suffix.lower() in SUFFIXES or is_picture(path):
         return PictureSource([path], text, "image")
     return _open_video(path)
+
+
+def source_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The files that a source reads, for ``headpose.files.check_outputs``; some may not exist.
+
+    Args:
+        source: as for ``open_source``. Of a folder these are its pictures, of a pipeline its locations.
+    """
+    text = os.fspath(source)
+    if " ! " in text and not Path(text).exists():
+        return [Path(found.strip("\"'")) for found in re.findall(r"""location\s*=\s*("[^"]*"|'[^']*'|\S+)""", text)]
+    path = Path(text)
+    return list_images(path) if path.is_dir() else [path]
 
 
 def check_name(path: Path, error: type[HeadPoseError]) -> None:

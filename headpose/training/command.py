@@ -11,12 +11,13 @@ import numpy as np
 
 from headpose import crop, folders, geometry
 from headpose.errors import RecipeError, WeightsError
+from headpose.files import check_outputs
 from headpose.inference import OnnxPoseModel
 from headpose.training import checkpoint, distributed, forecast, log, overrides, recipe
 from headpose.training.classification import ClassificationTask
 from headpose.training.export import ModelCard, export_onnx
 from headpose.training.head_pose import HeadPoseTask
-from headpose.training.loop import BEST, RECIPE, Trainer
+from headpose.training.loop import BEST, INIT, LAST, RECIPE, SPLIT, Trainer
 from headpose.training.network import HeadPoseNet, build
 from headpose.training.validate import predict
 from headpose.types import Image
@@ -49,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights. ``torchrun`` may run many of it."""
     settings, folder = _settings(args)
+    if not args.resume:  # the recipe that a run goes on with may be its own
+        names = (RECIPE, SPLIT, INIT, BEST, LAST, log.FILE, "curves.png", "environment.txt", f"{settings.name}.onnx")
+        lists = [source.path for source in settings.data.sources if Path(source.path).is_file()]
+        check_outputs([args.init, args.recipe, *lists], data={"--out": [folder / name for name in names]})
     with contextlib.ExitStack() as stack:
         if distributed.is_first() and not args.dry_run:
             stack.enter_context(folders.occupied(folder))

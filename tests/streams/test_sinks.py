@@ -76,6 +76,14 @@ def test_a_picture_and_a_folder_hold_what_draw_poses_draws(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "c.png"), frame().image)
 
 
+def test_pictures_of_formats_that_cannot_be_written_become_jpegs(tmp_path):
+    with PictureFolder(tmp_path) as folder:
+        for name in ("a.heic", "a.jpg", "a.j2k"):
+            folder.write(frame(name=name), [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.heic.jpg", "a.j2k.jpg", "a.jpg"]
+    assert read_image(tmp_path / "a.heic.jpg").shape == frame().image.shape
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov", ".m4v"])
 def test_a_video_has_every_frame(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

@@ -11,6 +11,7 @@ from headpose.errors import ImageError
 from headpose.images import write_image
 from headpose.streams import open_source
 from headpose.streams.sources import CaptureSource
+from tests.picture_files import encoded, with_pillow
 from tests.videos import FPS, shade, write_video
 
 
@@ -32,6 +33,33 @@ def test_a_picture_without_an_ending_is_known_by_its_content(tmp_path, photo):
     (tmp_path / "a.png").rename(tmp_path / "a")
     (_,), source = frames_of(tmp_path / "a")
     assert source.kind == "image"
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.mp4", "a"])
+@pytest.mark.parametrize("kind", ["grid.heic", "avif"])
+def test_heic_and_avif_are_pictures_whatever_their_names(tmp_path, photo, kind, name):
+    """A video reader takes them too, and gives the first tile of a grid for the whole picture."""
+    (tmp_path / name).write_bytes(encoded(kind, photo))
+    (frame,), source = frames_of(tmp_path / name)
+    assert source.kind == "image"
+    assert np.abs(frame.image.astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.avi", "a"])
+def test_an_animation_is_no_video_and_no_picture(tmp_path, photo, name):
+    (tmp_path / name).write_bytes(with_pillow("GIF", [photo, photo[::-1]]))
+    with pytest.raises(ImageError, match="animation of 2 frames"):
+        frames_of(tmp_path / name)
+
+
+def test_an_animation_in_a_folder_is_noted(tmp_path, photo):
+    write_image(tmp_path / "a.png", photo)
+    (tmp_path / "b.gif").write_bytes(with_pillow("GIF", [photo, photo[::-1]]))
+    (tmp_path / "c.heic").write_bytes(encoded("heic", photo))
+    frames, source = frames_of(tmp_path)
+    assert [frame.name for frame in frames] == ["a.png", "c.heic"]
+    (problem,) = source.problems
+    assert "b.gif is an animation" in problem
 
 
 def test_a_folder_in_the_order_of_names(tmp_path, photo):
