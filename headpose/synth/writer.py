@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from headpose import files, images
+from headpose import files, folders, images
 from headpose.datasets import manifest
 from headpose.errors import DataError
 from headpose.synth import groups, labels, layout
@@ -88,9 +88,14 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
         The number of pictures made now.
 
     Raises:
-        HeadPoseError: assets are missing, the folder cannot be written, or holds pictures of other settings.
+        HeadPoseError: assets are missing, the folder cannot be written, is in use, or holds pictures of other settings.
     """
     root = Path(out)
+    with folders.occupied(root):
+        return _write(settings, count, root, workers)
+
+
+def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     ours = _record(settings)
     turned = _has_other_axes(root, ours)
     firsts = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
