@@ -32,12 +32,15 @@ Heads that lie in the picture by more than about 45 degrees are unreliable: with
 degrees the median error is 44 degrees, upside down 171, with scores as usual. Turn such pictures first.
 Profiles seen from well above or below are read worse than others, too.
 
---json writes one object a face and line: frame, source (of several), name (for pictures), time_s (for
-videos and cameras: seconds from the first frame), track (with --track), box [x1, y1, x2, y2] (the tight
-box, in pixels of the picture as it is shown: upright, pixels square), score, yaw, pitch, roll, rotation
-(3x3, rows). --csv has the same columns, but for the rotation. No face is no line, and no error.
+--json writes one object a face and line: frame, source (of several); for pictures image (the path from
+the folder of the JSON or CSV file; on stdout as given) and face (its number in the drawn picture); for
+videos and cameras time_s (seconds from the first frame) and track (with --track); box [x1, y1, x2, y2]
+(the tight box, in pixels of the picture as it is shown: upright, pixels square), score, yaw, pitch, roll,
+rotation (3x3, rows). --csv has the same columns, but for the rotation: a table that headpose train
+takes as data and eval/aflw2000.py --score scores. No face is no line, and no error.
 
 A video's --out keeps the time of every frame: where its rate varies, frames are repeated or left out.
+.mp4, .m4v and .mov hold MPEG-4 part 2, which browsers do not play; .webm holds VP8, which they do.
 Several sources may be pictures, folders and videos; --out is then a folder. A playlist (.m3u8 and its
 like) is refused: it may refer to any file.
 
@@ -72,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses")
     parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="what --out draws (axes)")
     parser.add_argument("--max-faces", type=_positive, metavar="N", help="only the N best faces of a picture (all)")
+    parser.add_argument(
+        "--min-score",
+        type=_share,
+        default=0.0,
+        metavar="S",
+        help="leave out faces whose score is below S, 0 to 1 (all that the detector gives: blazeface from 0.5)",
+    )
     parser.add_argument("--track", action="store_true", help="give each face of a video a number that stays")
     parser.add_argument("--smooth", action="store_true", help="--track, and calm the tremble of angles and boxes")
     parser.add_argument(
@@ -110,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
                 stack.enter_context(sink)
             status = _process(source, estimator, tracker, (*rows, *drawn), args)
     _print_remarks(source, drawn)
+    _print_codec(drawn, args)
     if status == _INTERRUPTED and source.kind == "camera":  # the only way to end it
         status = 0
     elif status == _INTERRUPTED:
@@ -128,6 +139,7 @@ def _run_several(args: argparse.Namespace) -> int:
     if pictures:
         _tracker(args, pictures)  # an error if one is wanted
     rows, estimator, status, faulty = _row_files(args), _estimator(args), 0, False
+    every: list[Sink] = []
     with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
         for sink in rows:
             stack.enter_context(sink)
@@ -135,6 +147,7 @@ def _run_several(args: argparse.Namespace) -> int:
             try:
                 with open_source(text) if text or not pictures else pictures as source:
                     drawn = _drawing(args, source)
+                    every += drawn
                     with contextlib.ExitStack() as of_source:
                         for sink in drawn:
                             of_source.enter_context(sink)
@@ -147,6 +160,7 @@ def _run_several(args: argparse.Namespace) -> int:
             faulty |= bool(source.problems)
             if status:
                 break
+    _print_codec(every, args)
     if status == _INTERRUPTED:
         print(_INTERRUPTED_LINE, file=sys.stderr)
     return status or int(faulty)
@@ -175,6 +189,15 @@ def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
         print(f"headpose: {note}", file=sys.stderr)
     for problem in source.problems:
         print(f"headpose: error: {problem}", file=sys.stderr)
+
+
+def _print_codec(drawn: Sequence[Sink], args: argparse.Namespace) -> None:
+    """Says once, and not with --quiet, that browsers do not play the videos that were written."""
+    from headpose import streams
+
+    notes = (sink.browser_note for sink in drawn if isinstance(sink, streams.VideoFile))
+    if not args.quiet and (note := next(filter(None, notes), "")):
+        print(f"headpose: {note}", file=sys.stderr)
 
 
 def _wants_lines(args: argparse.Namespace) -> bool:
@@ -287,7 +310,7 @@ def _process(
     try:
         for frame in source:
             frame = dataclasses.replace(frame, source=frame.source or label)
-            poses = estimator.estimate(frame.image)
+            poses = [pose for pose in estimator.estimate(frame.image) if pose.face.score >= args.min_score]
             if tracker is not None:
                 poses = tracker.update(poses, frame.time_s)
             for sink in sinks:
@@ -316,9 +339,11 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
         where = frame.source if Path(frame.source).name == frame.name else f"{frame.source}  {where}"
     if not poses and frame.name:
         write(f"{where}  no face found")
-    for pose in poses:
+    for place, pose in enumerate(poses, 1):
         yaw, pitch, roll = pose.euler
-        name = where if pose.track is None else f"{where}  face {pose.track}"
+        # The number that ``draw_labels`` writes. Without a track the one of a video's frame says nothing.
+        number = pose.track or (place if frame.name and len(poses) > 1 else None)
+        name = f"{where}  face {number}" if number else where
         box = " ".join(f"{side:.0f}" for side in pose.box.as_tuple())
         write(
             f"{name}  yaw {yaw:+6.1f}  pitch {pitch:+6.1f}  roll {roll:+6.1f}  score {pose.face.score:.2f}  box {box}"
@@ -349,6 +374,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 def _count(text: str) -> int:

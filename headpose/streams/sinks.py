@@ -30,10 +30,13 @@ from headpose.types import HeadPose, Image
 
 # What OpenCV's own wheels can encode; H.264 is not among it.
 _CODEC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+_FOR_BROWSERS = (".mp4", ".m4v", ".mov")  # endings of videos that browsers are expected to play
 _LONGEST_GAP_S = 10.0
 _TREMBLE = 0.75  # of a frame: how far times may be off before a frame is repeated or left out
 
-CSV_COLUMNS = ("frame", "name", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
+CSV_COLUMNS = ("frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
+"""What a row of a face is made of. ``headpose.datasets.manifest`` and ``headpose.evaluation.predictions`` read it, so
+``image``, the box and the angles have the names that they have there."""
 
 
 class Sink(Protocol):
@@ -51,12 +54,15 @@ class Sink(Protocol):
 class RowFile:
     """A text file with one row a face, or stdout, where each frame's rows come out at once."""
 
-    def __init__(self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = "") -> None:
+    def __init__(
+        self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose, int], str], header: str = ""
+    ) -> None:
         """Makes ready.
 
         Args:
             target: a file, or "-" for stdout.
-            row, header: lines with their line ends.
+            row: gives the line, with its line end, of a frame's face; the number is the face's place, from 1 on.
+            header: the first line, with its line end.
 
         Raises:
             HeadPoseError: the ending of ``target`` is that of a picture, a video or a network.
@@ -81,7 +87,7 @@ class RowFile:
         self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        self._write([self._row(frame, pose) for pose in poses])
+        self._write([self._row(frame, pose, number) for number, pose in enumerate(poses, 1)])
 
     def _write(self, lines: list[str]) -> None:
         if self._stream is None:
@@ -98,23 +104,31 @@ class RowFile:
 
 
 def json_lines(target: str | os.PathLike[str]) -> RowFile:
-    """JSON lines: one object a face, with frame, source (one of several), name (pictures only), time_s (seconds, not
-    for pictures), track (of tracked faces), box [x1, y1, x2, y2] (the tight box, pixels), score, yaw, pitch, roll
-    (degrees) and rotation (3 rows of 3)."""
-    return RowFile(target, _json_row)
+    """JSON lines: one object a face.
+
+    Its keys: frame; source (one of several); for pictures image (see ``csv_file``) and face (as in ``draw_labels``),
+    for others time_s (seconds); track (of tracked faces); box [x1, y1, x2, y2] (the tight box, pixels); score; yaw,
+    pitch, roll (degrees); rotation (3 rows of 3).
+    """
+    folder = _folder_of(target)
+    return RowFile(target, lambda frame, pose, number: _json_row(frame, pose, number, folder))
 
 
 def csv_file(target: str | os.PathLike[str], *, tracks: bool = False, sources: bool = False) -> RowFile:
-    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels, angles in degrees, time (not for pictures)
-    in seconds.
+    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels, angles in degrees.
+
+    For pictures ``image`` is the file's path from the folder of ``target`` (on stdout the path as the user gave it),
+    so that the table is a manifest of faces as well, and ``face`` the number that ``draw_labels`` writes. For videos
+    and cameras these two are empty and ``time_s`` holds seconds.
 
     With ``tracks`` a column ``track`` follows, with the number of each face; with ``sources`` a last column
     ``source``, with which of several sources the row is from.
     """
-    more = [*(["track"] if tracks else []), *(["source"] if sources else [])]
+    more, folder = [*(["track"] if tracks else []), *(["source"] if sources else [])], _folder_of(target)
 
-    def row(frame: Frame, pose: HeadPose) -> str:
-        return _csv_row(frame, pose, *([pose.track] if tracks else []), *([frame.source] if sources else []))
+    def row(frame: Frame, pose: HeadPose, number: int) -> str:
+        added = [*([pose.track] if tracks else []), *([frame.source] if sources else [])]
+        return _csv_row(frame, pose, number, folder, *added)
 
     return RowFile(target, row, _csv_line([*CSV_COLUMNS, *more]))
 
@@ -199,6 +213,13 @@ class VideoFile:
         self._written = self._left_out = 0
         self._late_s = 0.0  # the parts of long gaps that were left out
         self._shown: Image | None = None
+
+    @property
+    def browser_note(self) -> str:
+        """A line for those who expect browsers to play the file by its ending, which they do not; "" if they do."""
+        if self._target.suffix.lower() not in _FOR_BROWSERS:
+            return ""
+        return f"{self._target} is MPEG-4 part 2, which browsers do not play: a name in .webm gives VP8, which they do"
 
     def __enter__(self) -> VideoFile:
         self._temporary = self._stack.enter_context(files.atomic_path(self._target))
@@ -302,12 +323,32 @@ def _check_picture(target: str | os.PathLike[str]) -> None:
         raise HeadPoseError(f"cannot write {target}: the annotated picture needs an ending such as .jpg or .png")
 
 
-def _json_row(frame: Frame, pose: HeadPose) -> str:
+def _folder_of(target: str | os.PathLike[str]) -> Path | None:
+    """The folder that the pictures in a file of rows are relative to; None on stdout, which has none."""
+    # Links to folders are followed: ``..`` leads out of the folder that a link points to.
+    return None if target == "-" else Path(os.path.realpath(Path(target).parent))
+
+
+def _image(frame: Frame, folder: Path | None) -> str:
+    """What the rows call a frame's picture; "" in a video."""
+    if frame.path is None:
+        return frame.name
+    if folder is None:
+        return frame.path.as_posix()
+    path = Path(os.path.realpath(frame.path.parent)) / frame.path.name  # the picture itself may be a link
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.as_posix()
+
+
+def _json_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None) -> str:
+    still = {"image": _image(frame, folder), "face": number}
     yaw, pitch, roll = pose.euler
     values = {
         "frame": frame.index,
         **({"source": frame.source} if frame.source else {}),
-        **({"name": frame.name} if frame.name else {"time_s": round(frame.time_s, 6)}),
+        **(still if frame.name else {"time_s": round(frame.time_s, 6)}),
         **({"track": pose.track} if pose.track is not None else {}),
         "box": [round(side, 3) for side in pose.box.as_tuple()],
         "score": round(pose.face.score, 6),
@@ -319,11 +360,12 @@ def _json_row(frame: Frame, pose: HeadPose) -> str:
     return json.dumps(values) + "\n"
 
 
-def _csv_row(frame: Frame, pose: HeadPose, *more: object) -> str:
+def _csv_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None, *more: object) -> str:
     box = [f"{side:.2f}" for side in pose.box.as_tuple()]
     angles = [f"{angle:.3f}" for angle in pose.euler]
     time_s = "" if frame.name else f"{frame.time_s:.6f}"
-    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *angles, time_s, *more])
+    still = [_image(frame, folder), number if frame.name else ""]
+    return _csv_line([frame.index, *still, *box, f"{pose.face.score:.4f}", *angles, time_s, *more])
 
 
 def _csv_line(values: Sequence[object]) -> str:

@@ -38,6 +38,7 @@ class Frame:
         name: its file's name for pictures, "" in a video or from a camera.
         image: (H, W, 3) uint8 BGR, upright and with square pixels, whatever the file's are.
         source: the one of several sources that it is from, as the user named it; "" if there is one only.
+        path: its file for pictures; None in a video or from a camera.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Frame:
     name: str
     image: Image
     source: str = ""
+    path: Path | None = None
 
 
 class FrameSource(Protocol):
@@ -187,7 +189,7 @@ class PictureSource:
                     raise
                 self.problems.append(str(error))
                 continue
-            yield Frame(index, 0.0, path.name, image, source)
+            yield Frame(index, 0.0, path.name, image, source, path)
 
 
 class CaptureSource:
