@@ -17,6 +17,7 @@ import dataclasses
 import json
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from headpose.detection import DETECTORS, create_detector
 from headpose.errors import DataError
 from headpose.evaluation import accuracy, audit, crops, invariance, paired, predictions, protocols, testsets
 from headpose.evaluation.adapters import Adapter, load_adapter
+from headpose.evaluation.predictions import Predictions
 from headpose.evaluation.testsets import FaceSet
 from headpose.geometry import Array
 from headpose.inference import DEVICES, OnnxPoseModel, load_model
@@ -39,11 +41,12 @@ INVARIANCE_FACES = 400
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where predictions come from: a network, or a file of them."""
+    """Where predictions come from: a network, or a file of them, once it is ``read``."""
 
     about: dict[str, Any]
     model: OnnxPoseModel | Adapter | None
     angles: Literal["rotation", "network", "file"]
+    read: Predictions | None = None
 
     @property
     def name(self) -> str:
@@ -78,14 +81,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     faces = labelled
     if detector := _detector(arguments, source):
         faces = testsets.with_detected_boxes(labelled, create_detector(detector, threads=arguments.threads))
-    chosen = faces.select(arguments.list)
+    read = {file: predictions.read_faces(file, faces) for file in (arguments.score, arguments.versus) if file}
+    chosen = _found(faces.select(arguments.list), read)
     missed = len(labelled.select(arguments.list).names) - len(chosen.names)
     if faces.kind == "aflw2000" and not missed and len(chosen.names) != protocols.COMPLETE[arguments.list]:
         expected = protocols.COMPLETE[arguments.list]
         print(f"aflw2000: warning: {len(chosen.names)} pictures, a complete copy has {expected}", file=sys.stderr)
-    others = predictions.read(arguments.versus, chosen.names) if arguments.versus else None
+    others = predictions.in_order(arguments.versus, read[arguments.versus], chosen.names) if arguments.versus else None
+    source = dataclasses.replace(source, read=read.get(arguments.score))
 
-    scored = _audited(faces, chosen, arguments) if arguments.audit else chosen
+    scored = _audited(source, faces, chosen) if arguments.audit else chosen
     given = _predict(source, scored, arguments, arguments.crop)
     place = {name: index for index, name in enumerate(scored.names)}
     angles = given[[place[name] for name in chosen.names]]
@@ -118,7 +123,7 @@ def _score(source: Source, faces: FaceSet, angles: Array, missed: int, arguments
         crop=source.model.crop if source.model else None,
         angles=source.angles,
         rule=arguments.crop,
-        detector=_detector(arguments, source),
+        detector="the file" if source.read and source.read.detected else _detector(arguments, source),
         missed=missed,
     )
     protocol = protocols.in_words(setting)
@@ -130,12 +135,28 @@ def _score(source: Source, faces: FaceSet, angles: Array, missed: int, arguments
     return record
 
 
-def _audited(faces: FaceSet, chosen: FaceSet, arguments: argparse.Namespace) -> FaceSet:
+def _found(faces: FaceSet, read: Mapping[str, Predictions]) -> FaceSet:
+    """The faces that a detector has found for each file that says where its faces are. The others are counted."""
+    for file, given in read.items():
+        if not given.detected:
+            continue
+        kept = faces.among(given.angles)
+        if not kept.names:
+            raise DataError(
+                f"{file} has none of the {len(faces.names)} faces of the data: its column image must name their "
+                f"pictures, such as {faces.samples[0].image.name}, and the boxes lie on their faces"
+            )
+        if len(kept.names) < len(faces.names):
+            part = f"{len(kept.names)} of the {len(faces.names)} faces"
+            print(f"aflw2000: warning: {file} has {part}; the others are left out", file=sys.stderr)
+        faces = kept
+    return faces
+
+
+def _audited(source: Source, faces: FaceSet, chosen: FaceSet) -> FaceSet:
     """All faces, or those that a file of predictions has; those of the chosen list it must have."""
     whole = faces.select("all")
-    if not arguments.score:
-        return whole
-    return whole.among({*predictions.read_all(arguments.score, whole.names), *chosen.names})
+    return whole.among({*source.read.angles, *chosen.names}) if source.read else whole
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -159,8 +180,9 @@ def _detector(arguments: argparse.Namespace, source: Source) -> str:
 
 
 def _predict(source: Source, faces: FaceSet, arguments: argparse.Namespace, rule: str) -> Array:
-    if source.model is None:
-        return predictions.read(arguments.score, faces.names)
+    if source.read:
+        return predictions.in_order(arguments.score, source.read, faces.names)
+    assert source.model
     return accuracy.predict_angles(source.model, faces.samples, arguments.batch, rule)
 
 
@@ -198,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME", help="a name of the manifest, or an .onnx file")
     what.add_argument("--adapter", metavar="FILE", help="somebody else's network: a .toml as in eval/adapters/")
-    what.add_argument("--score", metavar="FILE", help="score a CSV of predictions (as --predictions writes) instead")
+    what.add_argument("--score", metavar="FILE", help="score a CSV (of --predictions, or of headpose estimate --csv)")
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that --adapter names")
     parser.add_argument("--crop", choices=crops.RULES, default="own", help="how inputs are cut (default: %(default)s)")
     parser.add_argument(

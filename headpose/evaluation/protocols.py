@@ -58,7 +58,7 @@ class Setting:
         crop: of the network; None if the predictions came from elsewhere.
         angles: who decided on one of the two triples of a rotation: this package, the network or a file.
         rule: one of ``headpose.evaluation.crops.RULES``.
-        detector: whose boxes the crop starts from; "" for the labels' own.
+        detector: whose boxes the crop starts from, or the file of predictions with boxes; "" for the labels' own.
         missed: number of faces that the detector did not find and that are left out.
     """
 
@@ -117,6 +117,11 @@ def in_words(setting: Setting) -> str:
 def _crop_in_words(setting: Setting) -> str:
     crop = setting.crop
     if crop is None:
+        if setting.detector:
+            return (
+                "Predictions: read from a file, of the faces in a picture the one whose box overlaps the label's most; "
+                f"{setting.missed} faces that {setting.detector} does not have are left out."
+            )
         return "Predictions: read from a file."
     box = _BOX[setting.kind] if not setting.detector else f"face of {setting.detector} that overlaps the label's most"
     missed = f"; {setting.missed} faces that it does not find are left out" if setting.detector else ""

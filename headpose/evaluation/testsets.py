@@ -31,7 +31,8 @@ KINDS = {
 }
 """Kinds of test sets, and what a result calls them."""
 
-_LEAST_OVERLAP = 0.2  # IoU of a found face with the label's box, which for BIWI is rough
+LEAST_OVERLAP = 0.2
+"""IoU of a found face with the label's box, which for BIWI is rough; below it the face is another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def with_detected_boxes(test_set: FaceSet, detector: FaceDetector) -> FaceSet:
     for name, sample in tqdm(pairs, total=len(test_set.names), desc="faces", unit="face", leave=False, disable=None):
         boxes = [face.box for face in detector.detect(read_image(sample.image))]
         best = max(boxes, key=sample.box.iou, default=None)
-        if best and best.iou(sample.box) > _LEAST_OVERLAP:
+        if best and best.iou(sample.box) > LEAST_OVERLAP:
             faces.append((name, dataclasses.replace(sample, box=best)))
     if not faces:
         raise DataError(f"{detector.name} finds none of the {len(test_set.names)} faces")
