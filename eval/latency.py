@@ -75,6 +75,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         _print(run, known)
     _print_networks(known, memories)
     print(f"\nratio: to {reference}, {latency.BOTH}; cpu: the process's own time; peak: the product's fastest call")
+    for run in runs:
+        _print_shares(run, reference)
     if arguments.json:
         record = {
             "setting": setting,
@@ -153,6 +155,16 @@ def _print(run: dict[str, Any], known: dict[str, NetworkFacts]) -> None:
     for warning in run["warnings"]:
         print(f"latency: warning: {warning}", file=sys.stderr)
     print()
+
+
+def _print_shares(run: dict[str, Any], reference: str) -> None:
+    """Prints where the time of a whole frame goes: with a small network, to the detector."""
+    rows = run["times_ms"]
+    whole = next(row["median"] for row in rows if (row["network"], row["stage"]) == (reference, latency.WHOLE))
+    shared = [(row["stage"], row["median"]) for row in rows if not row["network"]]
+    own = next(row["median"] for row in rows if (row["network"], row["stage"]) == (reference, latency.BOTH))
+    shares = ", ".join(f"{stage} {time / whole:.0%}" for stage, time in [*shared, (latency.BOTH, own)])
+    print(f"threads {run['threads'] or 'all'}: of the {whole:.1f} ms of a frame with {reference}: {shares}")
 
 
 def _print_networks(known: dict[str, NetworkFacts], memories: dict[str, memory.Memory | None]) -> None:

@@ -119,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
             for sink in (*rows, *drawn):
                 stack.enter_context(sink)
             status = _process(source, estimator, tracker, (*rows, *drawn), args)
-    _print_remarks(source, drawn)
     _print_codec(drawn, args)
+    _print_remarks(source, drawn)
     if status == _INTERRUPTED and source.kind == "camera":  # the only way to end it
         status = 0
     elif status == _INTERRUPTED:

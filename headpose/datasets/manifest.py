@@ -78,7 +78,9 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 
 def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
-    picture = path.parent / (row["image"] or "")
+    if not row["image"]:
+        raise DataError(f"{where}: image is empty: each line names a picture, which a video's frame is not")
+    picture = path.parent / row["image"]
     try:
         there = picture.is_file()
     except OSError as error:  # its folder cannot be read, or the name is too long
@@ -94,7 +96,7 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
         box=box,
         euler=EulerAngles(*(_number(row, name, where) * _degrees(row, where) for name in ("yaw", "pitch", "roll"))),
         weight=_weight(row, where),
-        group=Path(row["image"] or "").with_suffix("").as_posix(),
+        group=Path(row["image"]).with_suffix("").as_posix(),
     )
 
 

@@ -50,6 +50,9 @@ class Part(NamedTuple):
 CROP, NETWORK, BOTH, WHOLE = "crop", "network", "crop + network", "decode + detect + crop + network + track"
 """Stages of a network: its input cut out, the network alone, the two, and a JPEG of a frame to the smoothed pose."""
 
+DETECT = ": detect"
+"""After the detector's name: the stage in which it finds the faces of a frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -148,7 +151,7 @@ def frame_stages(detector: FaceDetector, frame: Image) -> dict[Part, Task]:
     facing = np.tile(np.eye(3), (len(faces), 1, 1))
     return {
         Part("", "decode JPEG"): lambda: decode_image(jpeg),
-        Part("", f"{detector.name}: detect"): lambda: detector.detect(frame),
+        Part("", f"{detector.name}{DETECT}"): lambda: detector.detect(frame),
         Part("", "track"): lambda: track(faces, facing),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headpose.evaluation import latency as stages
 from headpose.evaluation.published import PAPER_SETS, Published
-from headpose.report.records import Results, Robustness
+from headpose.report.records import Results, Robustness, TimedRun
 
 FRONTS = {"size": "megabytes", "time": "time"}
 """Names of the fronts, and what each weighs against the Euler MAE."""
@@ -25,6 +25,7 @@ class Standing:
         macs: multiply-accumulates of one face.
         corrupted: mean of the MAE on the paper's three corrupted sets, degrees.
         time: of the network alone, one thread, over the reference's in the same run: what travels between machines.
+        frames: a second, one thread, from the JPEG of a frame to the pose, detector included, on the machine measured.
         fronts: the keys of ``FRONTS`` on which no measured network is better in both.
     """
 
@@ -36,6 +37,7 @@ class Standing:
     macs: int | None = None
     corrupted: float | None = None
     time: float | None = None
+    frames: float | None = None
     fronts: tuple[str, ...] = ()
 
 
@@ -51,6 +53,7 @@ def standings(results: Results, published: Published, headline: bool = False) ->
             macs=n.macs,
             corrupted=_corrupted(results.robustness, n.name),
             time=_time(results, n.name),
+            frames=_frames(results, n.name),
         )
         for n in results.networks
     ]
@@ -70,12 +73,22 @@ def _corrupted(robustness: Robustness | None, name: str) -> float | None:
 
 
 def _time(results: Results, name: str) -> float | None:
-    measured = results.latency
-    run = next((run for run in measured.runs if run.threads == 1), None) if measured else None
-    if measured is None or run is None:
+    run = single_threaded(results)
+    if results.latency is None or run is None:
         return None
-    own, unit = (run.median(each, stages.NETWORK) for each in (name, measured.reference))
+    own, unit = (run.median(each, stages.NETWORK) for each in (name, results.latency.reference))
     return own / unit if own and unit else None
+
+
+def _frames(results: Results, name: str) -> float | None:
+    run = single_threaded(results)
+    whole = run.median(name, stages.WHOLE) if run else None
+    return 1000 / whole if whole else None
+
+
+def single_threaded(results: Results) -> TimedRun | None:
+    """The run with one thread, if there is one."""
+    return next((run for run in results.latency.runs if run.threads == 1), None) if results.latency else None
 
 
 def _with_fronts(one: Standing, measured: Sequence[Standing]) -> Standing:

@@ -30,7 +30,7 @@ def overview(results: Results, published: Published, headline: bool = False) -> 
     head = ["network", "", "MB", *(["M MACs"] if not headline else []), "Euler MAE", "geodesic"]
     head += [
         f"MAE on {'/'.join(PAPER_SETS)}",
-        *(["time"] if timed else []),
+        *(["time", "frames/s"] if timed else []),
         *(["on the front of"] if not headline else []),
     ]
     rows = []
@@ -42,7 +42,7 @@ def overview(results: Results, published: Published, headline: bool = False) -> 
         ]
         cells += [_number(each.macs and each.macs / 1e6, 0)] if not headline else []
         cells += [_number(each.mae), _number(each.geodesic), _number(each.corrupted)]
-        cells += [_number(each.time)] if timed else []
+        cells += [_number(each.time), _number(each.frames, 0)] if timed else []
         cells += [", ".join(each.fronts) or _NONE] if not headline else []
         rows.append(Row(tuple(cells), each.kind))
     return Table(tuple(head), tuple(rows))

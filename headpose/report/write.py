@@ -11,11 +11,13 @@ import cv2
 
 from headpose import files
 from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation import latency as stages
 from headpose.evaluation import published
 from headpose.report import faces, page, plots, tables
 from headpose.report.document import Block, Picture, Section, Text, markdown, markdown_table, paragraph
 from headpose.report.faces import Predicted
 from headpose.report.records import Results, to_json
+from headpose.report.standing import single_threaded
 
 TITLE = "Results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -123,9 +125,19 @@ def _sections(results: Results, with_plots: bool) -> list[Section]:
 
 
 def _timed(results: Results) -> str:
-    """What the column of times is; empty if there is none."""
-    reference = results.latency.reference if results.latency else ""
-    return f"Time: the network alone, one thread, over {reference}'s in the same run." if reference else ""
+    """What the columns of times are; empty if there are none."""
+    if results.latency is None:
+        return ""
+    reference, words = results.latency.reference, []
+    words.append(f"Time: the network alone, one thread, over {reference}'s in the same run.")
+    words.append("Frames/s: the same thread, from the JPEG of a frame with one face to its pose, detector included.")
+    run = single_threaded(results)
+    whole = run.median(reference, stages.WHOLE) if run else None
+    detect = next((row.median for row in run.times_ms if row.stage.endswith(stages.DETECT)), None) if run else None
+    if whole and detect:
+        machine = results.latency.setting.partition(";")[0]
+        words.append(f"Of {reference}'s {whole:.1f} ms the detector takes {detect:.1f} ({machine}).")
+    return " ".join(words)
 
 
 def _worst(predicted: Predicted) -> Section:

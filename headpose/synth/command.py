@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """HeadPoseError for values that make no sense."""
     if (args.out is None) == (args.sheet is None):
-        raise HeadPoseError("say where the heads go: --out DIR for a data set, or --sheet FILE.jpg for one picture")
+        raise HeadPoseError("give one of --out DIR, for a data set, and --sheet FILE.jpg, for one picture of all heads")
     if args.sheet is not None and not images.is_writable_format(args.sheet):
         raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
     files.check_outputs([args.assets or None], data={"--sheet": args.sheet, "--out": [args.out] if args.out else None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 
 import headpose
-from headpose import cli, inference, weights
+from headpose import cli, doctor, inference, weights
 from headpose.cli.estimate import add_arguments
 from headpose.estimator import DEFAULT_MODEL
 
@@ -52,8 +53,6 @@ def test_doctor_tries_each_device(capsys, monkeypatch):
 
 
 def test_doctor_tells_of_two_versions_of_opencv_in_one_folder(capsys, monkeypatch):
-    from headpose import doctor
-
     installed = {"opencv-python": "4.12.0.88", "opencv-python-headless": "4.14.0.94"}
     monkeypatch.setattr(doctor.metadata, "version", lambda name: installed.get(name, "1.0"))
     monkeypatch.setattr(doctor, "_ONNX_RUNTIME", ("onnxruntime",))
@@ -61,6 +60,25 @@ def test_doctor_tells_of_two_versions_of_opencv_in_one_folder(capsys, monkeypatc
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert re.search(r"PROBLEM +OpenCV +opencv-python 4.12.0.88, opencv-python-headless 4.14.0.94; .*cv2/", out)
+
+
+def test_doctor_minds_the_default_network_alone(capsys, monkeypatch, tmp_path, repo):
+    """An installation from the wheel lacks some networks, and is whole."""
+    monkeypatch.setattr(weights, "search_folders", lambda: [tmp_path])
+    for name in (DEFAULT_MODEL, "student-int8"):
+        shutil.copy(repo / "weights" / weights.lookup(name).file, tmp_path)
+    (tmp_path / weights.lookup("compact").file).write_bytes(b"another network")
+    monkeypatch.setattr(doctor, "_OPENCV", ("opencv-python",))  # what else this machine has is not asked here
+    monkeypatch.setattr(doctor, "_ONNX_RUNTIME", ("onnxruntime",))
+    status = cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert (status, "PROBLEM" in out) == (0, False)
+    assert re.search(r"^ok +model student-int8 ", out, re.MULTILINE)
+    assert re.search(r"^note +model teacher .*headpose fetch teacher", out, re.MULTILINE)
+    assert re.search(r"^note +model compact .*is not model compact of this version", out, re.MULTILINE)
+    (tmp_path / weights.lookup(DEFAULT_MODEL).file).unlink()
+    assert cli.main(["doctor"]) == 1
+    assert re.search(rf"^PROBLEM +model {DEFAULT_MODEL} .*headpose fetch", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_train_without_torch_names_the_extra():

@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -44,8 +45,8 @@ def test_a_name_that_is_no_text(estimate, astronaut, tmp_path):
     status, out, _ = estimate(tmp_path, *outputs)
     assert status == 0
     assert out.startswith("t\\udce9te.jpg  yaw")
-    assert json.loads((tmp_path / "a.json").read_text())["name"] == name
-    assert b"0,t\xe9te.jpg," in (tmp_path / "a.csv").read_bytes()
+    assert json.loads((tmp_path / "a.json").read_text())["image"] == name
+    assert b"0,t\xe9te.jpg,1," in (tmp_path / "a.csv").read_bytes()
     assert (tmp_path / "out" / name).exists()
 
 
@@ -126,7 +127,7 @@ def test_a_folder_with_a_bad_picture_gives_the_others_and_status_1(estimate, tmp
     (pictures / "b.png").write_bytes(b"")
     status, out, err = estimate(pictures, "--json", "-")
     assert status == 1
-    assert [json.loads(line)["name"] for line in out.splitlines()] == ["a.png", "c.png"]
+    assert [Path(json.loads(line)["image"]).name for line in out.splitlines()] == ["a.png", "c.png"]
     assert f"headpose: error: {pictures / 'b.png'} is empty (0 bytes)\n" in err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -94,9 +95,9 @@ def test_several_sources(estimate, folder, monkeypatch):
     assert status == 1  # for two/b.png
     assert "headpose: error: two/b.png is empty (0 bytes)\n" in err
     wanted = [("one/a.png", "a.png"), ("two", "a.png"), ("v.mp4", ""), ("v.mp4", ""), ("v.mp4", "")]
-    assert [(row["source"], row["name"]) for row in rows(folder / "rows.csv")] == wanted
+    assert [(row["source"], Path(row["image"]).name) for row in rows(folder / "rows.csv")] == wanted
     faces = [json.loads(line) for line in (folder / "rows.json").read_text().splitlines()]
-    assert [(face["source"], face.get("name", "")) for face in faces] == wanted
+    assert [(face["source"], Path(face.get("image", "")).name) for face in faces] == wanted
     assert [face["frame"] for face in faces[2:]] == [0, 1, 2]
     assert [line.split("  yaw")[0] for line in out.splitlines()] == [
         "one/a.png",

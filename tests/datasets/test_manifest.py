@@ -67,7 +67,7 @@ def test_a_missing_column_is_named(write, missing):
         ("faces/a.jpg,30,2,1,40,0,0,0", "box is empty"),
         ("faces/b.jpg,1,2,30,40,0,0,0", "there is no picture"),
         ("faces,1,2,30,40,0,0,0", "there is no picture"),
-        (",1,2,30,40,0,0,0", "there is no picture"),
+        (",1,2,30,40,0,0,0", "image is empty"),
     ],
 )
 def test_a_bad_line_is_an_error_with_its_number(write, line, says):

@@ -9,6 +9,7 @@ from headpose import geometry
 from headpose.datasets import aflw2000
 from headpose.errors import DataError, ImageError
 from headpose.evaluation import accuracy, predictions, protocols
+from headpose.evaluation.testsets import FaceSet
 from headpose.inference import load_model
 from headpose.types import Box, EulerAngles, Sample
 from tests.evaluation.faces import write_coloured_faces
@@ -140,6 +141,45 @@ def test_files_of_other_tools_are_read(tmp_path):
     assert predictions.read(tmp_path / "p.csv", ["image2", "image1"]).tolist() == [[4, 5, 6], [1, 2, 3]]
     # A name that is known keeps what looks like an ending.
     assert predictions.read(tmp_path / "p.csv", ["image1.jpg"]).tolist() == [[1, 2, 3]]
+
+
+def labelled_faces(*faces):
+    """A test set of (name, file, box)."""
+    samples = [Sample(Path(file), Box(*box), EulerAngles(0, 0, 0)) for _, file, box in faces]
+    return FaceSet("manifest", samples, [name for name, _, _ in faces])
+
+
+def read_faces(path, faces, *rows):
+    """The yaw by name of a file of rows (image, x1, y1, x2, y2, yaw)."""
+    lines = [",".join(map(str, (*row, 0, 0))) for row in rows]
+    path.write_text("\n".join(["image,x1,y1,x2,y2,yaw,pitch,roll", *lines]))
+    read = predictions.read_faces(path, faces)
+    assert read.detected
+    return {name: angles[0] for name, angles in read.angles.items()}
+
+
+def test_rows_with_boxes_go_to_the_labelled_face_that_they_overlap_most(tmp_path):
+    a, b, both = (0, 0, 10, 10), (8, 0, 18, 10), (4, 0, 14, 10)
+    faces = labelled_faces(("x/p", "d/x/p.jpg", a), ("x/p#2", "d/x/p.jpg", b), ("q", "d/q.jpg", a))
+    file = tmp_path / "p.csv"
+    # Not by their order; the worse of two rows of one face is nobody's, also where the other face has none.
+    assert read_faces(file, faces, ("x/p.jpg", *b, 1), ("x/p.jpg", *a, 2)) == {"x/p": 2, "x/p#2": 1}
+    assert read_faces(file, faces, ("x/p.jpg", *both, 1), ("x/p.jpg", *b, 2)) == {"x/p": 1, "x/p#2": 2}
+    assert read_faces(file, faces, ("x/p.jpg", 0, 0, 10, 9, 1), ("x/p.jpg", *a, 2)) == {"x/p": 2}
+    assert len(read_faces(file, faces, ("x/p.jpg", *both, 1))) == 1
+    assert read_faces(file, faces, ("q.jpg", 9, 0, 19, 10, 1)) == {}  # a face beside the labelled one
+    # Folders in front, other endings, no ending; pictures of a video have no name.
+    for image in ("q.jpg", "q", "q.PNG", "/data/set/q.jpg", "../d/q.jpg", "./q.jpg"):
+        assert read_faces(file, faces, ("", *a, 9), (image, *a, 3), ("x/q2.jpg", *a, 9)) == {"q": 3}
+    assert read_faces(file, faces, ("p.jpg", *a, 3)) == {}
+    # The second face of a picture by its own name.
+    assert read_faces(file, faces, ("x/p", *a, 1), ("x/p#2", *b, 2)) == {"x/p": 1, "x/p#2": 2}
+
+
+def test_pictures_that_differ_in_their_ending_alone_are_told_apart(tmp_path):
+    box = (0, 0, 10, 10)
+    faces = labelled_faces(("p", "d/p.jpg", box), ("p#2", "d/p.png", box))
+    assert read_faces(tmp_path / "p.csv", faces, ("p.png", *box, 2), ("p.jpg", *box, 1)) == {"p": 1, "p#2": 2}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from headpose import geometry
+from headpose import cli, geometry
 from headpose.datasets import aflw2000
 from headpose.evaluation import predictions
+from headpose.images import write_image
 from tests.datasets.biwi_files import write_frame
 from tests.datasets.labels import write_face
 from tests.evaluation.faces import write_coloured_faces
@@ -159,6 +160,61 @@ def test_two_files_are_compared_face_by_face(run, data, network, tmp_path):
     assert versus["yaw"]["mean"] == pytest.approx(-38, abs=2) and versus["yaw"]["p"] < 0.001
     assert versus["pitch"]["mean"] == 0 and versus["pitch"]["p"] == 1
     assert "| yaw |" in done.stdout and str(worse) in done.stdout
+
+
+def test_the_csv_of_estimate_is_scored(run, tmp_path, photo, network, monkeypatch, capsys):
+    """Each labelled face gets the row of the face that was found there; one that was not found is left out."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "two.png", np.hstack([photo, photo]))
+    write_image(tmp_path / "photos" / "wall.png", np.full((200, 300, 3), 150, np.uint8))
+    assert cli.main(["estimate", "photos", "--model", str(network), "--csv", "angles.csv", "-q"]) == 0
+    rows = list(csv.DictReader((tmp_path / "angles.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    boxes = {"right": (691, 82, 788, 176), "left": (178, 82, 276, 176)}
+    found = {side: min(rows, key=lambda row: abs(float(row["x1"]) - box[0])) for side, box in boxes.items()}
+    assert found["left"] is not found["right"]
+    lines = ["image,x1,y1,x2,y2,yaw,pitch,roll"]
+    for side, off in (
+        ("right", 3.0),
+        ("left", 5.0),
+    ):  # an order of their own
+        angles = [float(found[side][name]) + (off if name == "yaw" else 0) for name in ("yaw", "pitch", "roll")]
+        lines.append(",".join(["photos/two.png", *map(str, (*boxes[side], *angles))]))
+    lines.append("photos/wall.png,50,50,90,90,0,10,20")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    capsys.readouterr()
+    done = run("--data", "labels.csv", "--score", "angles.csv", "--json", "r.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "aflw2000: warning: angles.csv has 2 of the 3 faces; the others are left out\n"
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert (record["n"], record["pitch"], record["roll"]) == (2, pytest.approx(0, abs=1e-6), pytest.approx(0, abs=1e-6))
+    assert record["yaw"] == pytest.approx(4.0)
+    assert "1 faces that the file does not have are left out" in record["protocol"]
+    done = run("--data", "labels.csv", "--score", "angles.csv", "--versus", "angles.csv", "--audit")
+    assert done.returncode == 0 and "| yaw | 4.00 | 4.00 | +0.00 |" in done.stdout
+    (tmp_path / "old.csv").write_text((tmp_path / "angles.csv").read_text().replace("image", "name", 1))
+    assert (
+        run("--data", "labels.csv", "--score", "old.csv").stdout.splitlines()[1:]
+        == run("--data", "labels.csv", "--score", "angles.csv").stdout.splitlines()[1:]
+    )  # all but its name
+
+
+def test_the_csv_of_other_pictures_is_refused(run, data, tmp_path):
+    header, row = "image,x1,y1,x2,y2,yaw,pitch,roll\n", "10,20,50,70,0,0,0\n"
+    (tmp_path / "others.csv").write_text(f"{header}photos/a.png,{row}")
+    (tmp_path / "both.csv").write_text(f"{header}a/image00000.png,{row}b/image00000.png,{row}")
+    (tmp_path / "elsewhere.csv").write_text(f"{header}image00000.png,60,20,79,79,0,0,0\n")
+    (tmp_path / "empty.csv").write_text(f"{header}image00000.png,60,20,60,79,0,0,0\n")
+    for file, says in (
+        ("others.csv", "has none of the 51 faces of the data"),
+        ("both.csv", "line 3: b/image00000.png and a/image00000.png would both be image00000"),
+        ("elsewhere.csv", "has none of the 51 faces of the data"),
+        ("empty.csv", "line 2: box is empty"),
+    ):
+        done = run("--data", data, "--score", tmp_path / file)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert says in done.stderr, done.stderr
 
 
 def test_invariance_is_checked_on_some_faces(run, data, network, peer, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -56,6 +57,11 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
     assert (ours["kind"], theirs["kind"], theirs["macs"]) == ("ours", "peer", 9)
     assert ours["memory"]["peak"] >= ours["memory"]["runtime"] > 1e6
     assert "640 x 480 frame" in record["setting"]
+    for threads, each in zip((1, 2), record["runs"], strict=False):
+        times = {(row["network"], row["stage"]): row["median"] for row in each["times_ms"]}
+        share = times["", "blazeface: detect"] / times["colour", STAGES[-1]]
+        line = rf"threads {threads}: of the .* ms of a frame with colour: .*blazeface: detect {share:.0%}, track"
+        assert re.search(line, done.stdout), done.stdout
     assert "theirs: crop + network" in done.stdout and "of the fp32 peak" in done.stdout
     # A warning is a line on stderr, and in the record of a single thread only.
     assert record["runs"][1]["warnings"] == []

@@ -122,6 +122,7 @@ def test_fronts_are_of_measured_networks_alone(results):
     assert not any(each.fronts for each in found.values() if each.kind == "published")
     assert found["ours"].corrupted == pytest.approx(4.2) and found["Theirs (a + b)"].corrupted is None
     assert found["ours"].time == 1.0 and found["Theirs (a + b)"].time == 2.0
+    assert found["ours"].frames == pytest.approx(1000 / 18)  # of the whole way of a frame, not of the network
     change(results[0] / "accuracy" / "theirs.json", "mae", to=0.1)
     found = {each.name: each for each in standings(folder.read(results[0]), published.load())}
     assert found["Theirs (a + b)"].fronts == ("size", "time") and found["ours"].fronts == ("time",)

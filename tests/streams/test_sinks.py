@@ -32,13 +32,14 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]  # a picture has no time
+    assert list(first) == ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation"]  # no time
     assert list(third)[:2] == ["frame", "time_s"]
-    assert (first["frame"], first["name"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
+    assert (first["frame"], first["image"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
     np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
     assert second["yaw"] == pytest.approx(93)
-    assert third["frame"] == 2 and "name" not in third
+    assert (first["face"], second["face"]) == (1, 2)
+    assert third["frame"] == 2 and not {"image", "face"} & set(third)
 
 
 def test_csv_has_a_header_and_quotes_names(tmp_path):
@@ -46,7 +47,7 @@ def test_csv_has_a_header_and_quotes_names(tmp_path):
         sink.write(frame(3, 'a, "b".jpg'), [pose(10, -20, 30)])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert row["name"] == 'a, "b".jpg' and row["frame"] == "3" and row["time_s"] == ""
+    assert row["image"] == 'a, "b".jpg' and row["frame"] == "3" and row["face"] == "1" and row["time_s"] == ""
     box_score_angles = [float(row[key]) for key in ("x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")]
     assert box_score_angles == pytest.approx([10.25, 20.5, 50, 70, 0.875, 10, -20, 30])
 
@@ -60,10 +61,11 @@ def test_rows_say_when_and_of_which_source(tmp_path):
             sink.write(of_folder, [pose(1, 2, 3)])
     first, second = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
     assert (first["frame"], first["time_s"], first["source"], first["track"]) == ("7", "0.233333", "clip.mp4", "")
-    assert (second["name"], second["time_s"], second["source"]) == ("b.jpg", "", "photos")
+    assert (second["image"], second["time_s"], second["source"]) == ("b.jpg", "", "photos")
+    assert (first["image"], first["face"], second["face"]) == ("", "", "1")
     first, second = map(json.loads, (tmp_path / "a.json").read_text().splitlines())
-    assert (first["source"], first["time_s"], "name" in first) == ("clip.mp4", 0.233333, False)
-    assert (second["source"], second["name"], "time_s" in second) == ("photos", "b.jpg", False)
+    assert (first["source"], first["time_s"], "image" in first) == ("clip.mp4", 0.233333, False)
+    assert (second["source"], second["image"], "time_s" in second) == ("photos", "b.jpg", False)
 
 
 def test_no_face_is_an_empty_file_with_its_header(tmp_path):
@@ -71,7 +73,7 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
+    assert (tmp_path / "a.csv").read_text() == "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
 
 
 def test_stdout_gets_each_frame_at_once(capsys):

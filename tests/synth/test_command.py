@@ -43,8 +43,8 @@ def test_the_folder_command_writes_and_goes_on(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((), "say where the heads go"),
-        (("--out", "a", "--sheet", "b.jpg"), "say where the heads go"),
+        ((), "give one of --out DIR"),
+        (("--out", "a", "--sheet", "b.jpg"), "give one of --out DIR"),
         (("--sheet", "b.xyz"), "no picture's name"),
         (("--sheet", "absent/b.jpg"), "the folder absent does not exist"),
         (("--out", "a", "--n", 0), "--n must be 1 or more"),
