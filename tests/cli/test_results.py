@@ -165,6 +165,16 @@ def test_lines_rows_and_drawn_faces_share_a_number(estimate, tmp_path, photo):
     assert (cv2.absdiff(drawn, read_image(tmp_path / "out.png")).max(2) > 60).sum() < 20
 
 
+def test_faces_of_a_video_have_no_number_without_a_track(estimate, tmp_path, photo):
+    """Their place may change from frame to frame, so it would look like the number of a track and be none."""
+    both = cv2.resize(np.hstack([photo, photo]), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    video = write_video(tmp_path / "two.mp4", [both] * 2)
+    lines = estimate(video)[1].splitlines()
+    assert len(lines) == 4 and all(re.match(r"frame \d  yaw", line) for line in lines)
+    lines = estimate(video, "--track")[1].splitlines()
+    assert {line.split("  ")[1] for line in lines} == {"face 1", "face 2"}
+
+
 def test_only_videos_that_browsers_should_play_are_noted(estimate, tmp_path, clip):
     for name in ("out.webm", "out.avi"):
         assert "which browsers" not in estimate(clip, "--out", tmp_path / name)[2]
