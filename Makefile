@@ -20,7 +20,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 demo: $(VENV)/.runtime
 	@mkdir -p output
 	$(VENV)/bin/headpose estimate examples/astronaut.jpg --out output/astronaut.jpg
-	@echo "wrote output/astronaut.jpg"
+	@echo "wrote output/astronaut.jpg; the command is $(VENV)/bin/headpose"
 
 test: $(VENV)/.test
 	$(PY) -m ruff check .
