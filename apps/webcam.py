@@ -25,12 +25,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli import run_program
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, PoseModel, load_model
+from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
 from headpose.streams import (
     ESCAPE,
     Frame,
@@ -42,10 +45,11 @@ from headpose.streams import (
     json_lines,
     open_source,
     silence_codecs,
+    source_files,
 )
 from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
-from headpose.weights import manifest
+from headpose.weights import is_path, manifest
 
 MESSAGE_S = 3.0  # how long a message stays on the screen
 HELP = (
@@ -303,6 +307,12 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
     """Everything but opening the source; raises what ``main`` prints."""
     if source.kind not in ("camera", "video"):
         raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
+    network = args.model if is_path(args.model) else None
+    check_outputs(
+        [*source_files(args.source), network, args.detector_model],
+        text={"--json": args.json},
+        data={"--record": args.record},
+    )
     estimation = Estimation(args)
     live = source.kind == "camera"
     with contextlib.ExitStack() as stack:
@@ -316,8 +326,10 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
         stopped = session.run(frames, keep_pace=not live)
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
+    for note in getattr(source, "notes", ()):  # a source of one's own may have none
+        print(f"webcam: {note}", file=sys.stderr)
     if source.problems:
-        raise HeadPoseError(source.problems[0])
+        raise HeadPoseError("; ".join(source.problems))
     if live and not stopped:
         raise HeadPoseError(f"{source.name} has stopped giving pictures: is it still plugged in?")
 
@@ -328,7 +340,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="webcam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "source", nargs="?", default="0", help="a camera's number (0), a video, or a GStreamer pipeline in quotes"
+        "source",
+        nargs="?",
+        default="0",
+        help="a camera's number (0) or device, a video, a URL (rtsp, http, ...), or a GStreamer pipeline in quotes",
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
@@ -346,6 +361,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
+    add_verbose(parser)
     return parser.parse_args(arguments)
 
 
@@ -365,18 +381,17 @@ def positive(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
+    return run_program("webcam", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     silence_codecs()
-    if args.threads:
-        cv2.setNumThreads(args.threads)
-    try:
-        with open_source(args.source) as source:
-            run(source, args)
-    except HeadPoseError as error:
-        print(f"webcam: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # before the first frame, or twice
-        return 130
+    show_log("webcam", args.verbose)
+    if threads := bounded_threads(args.threads):
+        cv2.setNumThreads(threads)
+    with open_source(args.source) as source:
+        run(source, args)
     return 0
 
 

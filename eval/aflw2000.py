@@ -22,10 +22,12 @@ from typing import Any, Literal
 
 import cv2
 
-from headpose import files, geometry
+from headpose import files, geometry, weights
+from headpose.cli import run_program
+from headpose.cli.log import show_log
 from headpose.datasets import biwi
 from headpose.detection import DETECTORS, create_detector
-from headpose.errors import DataError, HeadPoseError
+from headpose.errors import DataError
 from headpose.evaluation import accuracy, audit, crops, invariance, paired, predictions, protocols, testsets
 from headpose.evaluation.adapters import Adapter, load_adapter
 from headpose.evaluation.testsets import FaceSet
@@ -49,24 +51,28 @@ class Source:
 
 
 def main() -> int:
+    return run_program("aflw2000", _main)
+
+
+def _main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if bool(arguments.adapter) != bool(arguments.peers):
         parser.error("--adapter FILE and --peers DIR go together")
     if arguments.score and (arguments.invariance or arguments.crop != "own"):
         parser.error("--invariance and --crop need a network: they do not go with --score")
-    try:
-        _evaluate(arguments)
-    except HeadPoseError as error:
-        print(f"aflw2000: error: {error}", file=sys.stderr)
-        return 1
+    show_log("aflw2000")
+    _evaluate(arguments)
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     # What can fail at once fails before the minute of work.
-    for target in filter(None, (arguments.json, arguments.predictions)):
-        files.check_target(target)
+    network = arguments.model if arguments.model and weights.is_path(arguments.model) else None
+    files.check_outputs(
+        [arguments.data, arguments.score, arguments.versus, network, arguments.adapter, arguments.peers],
+        text={"--json": arguments.json, "--predictions": arguments.predictions},
+    )
     source = _source(arguments)
     labelled = testsets.read(arguments.data, arguments.set_kind or "", arguments.sequences)
     faces = labelled

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headpose import files
+from headpose.cli import run_program
 from headpose.errors import HeadPoseError
 from headpose.evaluation import networks
 from headpose.evaluation.cells import network_sha256
@@ -48,12 +49,11 @@ class Named:
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
-    try:
-        _run(arguments)
-    except HeadPoseError as error:
-        print(f"all: error: {error}", file=sys.stderr)
-        return 1
+    return run_program("all", _main)
+
+
+def _main() -> int:
+    _run(_parser().parse_args())
     return 0
 
 
@@ -65,6 +65,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.compress and not arguments.compress.is_file():
         raise HeadPoseError(f"{arguments.compress} does not exist: headpose compress writes it")
     out: Path = arguments.out
+    written = [layout.NETWORKS, layout.ROBUSTNESS, layout.LATENCY, layout.COMPRESS]
+    written += [f"{layout.ACCURACY}/{each.stem}.json" for each in named]
+    written += [f"{layout.PREDICTIONS}/{each.stem}.csv" for each in named]
+    files.check_outputs([arguments.data, arguments.compress], data={"--out": [out / name for name in written]})
     if not arguments.dry_run:
         _make_folders(out)
     for each in named if "accuracy" in arguments.only else ():

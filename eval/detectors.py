@@ -22,11 +22,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from headpose.cli import run_program
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.detection.offsets import BY_DETECTOR
-from headpose.errors import DataError, HeadPoseError
-from headpose.files import check_target, write_text
+from headpose.errors import DataError
+from headpose.files import check_outputs, write_text
 from headpose.images import list_images, read_image
 from headpose.types import Box, Image, Sample
 
@@ -291,18 +292,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return (measure_offsets if arguments.measure == "offsets" else measure_recall)(detector, faces)
 
 
-def main() -> None:
+def main() -> int:
+    return run_program("detectors", _main)
+
+
+def _main() -> int:
     cv2.setNumThreads(1)
     arguments = parse()
-    try:
-        if arguments.json != "-":
-            check_target(arguments.json)
-        text = json.dumps({"detector": arguments.detector, **measure(arguments)}, indent=2)
-        print(text) if arguments.json == "-" else write_text(arguments.json, text + "\n")
-    except HeadPoseError as error:
-        print(f"detectors: error: {error}", file=sys.stderr)
-        sys.exit(1)
+    read = [getattr(arguments, name, None) for name in ("data", "backgrounds", "image", "model_path")]
+    check_outputs(read, text={"--json": arguments.json})
+    text = json.dumps({"detector": arguments.detector, **measure(arguments)}, indent=2)
+    print(text) if arguments.json == "-" else write_text(arguments.json, text + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headpose import corruptions
-from headpose.errors import DataError, HeadPoseError
+from headpose.cli import run_program
+from headpose.errors import DataError
 from headpose.evaluation import robustness
 from headpose.evaluation.robustness import Result
-from headpose.files import check_target, write_text
+from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import data, recipe
 from headpose.training.loop import RECIPE
@@ -26,18 +27,17 @@ from headpose.training.spec import macs, parameters
 
 
 def main() -> int:
+    return run_program("heldout", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="heldout", description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="folders of finished runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
     arguments = parser.parse_args()
-    try:
-        if arguments.json:
-            check_target(arguments.json)
-        compare(arguments.runs, arguments.seed, arguments.json)
-    except HeadPoseError as error:
-        print(f"heldout: error: {error}", file=sys.stderr)
-        return 1
+    check_outputs(arguments.runs, text={"--json": arguments.json})
+    compare(arguments.runs, arguments.seed, arguments.json)
     return 0
 
 

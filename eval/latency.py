@@ -22,13 +22,15 @@ import cv2
 import onnxruntime
 
 from headpose import files
+from headpose.cli import run_program
+from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
 from headpose.evaluation import latency, memory, networks, peak
 from headpose.evaluation.latency import Part, Timing
 from headpose.evaluation.networks import NetworkFacts
 from headpose.images import read_image
-from headpose.inference import DEVICES, OnnxPoseModel
+from headpose.inference import DEVICES, OnnxPoseModel, bounded_threads
 from headpose.types import Box, Image
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -37,24 +39,26 @@ PEAK = "(peak)"  # in the place of a network's name: the matrix product
 
 
 def main() -> int:
+    return run_program("latency", _main)
+
+
+def _main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if not (arguments.model or arguments.models):
         parser.error("name a network: --model NAME, or --models A,B")
     if arguments.adapter and not arguments.peers:
         parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
-    try:
-        _measure(arguments)
-    except HeadPoseError as error:
-        print(f"latency: error: {error}", file=sys.stderr)
-        return 1
+    show_log("latency", arguments.verbose)
+    arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
+    _measure(arguments)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        files.check_target(arguments.json)
     names = _names(arguments)
+    networks_read = [networks.adapter_file(name, ADAPTERS) or name for name in names]
+    files.check_outputs([*networks_read, arguments.peers, arguments.image], text={"--json": arguments.json})
     frame = latency.fit_frame(read_image(arguments.image), *arguments.frame)
     models = _models(names, arguments, arguments.threads[0])
     reference = arguments.reference or models[0].name
@@ -214,13 +218,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="a photo with one face")
     parser.add_argument("--frame", type=_size, default=(640, 480), metavar="WxH", help="its size (default: 640x480)")
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
+    add_verbose(parser)
     return parser
 
 
 def _threads(text: str) -> list[int]:
-    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between, as in 1,2")
-    return list(dict.fromkeys(map(int, text.split(","))))
+    return list(map(int, text.split(",")))
 
 
 def _size(text: str) -> tuple[int, int]:

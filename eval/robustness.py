@@ -22,6 +22,8 @@ from typing import Any
 import cv2
 
 from headpose import corruptions, files
+from headpose.cli import run_program
+from headpose.cli.log import show_log
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.errors import HeadPoseError
@@ -37,13 +39,14 @@ CURVE_FACES = 400
 
 
 def main() -> int:
+    return run_program("robustness", _main)
+
+
+def _main() -> int:
     arguments = _parser().parse_args()
     arguments.seeds = arguments.seeds or (1 if arguments.severity else 5)
-    try:
-        _run(arguments)
-    except HeadPoseError as error:
-        print(f"robustness: error: {error}", file=sys.stderr)
-        return 1
+    show_log("robustness")
+    _run(arguments)
     return 0
 
 
@@ -55,6 +58,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.severity and arguments.out:
         _pyplot()  # before the work, not after it
     samples = _samples(arguments)
+    _check_outputs(arguments, conditions, samples)
     for condition in conditions if arguments.export else ():
         for seed in range(arguments.seeds if condition.is_random else 1):
             folder, digest = corrupted_set.export(arguments.export, samples, condition, seed)
@@ -68,6 +72,22 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.severity:
         names = dict.fromkeys(condition.name for condition in conditions if condition.level)
         _draw_curves(list(names), results, Path(arguments.out) / "severity.png")
+
+
+def _check_outputs(arguments: argparse.Namespace, conditions: list[Corruption], samples: list[Sample]) -> None:
+    """HeadPoseError if what is written is what is read."""
+    results = [f"{name}.{kind}" for name in ("results", "severity") for kind in ("json", "md", "png")]
+    exported = [
+        file
+        for condition in (conditions if arguments.export else ())
+        for seed in range(arguments.seeds if condition.is_random else 1)
+        for file in corrupted_set.targets(arguments.export, samples, condition, seed)
+    ]
+    labels = [file for sample in samples for file in (sample.image, sample.image.with_suffix(".mat"))]
+    files.check_outputs(
+        [arguments.manifest, *labels],
+        data={"--out": arguments.out and [Path(arguments.out) / name for name in results], "--export": exported},
+    )
 
 
 def _report(arguments: argparse.Namespace, results: list[Result], setups: list[Setup], samples: list[Sample]) -> None:

@@ -12,9 +12,18 @@ imported on first use, so ``import headpose`` costs nothing.
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from headpose._version import __version__
+
+# A library says nothing unless its user asks: logging.getLogger("headpose") has what there is to say.
+logging.getLogger("headpose").addHandler(logging.NullHandler())
+
+# ONNX Runtime (1.31, say) otherwise keeps a device's number in the home folder and sends events to its maker. It reads
+# this when it is first imported; whoever wants the events sets the variable, and this leaves it as it is.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector, create_detector

@@ -95,8 +95,23 @@ def _onnx_runtime() -> Iterator[Finding]:
         yield Finding("problem", "ONNX Runtime", f"{listed}; they overwrite each other: keep one, reinstall it")
     else:
         yield Finding("ok", "ONNX Runtime", listed)
-    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
-    yield Finding("ok", "devices", ", ".join(providers))
+    yield from _devices()
+
+
+def _devices() -> Iterator[Finding]:
+    """Tries the detector's network on every device, but on TensorRT, which would build an engine for minutes."""
+    from headpose.detection.blazeface import MODEL
+    from headpose.inference import create_session, installed_devices
+
+    for device in installed_devices():
+        if device == "tensorrt":
+            yield Finding("ok", f"device {device}", "in this ONNX Runtime; not tried")
+            continue
+        try:
+            create_session(MODEL, device=device)
+            yield Finding("ok", f"device {device}", "starts")
+        except HeadPoseError as error:
+            yield Finding("problem" if device == "cpu" else "note", f"device {device}", str(error))
 
 
 def _extras() -> Iterator[Finding]:

@@ -6,22 +6,28 @@ on with a file that was cut off, and the networks are up to 100 MB.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import logging
 import os
+import stat
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 from tqdm import tqdm
 
 from headpose._version import __version__
 from headpose.errors import WeightsError
-from headpose.files import sha256_of
+from headpose.files import is_same_file, lock, sha256_of
 from headpose.types import ModelInfo
 
 SOURCE = f"https://github.com/open-headpose/headpose/releases/download/v{__version__}"
 """Where this version's networks are published; ``$HEADPOSE_SOURCE`` names another place, a mirror for example."""
 
+_LOG = logging.getLogger("headpose")
 _BLOCK = 1 << 16
 _TIMEOUT = 30.0  # seconds without a byte
 
@@ -43,20 +49,31 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
         WeightsError: the source cannot be reached, has no such file or another one, or the disk is full.
     """
     target = folder / info.file
-    if target.is_file() and sha256_of(target) == info.sha256:
-        return target
     address = f"{(source or os.environ.get('HEADPOSE_SOURCE') or SOURCE).rstrip('/')}/{info.file}"
     part = folder / f".{info.file}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not part.is_file() or part.stat().st_size < info.bytes:
-            _receive(address, part, info.bytes)
-        if part.stat().st_size != info.bytes or sha256_of(part) != info.sha256:
-            part.unlink()
-            raise WeightsError(
-                f"{address} is not model {info.name} of this version: update headpose, or tell its makers"
-            )
-        part.replace(target)
+        while not (target.is_file() and sha256_of(target) == info.sha256):
+            with _open_part(part) as file:
+                if not _is_alone(part, file):  # another process has finished it, or thrown it away
+                    continue
+                try:
+                    _receive(address, part, file, info.bytes)
+                except BaseException:
+                    if not os.fstat(file.fileno()).st_size:  # nothing to go on from
+                        with contextlib.suppress(OSError):
+                            part.unlink()
+                    raise
+                whole = os.fstat(file.fileno()).st_size == info.bytes and sha256_of(part) == info.sha256
+                if sys.platform == "win32":  # which neither renames nor removes an open file
+                    file.close()
+                if whole:
+                    part.replace(target)
+                    break
+                part.unlink()
+                raise WeightsError(
+                    f"{address} is not model {info.name} of this version: update headpose, or tell its makers"
+                )
     except OSError as error:  # urllib's errors are OSErrors too
         raise WeightsError(f"cannot fetch {address}: {_reason(error)}; the same command goes on from here") from None
     except (http.client.HTTPException, ValueError) as error:
@@ -64,20 +81,45 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
     return target
 
 
-def _receive(address: str, part: Path, size: int) -> None:
-    """Appends to ``part`` what it lacks of ``size`` bytes."""
-    have = part.stat().st_size if part.is_file() else 0
+def _open_part(part: Path) -> BinaryIO:
+    """Opens or makes what has come so far. A link, whose file would be written, is removed first."""
+    with contextlib.suppress(FileNotFoundError):
+        found = part.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            part.unlink()
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o666), "r+b")
+
+
+def _is_alone(part: Path, file: BinaryIO) -> bool:
+    """Waits until no other process fetches the file; False if the name stands for another file then."""
+    if sys.platform == "win32":  # where a lock keeps others from reading too
+        return True
+    if lock(file.fileno()) is False:
+        _LOG.warning("another process fetches %s: waiting for it", part.name.removeprefix(".").removesuffix(".part"))
+        lock(file.fileno(), wait=True)
+    return is_same_file(part, file.fileno())
+
+
+def _receive(address: str, part: Path, file: BinaryIO, size: int) -> None:
+    """Appends to ``file`` what it lacks of ``size`` bytes."""
+    have = os.fstat(file.fileno()).st_size
+    if have >= size:
+        return
     request = urllib.request.Request(address, headers={"User-Agent": f"headpose/{__version__}"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
             have = 0  # a server that cannot go on sends all of it
-        with part.open("ab" if have else "wb") as file, _bar(part, have, size) as bar:
+        file.truncate(have)
+        file.seek(have)
+        with _bar(part, have, size) as bar:
             while have < size and (block := answer.read(min(_BLOCK, size - have))):
                 file.write(block)
                 have += len(block)
                 bar.update(len(block))
+            file.flush()
     if have < size:
         raise ConnectionError(f"the connection ended after {have} of {size} bytes")
 

@@ -1,16 +1,17 @@
-"""Poses drawn on a picture: axes, a cube, a label."""
+"""Poses drawn on a picture: axes, a cube, a label; and told in words."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.types import Box, Face, HeadPose, Image
+from headpose.types import Box, EulerAngles, Face, HeadPose, Image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
@@ -18,11 +19,14 @@ STYLES: tuple[Style, ...] = ("axes", "cube", "none")
 Colour = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
 _WHITE, _SHADE = (255, 255, 255), (25, 25, 25)
+ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
+"""BGR of each angle: that of the axis it turns about."""
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_HEIGHT = 21  # pixels of a capital letter at scale 1
 _FRACTION_BITS = 4  # cv2 draws at 1/16 of a pixel, which keeps the lines of a video from trembling
 _THICKEST = 200  # pixels; cv2 allows 255
 _FARTHEST = 30_000  # pixels; cv2 counts 1/16 pixels in 32 bits
+_STRAIGHT = 2.5  # degrees that are not worth a word
 
 
 def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool = True) -> None:
@@ -47,33 +51,39 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
     else:
         raise ValueError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
     if label:
-        draw_label(image, pose)
+        draw_labels(image, [pose])
 
 
 def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", label: bool = True) -> Image:
-    """A copy of (H, W, 3) uint8 BGR ``image`` with every pose drawn, the best score on top."""
-    drawn = np.array(image, np.uint8, order="C")
-    for pose in reversed(list(poses)):
-        draw_pose(drawn, pose, style, label)
+    """A copy of (H, W, 3) uint8 BGR ``image`` with every pose drawn, the first on top (see ``draw_labels``)."""
+    drawn, poses = np.array(image, np.uint8, order="C"), list(poses)
+    for pose in reversed(poses):
+        draw_pose(drawn, pose, style, label=False)
+    if label:
+        draw_labels(drawn, poses)
     return drawn
 
 
-def draw_label(image: Image, pose: HeadPose) -> None:
-    """Writes what ``draw_pose`` has as its label into ``image``, in place."""
-    yaw, pitch, roll = map(round, pose.euler)
-    number = "" if pose.track is None else f"{pose.track}:  "
-    text = f"{number}yaw {yaw:+d}  pitch {pitch:+d}  roll {roll:+d}"
-    height, width = image.shape[:2]
-    widest = cv2.getTextSize(text, _FONT, 1.0, 1)[0][0] / _FONT_HEIGHT  # in letter heights
-    letter = float(np.clip(0.09 * _side(pose), 9, min(0.06 * max(height, 150), max(5, (width - 12) / widest))))
-    scale, thickness = letter / _FONT_HEIGHT, max(1, round(letter / 14))
-    (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
-    below = pose.box.center[1] + 0.68 * _side(pose) + 1.5 * letter
-    margin = thickness + 3  # of the halo
-    x = round(np.clip(pose.box.center[0] - text_width / 2, margin, max(margin, width - text_width - margin)))
-    y = round(np.clip(below, letter + 2, max(letter + 2, height - 0.5 * letter)))
-    cv2.putText(image, text, (x, y), _FONT, scale, _SHADE, thickness + 3, cv2.LINE_AA)
-    cv2.putText(image, text, (x, y), _FONT, scale, _WHITE, thickness, cv2.LINE_AA)
+def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
+    """Writes the angles of each pose beside its face into ``image``, in place.
+
+    Each angle has the colour of the axis that it turns about (``ANGLE_COLOURS``). A label begins with the number of
+    the face: that of its track, or its place in ``poses`` from 1 on where there are several. Labels do not cover
+    each other or other faces: where the words do not fit, all labels have numbers alone, then the face's number alone.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, contiguous.
+        poses: in pixels of ``image``.
+    """
+    for label, (x, y) in _layout(image, poses):
+        for shade in (True, False):
+            at = x
+            for text, colour in label.parts:
+                if shade:
+                    cv2.putText(image, text, (at, y), _FONT, label.scale, _SHADE, label.thickness + 3, cv2.LINE_AA)
+                else:
+                    cv2.putText(image, text, (at, y), _FONT, label.scale, _light(colour), label.thickness, cv2.LINE_AA)
+                at += _text_width(text, label.scale, label.thickness)
 
 
 def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes") -> Image:
@@ -83,11 +93,14 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
     """
     poses, width = list(poses), image.shape[1]
     flipped = np.ascontiguousarray(draw_poses(image, poses, style, label=False)[:, ::-1])
-    for pose in reversed(poses):
-        x1, y1, x2, y2 = pose.box.as_tuple()
-        face = Face(Box(width - x2, y1, width - x1, y2), pose.face.score)
-        draw_label(flipped, dataclasses.replace(pose, face=face))
+    draw_labels(flipped, [_mirrored(pose, width) for pose in poses])
     return flipped
+
+
+def _mirrored(pose: HeadPose, width: int) -> HeadPose:
+    """The same angles where the face is in the mirror image of a picture of ``width`` pixels."""
+    x1, y1, x2, y2 = pose.box.as_tuple()
+    return dataclasses.replace(pose, face=Face(Box(width - x2, y1, width - x1, y2), pose.face.score))
 
 
 def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> None:
@@ -104,12 +117,125 @@ def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> N
         cv2.putText(image, line, at, _FONT, scale, _WHITE, 1, cv2.LINE_AA)
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """One line of text in several colours; ``letter`` is the height of a capital in pixels."""
+
+    parts: list[tuple[str, Colour]]
+    letter: float
+
+    @property
+    def scale(self) -> float:
+        return self.letter / _FONT_HEIGHT
+
+    @property
+    def thickness(self) -> int:
+        return max(1, round(self.letter / 14))
+
+    @property
+    def width(self) -> int:
+        return sum(_text_width(text, self.scale, self.thickness) for text, _ in self.parts)
+
+
+def _light(colour: Colour) -> Colour:
+    """A colour of an axis as thin letters need it."""
+    blue, green, red = (round(0.7 * part + 0.3 * 255) for part in colour)
+    return blue, green, red
+
+
+def _text_width(text: str, scale: float, thickness: int) -> int:
+    (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    return int(width)
+
+
+def _layout(image: Image, poses: Sequence[HeadPose]) -> list[tuple[_Label, tuple[int, int]]]:
+    """The labels, all in the longest form that fits, with the left end of each one's base line."""
+    found: list[tuple[_Label, tuple[int, int]]] = []
+    for form in ("words", "numbers", "face"):
+        found = _place(image, poses, [_label(image, poses, index, form) for index in range(len(poses))], form)
+        if len(found) == len(poses):
+            break
+    return found
+
+
+def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _Label:
+    """The label of one pose: ``words`` (yaw +1  pitch +2  roll +3), ``numbers`` (+1 +2 +3), or its ``face`` alone."""
+    pose = poses[index]
+    number = pose.track if pose.track is not None else index + 1 if len(poses) > 1 else None
+    parts = [] if number is None else [(str(number) if form == "face" else f"{number}: ", _WHITE)]
+    if form != "face" or number is None:
+        named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in pose.euler._asdict().items()]
+        gap = "  " if form == "words" else " "
+        parts += [(f"{word}{round(angle):+d}{gap}", ANGLE_COLOURS[name]) for word, name, angle in named]
+        parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
+    height, width = image.shape[:2]
+    widest = sum(_text_width(text, 1.0, 1) for text, _ in parts) / _FONT_HEIGHT  # in letter heights
+    letter = float(np.clip(0.09 * _side(pose), 9, min(0.06 * max(height, 150), max(5, (width - 12) / widest))))
+    return _Label(parts, letter)
+
+
+def _place(
+    image: Image, poses: Sequence[HeadPose], labels: Sequence[_Label], form: str
+) -> list[tuple[_Label, tuple[int, int]]]:
+    """Where each label goes: below its face, or above it. Ends early where one would cover a label or a face.
+
+    The last form, ``face``, has no shorter one to give way to: it is placed where it covers least, if need be across
+    the lower edge of its own face.
+    """
+    taken: list[Box] = []
+    placed = []
+    for index, (pose, label) in enumerate(zip(poses, labels, strict=True)):
+        others = [other.box for other in (*poses[:index], *poses[index + 1 :])]
+        choices = [_inside(image, label, anchor) for anchor in _anchors(pose, label, form)]
+        covered = [_covered(_extent(label, at), taken) + _covered(_extent(label, at), others) for at in choices]
+        best = int(np.argmin(covered))
+        if covered[best] > 0 and form != "face" and len(poses) > 1:
+            break
+        taken.append(_extent(label, choices[best]))
+        placed.append((label, choices[best]))
+    return placed
+
+
+def _anchors(pose: HeadPose, label: _Label, form: str) -> list[tuple[float, float]]:
+    """Middles of base lines to try: below the face, closer below, above; for ``face`` also across its lower edge."""
+    x, y = pose.box.center
+    below, above = y + 0.68 * _side(pose) + 1.5 * label.letter, y - 0.68 * _side(pose) - 0.5 * label.letter
+    outside = [(x, below), (x, pose.box.y2 + label.letter + 5), (x, above)]
+    return [*outside, (x, pose.box.y2)] if form == "face" else outside
+
+
+def _inside(image: Image, label: _Label, anchor: tuple[float, float]) -> tuple[int, int]:
+    """The left end of the base line, moved so that no letter is cut off."""
+    height, width = image.shape[:2]
+    letter, margin = label.letter, label.thickness + 3  # of the halo
+    x = round(np.clip(anchor[0] - label.width / 2, margin, max(margin, width - label.width - margin)))
+    y = round(np.clip(anchor[1], letter + 2, max(letter + 2, height - 0.5 * letter)))
+    return x, y
+
+
+def _extent(label: _Label, at: tuple[int, int]) -> Box:
+    margin = label.thickness + 2
+    below = 0.3 * label.letter  # of p and y
+    return Box(at[0] - margin, at[1] - label.letter - margin, at[0] + label.width + margin, at[1] + below + margin)
+
+
+def _covered(box: Box, others: Sequence[Box]) -> float:
+    """Pixels of ``others`` that a box covers."""
+    total = 0.0
+    for other in others:
+        width = min(box.x2, other.x2) - max(box.x1, other.x1)
+        height = min(box.y2, other.y2) - max(box.y1, other.y1)
+        total += max(0.0, width) * max(0.0, height)
+    return total
+
+
 def _side(pose: HeadPose) -> float:
     return max(pose.box.width, pose.box.height)
 
 
 def _thickness(pose: HeadPose) -> int:
-    return min(max(1, round(_side(pose) / 45)), _THICKEST)
+    # At one pixel the outline would leave nothing of the colour.
+    return min(max(2, round(_side(pose) / 45)), _THICKEST)
 
 
 def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], colour: Colour, thickness: int) -> None:
@@ -158,3 +284,17 @@ def _draw_box(image: Image, pose: HeadPose) -> None:
     corners = [np.array(corner) for corner in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
     for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
         _line(image, corner, following, _WHITE, _thickness(pose))
+
+
+def describe(euler: EulerAngles) -> str:
+    """The angles in words, left and right being those of the picture."""
+    sides = (("left", "right"), ("up", "down"))
+    ways = [
+        f"{abs(angle):.0f}° {positive if angle > 0 else negative}"
+        for angle, (positive, negative) in zip(euler[:2], sides, strict=True)
+        if abs(angle) >= _STRAIGHT
+    ]
+    looks = "looks " + (" and ".join(ways) or "straight ahead")
+    if abs(euler.roll) < _STRAIGHT:
+        return looks
+    return f"{looks}, tilted {abs(euler.roll):.0f}° {'' if euler.roll > 0 else 'counter-'}clockwise"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ DEFAULT_MODEL = "student"
 """Name of the network that everything takes when none is named."""
 
 _LONGEST_SIDE = 32_766  # of what cv2.warpAffine can read
+_LARGEST_BOX = 10  # longer sides of the picture; of a larger face the picture shows a patch of skin
 
 
 class HeadPoseEstimator:
@@ -50,8 +52,9 @@ class HeadPoseEstimator:
         Args:
             model: a name (``headpose models`` lists them), the path of an .onnx file, or a loaded network.
             detector: a name of ``headpose.detection.DETECTORS``, or a detector.
-            device: ``auto``, ``cpu``, ``cuda``, ``tensorrt`` or ``openvino``.
-            threads: of the processor, for what is loaded here by name; 0 leaves it to ONNX Runtime.
+            device: one of ``headpose.inference.DEVICES``.
+            threads: of the processor, for what is loaded here by name; 0 leaves it to ONNX Runtime, and more than the
+                machine has are that many.
             max_faces: read only that many faces, the best by score.
 
         Raises:
@@ -82,7 +85,8 @@ class HeadPoseEstimator:
 
         Raises:
             ImageError: ``image`` is not (H, W, 3) uint8, or longer than 32766 pixels on a side.
-            HeadPoseError: a given box is empty, not finite, or does not touch the picture.
+            HeadPoseError: a given box is empty, not finite, smaller than a pixel, ten times as large as the picture,
+                or does not touch it.
         """
         check_image(image)
         if boxes is None:
@@ -92,6 +96,38 @@ class HeadPoseEstimator:
         inputs = crop.network_input(image, [face.box for face in faces], self.model.crop)
         rotations = self.model.predict(inputs)
         return [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
+
+
+class Estimators:
+    """One estimator for each of ``models``, loaded when it is first asked for. Threads take turns."""
+
+    def __init__(self, models: Sequence[str], detector: str, device: str = "auto", threads: int = 0) -> None:
+        """Loads nothing yet; the arguments are those of ``HeadPoseEstimator``."""
+        self.models = tuple(models)
+        self._detector: str | FaceDetector = detector
+        self._device, self._threads = device, threads
+        self._loaded: dict[str, HeadPoseEstimator] = {}
+        self._lock = threading.Lock()
+
+    def load(self, model: str) -> HeadPoseEstimator:
+        """The estimator of one of ``models``; HeadPoseError if it is none of them."""
+        if model not in self.models:  # a request may hold anything: no file is loaded because a page says so
+            raise HeadPoseError(f"there is no model {str(model)[:80]} here")
+        with self._lock:
+            if model not in self._loaded:
+                self._loaded[model] = HeadPoseEstimator(
+                    model, detector=self._detector, device=self._device, threads=self._threads
+                )
+                self._detector = self._loaded[model].detector  # one for all models
+            return self._loaded[model]
+
+    def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
+        """Poses of the ``max_faces`` best faces that score ``min_score`` or more."""
+        estimator = self.load(model)
+        # A lock for each picture, not a queue of jobs: a photo gets its turn between two frames of a video.
+        with self._lock:
+            poses = estimator.estimate(image)
+        return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
 
 
 def check_image(image: Image) -> None:
@@ -111,9 +147,11 @@ def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:
         try:
             x1, y1, x2, y2 = map(float, box)
             box = Box(x1, y1, x2, y2)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise HeadPoseError(f"box {index} is not x1, y1, x2, y2: {error}") from None
     height, width = image.shape[:2]
     if box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0:
         raise HeadPoseError(f"box {index} lies outside the {width}x{height} picture: {box.as_tuple()}")
+    if min(box.width, box.height) < 1 or max(box.width, box.height) > _LARGEST_BOX * max(width, height):
+        raise HeadPoseError(f"box {index} is no face's in a {width}x{height} picture, by its size: {box.as_tuple()}")
     return box

@@ -2,79 +2,116 @@
 
 from __future__ import annotations
 
+import io
 import os
-import re
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from headpose import files
+from headpose import files, formats
 from headpose.errors import HeadPoseError, ImageError
 from headpose.types import Image
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"}
+    | {".jp2", ".j2k", ".pnm", ".ppm", ".pgm", ".pbm", ".heic", ".heif", ".hif", ".avif"}
 )
 """Endings, in lower case, of the files that a folder of pictures is searched for."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# In a JPEG's coded data FF 00 is a plain FF, FF D0 to FF D7 are restart marks and FF FF is padding;
-# any other FF xx starts the next segment.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_END = 0xD9
-_CUT_SHORT = "cut short: the end of the picture is missing"
+MAX_PIXELS = 128_000_000
+"""Most pixels of a picture, unless ``HEADPOSE_MAX_PIXELS`` or a caller says otherwise. Decoding takes 6 bytes a
+pixel, 15 for JPEG 2000 and AVIF; phones take pictures of 108 million."""
+
+_VARIABLE = "HEADPOSE_MAX_PIXELS"
+_FILE_BYTES_PER_PIXEL, _FILE_BYTES = 8, 1 << 28  # uncompressed 16-bit RGBA, and what may follow, as a phone's film
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
-    """Reads a picture, turned upright by its EXIF orientation.
+def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Image:
+    """Reads a picture, turned upright by its orientation.
 
     Args:
-        path: any format that OpenCV reads. Grey becomes three equal channels, 16 bits become 8
+        path: JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, PNM, a GIF of one frame; with the extra ``heif`` HEIC and
+            AVIF. The content decides, not the name. Grey becomes three equal channels, 16 bits become 8
             (white stays white), CMYK becomes BGR, an alpha channel is dropped.
+        max_pixels: larger pictures are refused before they are decoded. None: the environment variable
+            ``HEADPOSE_MAX_PIXELS``, or ``MAX_PIXELS`` where it is not set.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: the file is missing, empty, cut short, or no picture.
+        ImageError: the file is missing, empty, cut short, too large, no picture, or more than one (an
+            animation, pages).
     """
+    limit = _limit(max_pixels)
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = file.read(formats.HEAD_BYTES)
+            if data and formats.picture_format(data) is None:  # a film or a device is not read to its end
+                raise ImageError(f"{path} is not a picture that can be read, or it is damaged")
+            if (size := os.fstat(file.fileno()).st_size) > _FILE_BYTES_PER_PIXEL * limit + _FILE_BYTES:
+                raise ImageError(f"{path} is too large: {size >> 20} MB")
+            data += file.read()
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist") from None
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder, not a picture") from None
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from None
-    return decode_image(data, str(path))
+    return decode_image(data, str(path), max_pixels=limit)
 
 
-def decode_image(data: bytes, name: str = "the picture") -> Image:
+def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | None = None) -> Image:
     """Decodes the bytes of a picture file (see ``read_image``).
 
     Args:
         data: the whole file.
         name: what error messages call it.
+        max_pixels: as in ``read_image``.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: the data are empty, cut short, or no picture.
+        ImageError: the data are empty, cut short, too large, no picture, or more than one.
     """
+    limit = _limit(max_pixels)
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
-    if fault := _fault(data):
-        raise ImageError(f"{name} is {fault}")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # more than 2^30 pixels, or not enough memory for them
-        raise ImageError(f"{name} is too large to decode: make it smaller than 2^30 pixels") from None
+        header = formats.read_header(data)
+    except ValueError as fault:
+        raise ImageError(f"{name} is {fault}") from None
+    _check_frames(name, header.format, header.frames)
+    _check_size(name, header.width, header.height, limit)
+    try:
+        if header.format == "HEIC":
+            image = _decode_heic(data, name, limit)
+        elif header.format == "AVIF":
+            image = _decode_avif(data, name, limit)
+        else:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (cv2.error, MemoryError):  # OpenCV has a limit of its own, 2^30 pixels
+        raise ImageError(f"{name} is too large to decode, or damaged") from None
     if image is None:
         raise ImageError(f"{name} is not a picture that can be read, or it is damaged")
     return image
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether the content of a file is a picture's, also one that ``read_image`` refuses; False if it cannot be read.
+
+    HEIC, AVIF, GIF and JPEG XL files are pictures: a video reader would take the first tile or frame for the whole.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():  # a pipe would lose what is looked at
+            return False
+        with path.open("rb") as file:
+            return formats.picture_format(file.read(formats.HEAD_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
@@ -98,16 +135,24 @@ def is_writable_format(path: str | os.PathLike[str]) -> bool:
     return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
 
 
+def writable_name(name: str) -> str:
+    """``name``, with .jpg behind an ending that names no encoder: photo.heic.jpg, which is no other picture's name."""
+    return name if is_writable_format(name) else f"{name}.jpg"
+
+
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The pictures directly in a folder, by their endings (``SUFFIXES``), in the order of their names.
 
     Raises:
-        ImageError: there is no such folder, or no picture in it.
+        ImageError: there is no such folder, it cannot be listed, or no picture is in it.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise ImageError(f"{folder} is not a folder")
-    found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and _is_visible_file(entry))
+    try:
+        if not path.is_dir():
+            raise ImageError(f"{folder} is not a folder")
+        found = sorted(e for e in path.iterdir() if e.suffix.lower() in SUFFIXES and _is_visible_file(e))
+    except OSError as error:
+        raise ImageError(f"cannot read the folder {folder}: {error.strerror or error}") from None
     if not found:
         raise ImageError(f"no picture in the folder {folder} (looked for {' '.join(sorted(SUFFIXES))})")
     return found
@@ -117,41 +162,74 @@ def _is_visible_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
-def _fault(data: bytes) -> str:
-    """What is wrong with the container, or "".
-
-    Decoders cannot be left to say it: OpenCV before 4.13 pads a cut JPEG with grey and calls it read,
-    and libpng writes to stderr.
-    """
-    if data.startswith(b"\xff\xd8"):
-        return "" if _jpeg_has_end(data) else _CUT_SHORT
-    if data.startswith(_PNG_SIGNATURE):
-        return _png_fault(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _CUT_SHORT if len(data) < 8 + int.from_bytes(data[4:8], "little") else ""
-    return ""
+def _limit(max_pixels: int | None) -> int:
+    if max_pixels is not None:
+        return max_pixels
+    text = os.environ.get(_VARIABLE, "").strip()
+    if not text:
+        return MAX_PIXELS
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ImageError(
+            f"the environment variable {_VARIABLE} is {text!r}: set it to a number of pixels, or not at all"
+        )
+    return int(text)
 
 
-def _jpeg_has_end(data: bytes) -> bool:
-    position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        if data[found.end() - 1] == _JPEG_END:
-            return True
-        # Skipping segments whole keeps the end of an EXIF thumbnail from passing for the picture's.
-        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
-        position = found.end() + max(length, 2)
-    return False
+def _check_size(name: str, width: int, height: int, limit: int) -> None:
+    if width * height > limit:
+        limited = f"the limit is {limit:,} in all (environment variable {_VARIABLE})"
+        raise ImageError(f"{name} is too large: {width} x {height} pixels, and {limited}")
 
 
-def _png_fault(data: bytes) -> str:
-    view, position = memoryview(data), len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):  # length, type, content, checksum of type and content
-        checksum_at = position + 8 + int.from_bytes(view[position : position + 4], "big")
-        if checksum_at + 4 > len(data):
-            break
-        if zlib.crc32(view[position + 4 : checksum_at]) != int.from_bytes(view[checksum_at : checksum_at + 4], "big"):
-            return "damaged: a checksum in it is wrong"
-        if data[position + 4 : position + 8] == b"IEND":
-            return ""
-        position = checksum_at + 4
-    return _CUT_SHORT
+def _check_frames(name: str, form: str, frames: int) -> None:
+    if frames > 1 and form == "TIFF":
+        raise ImageError(f"{name} is a TIFF of {frames} pages: save each as a file of its own")
+    if frames > 1:
+        count = f" of {frames} frames" if form != "HEIC" else ""
+        raise ImageError(
+            f"{name} is an animation{count} ({form}): convert it to a video, or save one frame as PNG or JPEG"
+        )
+
+
+def _decode_heic(data: bytes, name: str, limit: int) -> Image:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise _missing(name, "HEIC", "pillow-heif") from None
+    try:
+        opened = pillow_heif.open_heif(data, bgr_mode=True)  # the size alone; libheif applies irot, imir and clap
+        _check_size(name, opened.size[0], opened.size[1], limit)
+        pixels = np.asarray(opened)
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError):
+        raise ImageError(f"{name} is not a HEIC picture that can be read, or it is damaged") from None
+    if pixels.dtype == np.uint16:  # grey of more than 8 bits, which it leaves as it is
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def _decode_avif(data: bytes, name: str, limit: int) -> Image:
+    # OpenCV has a decoder too, which ignores irot and imir and lacks in many builds.
+    try:
+        from PIL import AvifImagePlugin, ImageOps
+    except ImportError:
+        raise _missing(name, "AVIF", "Pillow 11.3 or newer") from None
+    if not AvifImagePlugin.SUPPORTED:
+        raise _missing(name, "AVIF", "a Pillow with AVIF")
+    try:
+        # The class itself: Image.open warns from 90 million pixels on, and refuses twice as many.
+        opened = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+        _check_frames(name, "AVIF", opened.n_frames)
+        _check_size(name, opened.size[0], opened.size[1], limit)
+        ImageOps.exif_transpose(opened, in_place=True)  # Pillow makes EXIF's tag of irot and imir
+        rgb = np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError):
+        raise ImageError(f"{name} is not an AVIF picture that can be read, or it is damaged") from None
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def _missing(name: str, form: str, library: str) -> ImageError:
+    return ImageError(
+        f"{name} is {form}, which needs {library}: pip install 'open-headpose[heif]', or '.[heif]' in a checkout"
+    )

@@ -7,8 +7,12 @@ JSON of an object with at least ``name``.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +24,7 @@ from headpose import geometry, weights
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.types import CropSpec
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
 
 _CPU = "CPUExecutionProvider"
 _PROVIDER = {
@@ -28,16 +32,27 @@ _PROVIDER = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
 }
 # Where a provider cannot take an operator, the next one does.
-_FALLBACK = {"tensorrt": ["cuda", "cpu"], "cuda": ["cpu"], "openvino": ["cpu"], "cpu": []}
-# TensorRT is not among them: it spends minutes on building an engine before the first face.
-_AUTO = ("cuda", "openvino", "cpu")
-_PACKAGE = {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
+_FALLBACK = {"cpu": [], "tensorrt": ["cuda", "cpu"]}
+# TensorRT is not among them: it spends minutes on building an engine before the first face. Nor is Core ML, which is
+# in every ONNX Runtime for macOS, wanted or not, and may compute in fp16.
+_AUTO = ("cuda", "directml", "openvino", "cpu")
+_INSTALL = {
+    "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
+    "directml": "on Windows, pip uninstall onnxruntime, then pip install onnxruntime-directml",
+    "coreml": "it comes with onnxruntime on macOS only",
+}
 _FATAL = 4  # ONNX Runtime's log severity; what goes wrong is raised besides
 
 # Departure of R^T R from the identity: what fp32 arithmetic leaves, and what fp16 or int8 may.
 _EXACT, _ROUNDED = 1e-4, 0.1
+
+_log = logging.getLogger(__name__)
 
 
 class PoseModel(Protocol):
@@ -92,10 +107,14 @@ class OnnxPoseModel:
             (N, 3, 3) float64 rotations, head to camera.
 
         Raises:
-            HeadPoseError: the network's answer is not a rotation.
+            HeadPoseError: a value of the inputs is not a finite number, the network's answer is not a rotation, or
+                the device fails.
         """
         if len(inputs) == 0:
             return np.zeros((0, 3, 3))
+        # Not every network shows it: an INT8 one turns a NaN into a number, and that into an angle.
+        if not np.isfinite(inputs).all():
+            raise HeadPoseError(f"model {self.name} was given an input that is not a finite number")
         (output,) = self._session.run(["rotation"], {"image": inputs})
         return _checked_rotations(np.asarray(output, np.float64), len(inputs), self.name)
 
@@ -120,10 +139,35 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
     return model
 
 
-def create_session(
-    path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0
-) -> tuple[onnxruntime.InferenceSession, str]:
+class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own base has no types
+    """ONNX Runtime's session, which fails in one line and prints nothing. Safe to share by threads."""
+
+    def __init__(self, path: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
+        # Its own fallback writes a banner to stdout, between our results.
+        super().__init__(path, options, providers=providers, enable_fallback=0)
+        # DirectML's sessions, unlike the others, take one call at a time.
+        one_by_one = self.get_providers()[0] == _PROVIDER["directml"]
+        self._turn: Any = threading.Lock() if one_by_one else contextlib.nullcontext()
+
+    def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
+        """As ``InferenceSession.run``; HeadPoseError if the device fails, as for want of memory."""
+        try:
+            with self._turn:
+                return super().run(output_names, input_feed, run_options)
+        except Exception as error:  # ONNX Runtime's own exceptions have no common base
+            raise HeadPoseError(f"ONNX Runtime failed: {_first_line(error)}") from None
+
+
+def create_session(path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> tuple[Session, str]:
     """An ONNX Runtime session on a device, silent unless it raises.
+
+    The log ``headpose.inference`` says where it runs, and warns once if an accelerator that is installed does not
+    start.
+
+    Args:
+        path: of an .onnx file.
+        device: one of ``DEVICES``.
+        threads: of the processor for one call; 0 leaves it to ONNX Runtime (``bounded_threads``).
 
     Returns:
         The session, and where it runs: one of ``DEVICES`` but "auto".
@@ -134,40 +178,79 @@ def create_session(
     """
     if not Path(path).is_file():
         raise WeightsError(f"model file {path} does not exist")
+    threads = bounded_threads(threads)
+    failed = ""
+    for candidate in _candidates(device):
+        try:
+            session = _open(path, candidate, threads)
+        except Exception as error:
+            if candidate == "cpu":
+                raise WeightsError(f"{path} is no network that ONNX Runtime can run: {_first_line(error)}") from None
+            failed = failed or f"device {candidate} is installed but does not start ({_first_line(error)})"
+            continue
+        # A provider that is installed but whose libraries are missing is dropped without an error.
+        if session.get_providers()[0] == _PROVIDER[candidate]:
+            if failed:
+                warn_once(f"{failed}: using {candidate}")
+            _log.info("%s runs on %s, threads: %s", Path(path).name, candidate, threads or "all")
+            return session, candidate
+        failed = failed or f"device {candidate} is installed but does not start"
+    create_session(path, device="cpu")  # raises if it is the file's fault
+    raise HeadPoseError(f"{failed}: check its driver and libraries, or use cpu")
+
+
+def bounded_threads(threads: int) -> int:
+    """A number of threads that the machine has: more only cost memory and time.
+
+    Args:
+        threads: 0 or more.
+
+    Returns:
+        ``threads``, or what there is if that is less; the log warns once. 0 stays 0.
+
+    Raises:
+        HeadPoseError: ``threads`` is negative.
+    """
     if threads < 0:
         raise HeadPoseError(f"threads must be 0 or more, got {threads}")
-    candidates = _candidates(device)
+    there = os.cpu_count() or 1
+    if threads > there:
+        warn_once(f"{threads} threads are more than this machine has: using {there}")
+    return min(threads, there)
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Logs a warning, the first time that it is given."""
+    _log.warning(message)
+
+
+def installed_devices() -> list[str]:
+    """Those of ``DEVICES`` that the ONNX Runtime installed here was built for; whether one starts is another matter."""
+    available = onnxruntime.get_available_providers()
+    return [device for device, provider in _PROVIDER.items() if provider in available]
+
+
+def _open(path: str | os.PathLike[str], device: str, threads: int) -> Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    for candidate in candidates:
-        providers = [_PROVIDER[name] for name in (candidate, *_FALLBACK[candidate])]
-        installed = [name for name in providers if name in onnxruntime.get_available_providers()]
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=installed)
-        except Exception as error:  # ONNX Runtime's own exceptions have no common base
-            if candidate != candidates[-1]:
-                continue
-            raise WeightsError(f"{path} is no network that ONNX Runtime can run: {_first_line(error)}") from None
-        # A provider that is installed but whose libraries are missing is dropped without an error.
-        if session.get_providers()[0] == _PROVIDER[candidate]:
-            return session, candidate
-    raise HeadPoseError(f"device {device} is installed but does not start: check its driver and libraries, or use cpu")
+    options.enable_mem_pattern = device != "directml"  # which cannot use it
+    there = installed_devices()
+    devices = [name for name in (device, *_FALLBACK.get(device, ["cpu"])) if name in there]
+    return Session(str(path), options, [_PROVIDER[name] for name in devices])
 
 
 def _candidates(device: str) -> list[str]:
     """The devices to try, best first."""
     if device not in DEVICES:
         raise HeadPoseError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
-    available = onnxruntime.get_available_providers()
+    there = installed_devices()
     if device == "auto":
-        return [name for name in _AUTO if _PROVIDER[name] in available]
-    if _PROVIDER[device] not in available:
-        raise HeadPoseError(
-            f"device {device} is not in the ONNX Runtime installed here: "
-            f"pip uninstall onnxruntime, then pip install {_PACKAGE[device]}"
-        )
+        return [name for name in _AUTO if name in there]
+    if device not in there:
+        raise HeadPoseError(f"device {device} is not in the ONNX Runtime installed here: {_INSTALL[device]}")
     return [device]
 
 
@@ -180,18 +263,21 @@ def _stored_crop(stored: dict[str, str], path: Path) -> CropSpec:
         raise WeightsError(f"{path} has no headpose.crop in its metadata: export it with headpose")
     try:
         return CropSpec.from_dict(json.loads(stored["headpose.crop"]))
-    except (TypeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"headpose.crop in the metadata of {path} is damaged: {error}") from None
 
 
 def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
     try:
         description = json.loads(stored.get("headpose.model", "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {error}") from None
     if not isinstance(description, dict):
         raise WeightsError(f"headpose.model in the metadata of {path} is not an object")
-    return {"name": path.stem, **description}
+    name = description.get("name", path.stem)
+    if not isinstance(name, str) or not name:
+        raise WeightsError(f"headpose.model in the metadata of {path} has a name that is not text")
+    return {**description, "name": name}
 
 
 def _check_signature(session: onnxruntime.InferenceSession, crop: CropSpec, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -114,14 +115,14 @@ class CropSpec:
     """How a network's input is cut out of a picture. Stored with the weights, never passed by hand.
 
     Attributes:
-        size: side of the input, pixels.
-        scale: side of the crop as a multiple of the tight box (of its longer side if ``square``).
-        shift_y: downward shift of the crop's centre, in heights of the tight box.
+        size: side of the input, pixels, 8 to 1024.
+        scale: side of the crop as a multiple of the tight box (of its longer side if ``square``), 0.5 to 4.
+        shift_y: downward shift of the crop's centre, in heights of the tight box, -1 to 1.
         square: cut a square around the longer side; otherwise the box's own aspect is stretched.
         interpolation: between pixels; shrinking always averages over the area besides.
         border: what lies outside the picture, its edge pixel or black.
         channels: order of the network's input channels.
-        mean, std: per channel in that order, of values in [0, 1].
+        mean, std: per channel in that order, of values in [0, 1]; 0 to 1 and 0.001 to 10.
     """
 
     size: int
@@ -135,18 +136,23 @@ class CropSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
-        object.__setattr__(self, "std", tuple(map(float, self.std)))
-        if not 8 <= self.size <= 1024:
-            raise ValueError(f"crop size must be 8 to 1024 pixels, got {self.size}")
-        if not self.scale > 0:
-            raise ValueError(f"crop scale must be positive, got {self.scale}")
-        if self.interpolation not in ("linear", "cubic") or self.border not in ("replicate", "black"):
-            raise ValueError(f"unknown interpolation {self.interpolation!r} or border {self.border!r}")
-        if self.channels not in ("rgb", "bgr"):
-            raise ValueError(f"crop channels are 'rgb' or 'bgr', got {self.channels!r}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError("crop mean and std need three values each, std above 0")
+        size: Any = self.size
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 8 <= size <= 1024:
+            raise ValueError(f"crop size must be 8 to 1024 pixels, a whole number, got {size!r}")
+        object.__setattr__(self, "size", int(size))
+        for name, (low, high) in _CROP_RANGES.items():
+            values = getattr(self, name)
+            if name in ("scale", "shift_y"):
+                object.__setattr__(self, name, _number(name, values, low, high))
+            elif isinstance(values, str) or not isinstance(values, Iterable) or len(values := tuple(values)) != 3:
+                raise ValueError(f"crop {name} needs three numbers, got {values!r}")
+            else:
+                object.__setattr__(self, name, tuple(_number(name, value, low, high) for value in values))
+        if not isinstance(self.square, bool):
+            raise ValueError(f"crop square is true or false, got {self.square!r}")
+        for name, choices in _CROP_CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"crop {name} is one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, lists for tuples: what goes into TOML and into ONNX metadata."""
@@ -156,10 +162,32 @@ class CropSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropSpec:
         """Inverse of ``to_dict``; ValueError on an unknown key or a value out of range."""
+        if not isinstance(values, dict):
+            raise ValueError(f"a crop is a table of settings, got {type(values).__name__}")
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"unknown crop setting: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown crop setting: {', '.join(sorted(map(str, unknown)))}")
+        if "size" not in values:
+            raise ValueError("crop size is missing")
         return cls(**values)
+
+
+# What a network has ever been trained with lies well inside; beyond is a damaged file, which an INT8 network would
+# answer with an angle all the same. 0.00392 = 1 / 255 is the std of networks that take values up to 255.
+_CROP_RANGES = {
+    "scale": (0.5, 4.0),
+    "shift_y": (-1.0, 1.0),
+    "mean": (0.0, 1.0),
+    "std": (0.001, 10.0),
+}
+_CROP_CHOICES = {"interpolation": ("linear", "cubic"), "border": ("replicate", "black"), "channels": ("rgb", "bgr")}
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    """A setting of a crop as float; ValueError if it is no number or out of its range (NaN is)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
+        raise ValueError(f"crop {name} must be a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

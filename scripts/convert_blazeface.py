@@ -39,8 +39,9 @@ import tflite
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from headpose.errors import HeadPoseError, WeightsError
-from headpose.files import write_bytes
+from headpose.cli import run_program
+from headpose.errors import WeightsError
+from headpose.files import check_outputs, write_bytes
 
 MEMBER = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 SHA256 = "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"
@@ -240,19 +241,23 @@ def to_onnx(data: bytes) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def main() -> None:
+def main() -> int:
+    return run_program("convert_blazeface", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description="Convert MediaPipe's short-range BlazeFace to ONNX.")
     parser.add_argument("source", type=Path, help="the wheel of mediapipe 0.10.21, or the .tflite in it")
     parser.add_argument("--out", type=Path, default=DATA, help="folder for both files (default: %(default)s)")
     arguments = parser.parse_args()
-    try:
-        data = read_source(arguments.source)
-        write_bytes(arguments.out / "blazeface-short.tflite", data)
-        write_bytes(arguments.out / "blazeface-short.onnx", to_onnx(data))
-    except HeadPoseError as error:
-        sys.exit(f"convert_blazeface: error: {error}")
-    print(f"wrote blazeface-short.onnx and blazeface-short.tflite to {arguments.out}")
+    original, converted = arguments.out / "blazeface-short.tflite", arguments.out / "blazeface-short.onnx"
+    check_outputs([arguments.source], data={"--out": [converted]})  # the original may lie there: it is the same
+    data = read_source(arguments.source)
+    write_bytes(original, data)
+    write_bytes(converted, to_onnx(data))
+    print(f"wrote {converted.name} and {original.name} to {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

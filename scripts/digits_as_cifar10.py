@@ -17,24 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from headpose.cli import run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import LabelledImages
-from headpose.errors import HeadPoseError
 
 
 def main() -> int:
+    return run_program("digits_as_cifar10", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="digits_as_cifar10", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
     folder: Path = parser.parse_args().out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        images, labels = digits()
-        test = np.arange(len(labels)) % 5 == 4
-        training = LabelledImages(images[~test], labels[~test])
-        cifar10.write(folder, training, LabelledImages(images[test], labels[test]), [str(i) for i in range(10)])
-    except (HeadPoseError, OSError) as error:
-        print(f"digits_as_cifar10: error: {error}", file=sys.stderr)
-        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    images, labels = digits()
+    test = np.arange(len(labels)) % 5 == 4
+    training = LabelledImages(images[~test], labels[~test])
+    cifar10.write(folder, training, LabelledImages(images[test], labels[test]), [str(i) for i in range(10)])
     print(f"{folder}: {np.count_nonzero(~test)} training and {np.count_nonzero(test)} test pictures")
     return 0
 

@@ -8,6 +8,7 @@ so the picture shows what the code does.
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import draw_pose, geometry, write_image
+from headpose.cli import run_program
 from headpose.types import Box, EulerAngles, Face, HeadPose, Image
 
 PANEL = 300  # pixels, width and height of one head's panel
@@ -88,5 +90,16 @@ def panel(caption: str, euler: EulerAngles) -> Image:
     return image
 
 
+def main() -> int:
+    return run_program("draw_conventions", _main)
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="draw_conventions", description=__doc__.splitlines()[0])
+    parser.add_argument("out", metavar="FILE", help="the picture to write")
+    write_image(parser.parse_args().out, np.hstack([panel(*item) for item in PANELS]))
+    return 0
+
+
 if __name__ == "__main__":
-    write_image(sys.argv[1], np.hstack([panel(*item) for item in PANELS]))
+    sys.exit(main())

@@ -8,16 +8,19 @@ paper's absolute settings look as they do there.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from headpose import corruptions, crop
+from headpose.cli import run_program
 from headpose.corruptions import Corruption
 from headpose.detection import create_detector
 from headpose.evaluation.latency import only_face
-from headpose.files import write_bytes
+from headpose.files import check_outputs, write_bytes
 from headpose.images import read_image
 from headpose.types import Box, CropSpec, Image
 
@@ -57,6 +60,20 @@ def sheet(picture: Image, box: Box) -> Image:
     return np.hstack([np.vstack(strips[:half]), np.vstack(strips[half:])])
 
 
+def main() -> int:
+    return run_program("draw_corruptions", _main)
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="draw_corruptions", description=__doc__.splitlines()[0])
+    parser.add_argument("photo", type=Path, metavar="PHOTO", help="a photo with one face")
+    parser.add_argument("out", type=Path, metavar="FILE", help="the .jpg file to write")
+    arguments = parser.parse_args()
+    check_outputs([arguments.photo], data={"FILE": arguments.out})
+    drawn = sheet(*as_in_aflw2000(read_image(arguments.photo)))
+    write_bytes(arguments.out, cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+    return 0
+
+
 if __name__ == "__main__":
-    drawn = sheet(*as_in_aflw2000(read_image(sys.argv[1])))
-    write_bytes(sys.argv[2], cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+    sys.exit(main())

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 from headpose import geometry, metrics
-from headpose.errors import HeadPoseError
+from headpose.cli import run_program
 from headpose.evaluation import predictions, testsets
 from headpose.geometry import Array
 from headpose.synth.anatomy import FRAME
@@ -24,15 +24,15 @@ RESAMPLES = 500
 
 
 def main() -> int:
+    return run_program("measure_frame", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_frame", description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, metavar="FILE", help="manifest of labelled photographs")
     parser.add_argument("--predictions", required=True, metavar="FILE", help="what eval/aflw2000.py wrote for them")
     arguments = parser.parse_args()
-    try:
-        report(arguments.data, arguments.predictions)
-    except HeadPoseError as error:
-        print(f"measure_frame: error: {error}", file=sys.stderr)
-        return 1
+    report(arguments.data, arguments.predictions)
     return 0
 
 

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from headpose import crop, metrics
+from headpose.cli import run_program
 from headpose.datasets import manifest
-from headpose.errors import HeadPoseError
 from headpose.geometry import Array
 from headpose.images import read_image
 from headpose.types import CropSpec, Image, Sample
@@ -30,20 +30,20 @@ MEASURES = ("brightness", "its spread", "2nd percentile", "98th", "detail under 
 
 
 def main() -> int:
+    return run_program("measure_pictures", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_pictures", description=__doc__.splitlines()[0])
     parser.add_argument("faces", nargs="+", type=Path, metavar="FILE", help="manifests of labelled faces")
     arguments = parser.parse_args()
-    try:
-        print(f"| faces | yaw | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 2)}")
-        for file in arguments.faces:
-            samples = manifest.read(file)
-            yaw = np.array([sample.euler.yaw for sample in samples])
-            for name, chosen in metrics.yaw_bins(yaw).items():
-                found = measure([samples[i] for i in np.flatnonzero(chosen)])
-                print(f"| {file} | {name} | {' | '.join(_in_words(values) for values in found.T)} |")
-    except HeadPoseError as error:
-        print(f"measure_pictures: error: {error}", file=sys.stderr)
-        return 1
+    print(f"| faces | yaw | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 2)}")
+    for file in arguments.faces:
+        samples = manifest.read(file)
+        yaw = np.array([sample.euler.yaw for sample in samples])
+        for name, chosen in metrics.yaw_bins(yaw).items():
+            found = measure([samples[i] for i in np.flatnonzero(chosen)])
+            print(f"| {file} | {name} | {' | '.join(_in_words(values) for values in found.T)} |")
     return 0
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import geometry
+from headpose.cli import run_program
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.geometry import Array
@@ -54,16 +55,16 @@ class Clip:
 
 
 def main() -> int:
+    return run_program("measure_smoothing", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_smoothing", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--heads", type=int, default=8, metavar="N", help="rendered heads a motion (8)")
     parser.add_argument("--grid", action="store_true", help="other settings beside the default ones")
     arguments = parser.parse_args()
-    try:
-        report(arguments.model, arguments.heads, arguments.grid)
-    except HeadPoseError as error:
-        print(f"measure_smoothing: error: {error}", file=sys.stderr)
-        return 1
+    report(arguments.model, arguments.heads, arguments.grid)
     return 0
 
 

@@ -24,8 +24,9 @@ from typing import Any
 
 import tomlkit
 
-from headpose.errors import HeadPoseError, WeightsError
-from headpose.files import atomic_path, sha256_of, write_text
+from headpose.cli import run_program
+from headpose.errors import WeightsError
+from headpose.files import atomic_path, check_outputs, sha256_of, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.synth.anatomy import FRAME
 from headpose.training import log
@@ -39,16 +40,16 @@ WEIGHTS, MANIFEST, README = ROOT / "weights", ROOT / "headpose" / "models.toml",
 
 
 def main() -> int:
+    return run_program("publish_weights", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="publish_weights", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="DIR", help="folder of the finished run")
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks of a compression")
     arguments = parser.parse_args()
-    try:
-        for origin in origins(arguments.run, arguments.names):
-            publish(origin)
-    except HeadPoseError as error:
-        print(f"publish_weights: error: {error}", file=sys.stderr)
-        return 1
+    for origin in origins(arguments.run, arguments.names):
+        publish(origin)
     return 0
 
 
@@ -100,6 +101,7 @@ def publish(origin: Origin) -> None:
         "crop": model.crop.to_dict(),
         "metrics": {"aflw2000_geodesic": round(result["geodesic"], 2), "aflw2000_mae": round(result["mae"], 2)},
     }
+    check_outputs([origin.file, origin.result], data={"weights/": [WEIGHTS / entry["file"], MANIFEST, README]})
     WEIGHTS.mkdir(exist_ok=True)
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
         shutil.copyfile(model.path, temporary)

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from headpose import geometry, metrics
-from headpose.errors import DataError, HeadPoseError
+from headpose.cli import run_program
+from headpose.errors import DataError
 from headpose.evaluation import accuracy, testsets
 from headpose.files import write_text
 from headpose.inference import OnnxPoseModel
@@ -80,6 +81,10 @@ class Study:
 
 
 def main() -> int:
+    return run_program("study_heads", _main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="study_heads", description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path, metavar="HEADS", help="folder of all/ and without-GROUP/")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for each run is made in it")
@@ -89,18 +94,14 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only print what is finished")
     parser.add_argument("--test", type=Path, metavar="DIR", help="AFLW2000-3D: reads it too with what is finished")
     arguments = parser.parse_args()
-    try:
-        chosen = studies(arguments.heads, arguments.only)
-        for seed in range(0 if arguments.table else arguments.seeds):
-            for study in chosen:
-                run(study, seed, arguments.images, arguments.out)
-        print(table(chosen, arguments.out, RESULT))
-        if arguments.test:
-            read_test_set(chosen, arguments.out, arguments.test)
-            print(f"\nAFLW2000-3D\n\n{table(chosen, arguments.out, TEST_RESULT)}")
-    except HeadPoseError as error:
-        print(f"study_heads: error: {error}", file=sys.stderr)
-        return 1
+    chosen = studies(arguments.heads, arguments.only)
+    for seed in range(0 if arguments.table else arguments.seeds):
+        for study in chosen:
+            run(study, seed, arguments.images, arguments.out)
+    print(table(chosen, arguments.out, RESULT))
+    if arguments.test:
+        read_test_set(chosen, arguments.out, arguments.test)
+        print(f"\nAFLW2000-3D\n\n{table(chosen, arguments.out, TEST_RESULT)}")
     return 0
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from headpose.draw import STYLES, draw_label, draw_mirrored, draw_panel, draw_pose, draw_poses
+from headpose.draw import ANGLE_COLOURS, STYLES, draw_labels, draw_mirrored, draw_panel, draw_pose, draw_poses
 from headpose.geometry import rotation_from_euler
 from headpose.types import Box, Face, HeadPose
 from tests.golden import assert_golden
@@ -99,6 +101,69 @@ def test_draw_poses_leaves_the_picture_alone_and_draws_the_best_on_top():
     np.testing.assert_array_equal(draw_poses(image, []), image)
 
 
+def group(side, gap):
+    """3 x 6 equal faces with the same label, and the picture of their labels alone."""
+    boxes = [(30 + gap * column, 30 + gap * row) for row in range(3) for column in range(6)]
+    head = dataclasses.replace(pose((10, 20, 30)), track=8)
+    poses = [dataclasses.replace(head, face=Face(Box(x, y, x + side, y + side), 1.0)) for x, y in boxes]
+    image = canvas(3 * gap + 90, 6 * gap + 90)
+    draw_labels(image, poses)
+    return boxes, image
+
+
+def ink(image):
+    return int((image != GREY).any(-1).sum())
+
+
+@pytest.mark.parametrize(("side", "gap"), [(120, 300), (60, 110), (40, 60), (24, 60)])
+def test_labels_of_a_group_cover_neither_each_other_nor_another_face(side, gap):
+    boxes, image = group(side, gap)
+    assert ink(image) % len(boxes) == 0, "a label that covers another one costs some of its ink"
+    for x, y in boxes:
+        assert (image[y + 4 : y + side - 4, x + 4 : x + side - 4] == GREY).all(), "a label covers a face"
+
+
+def test_words_give_way_to_numbers_and_these_to_the_number_of_the_face():
+    words, numbers, face = (ink(group(40, gap)[1]) for gap in (300, 110, 60))
+    assert words > 1.5 * numbers > 1.5 * 1.5 * face > 0
+
+
+def test_faces_of_one_picture_are_numbered_in_their_order_and_tracked_ones_by_their_track():
+    def drawn(*poses):
+        image = canvas(200, 900)
+        draw_labels(image, poses)
+        return image
+
+    first, second = pose((0, 0, 0), (60, 60, 140, 140)), pose((0, 0, 0), (660, 60, 740, 140))
+    numbered = drawn(first, second)
+    tracked = drawn(dataclasses.replace(first, track=1), dataclasses.replace(second, track=2))
+    np.testing.assert_array_equal(numbered, tracked)
+    assert (drawn(dataclasses.replace(first, track=7), second) != numbered).any()
+    alone = drawn(first)
+    assert (alone[:, :400] != numbered[:, :400]).any(), "one face needs no number"
+
+
+def test_an_angle_has_the_colour_of_its_axis():
+    for name, colour in ANGLE_COLOURS.items():
+        axis = {"pitch": 0, "yaw": 1, "roll": 2}[name]  # rotations about x, y and z
+        image = canvas()
+        up = np.roll(np.eye(3), 1 - axis, axis=1)  # v_camera = R v_head: the head's axis points up, y of the camera
+        draw_pose(image, HeadPose(Face(Box(60, 60, 140, 140), 1.0), up.T), label=False)
+        top = image[50:56, 97:104].reshape(-1, 3)
+        assert np.abs(top.astype(int) - colour).max(-1).min() < 30, name
+
+
+@pytest.mark.parametrize("side", [16, 24, 40, 66])
+@pytest.mark.parametrize("style", ["axes", "cube"])
+def test_the_lines_of_a_small_face_keep_their_colour(side, style):
+    image = canvas()
+    draw_pose(image, pose((30, 20, 10), (80.3, 80.6, 80.3 + side, 80.6 + side)), style, label=False)
+    for channel in range(3):
+        others = [other for other in range(3) if other != channel]
+        stands_out = image[..., channel] > image[..., others].max(-1).astype(int) + 100
+        assert stands_out.sum() > side / 4
+
+
 def test_draw_poses_takes_a_view():
     view = canvas()[:, ::-1]
     assert (draw_poses(view, [pose((0, 0, 0))]) != view).any()
@@ -126,7 +191,7 @@ def test_a_mirrored_picture_is_flipped_but_its_text_is_not(style):
     head = pose((30.0, 10.0, -20.0), box=(60, 60, 140, 140))
     mirrored = draw_mirrored(image, [head], style)
     expected = draw_poses(image, [head], style, label=False)[:, ::-1].copy()
-    draw_label(expected, HeadPose(Face(Box(260, 60, 340, 140), 1.0), head.rotation))  # the angles of the camera
+    draw_labels(expected, [HeadPose(Face(Box(260, 60, 340, 140), 1.0), head.rotation)])  # the angles of the camera
     np.testing.assert_array_equal(mirrored, expected)
     assert (image[:, 30:] == GREY).all(), "the picture itself is left alone"
 

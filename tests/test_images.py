@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -190,6 +191,23 @@ def test_list_images_sorts_by_name_and_takes_pictures_only(tmp_path, picture):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.jpg").mkdir()
     assert [path.name for path in images.list_images(tmp_path)] == ["a.jpg", "b.PNG", "c10.bmp", "c9.webp"]
+
+
+def test_a_folder_passes_over_no_kind_of_picture(tmp_path):
+    endings = ("heic", "HEIF", "hif", "avif", "gif", "apng", "jfif", "mpo", "jp2", "png")
+    for name in (*(f"a.{ending}" for ending in endings), "b.mp4", "notes", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in images.list_images(tmp_path)] == sorted(f"a.{ending}" for ending in endings)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
+    with pytest.raises(ImageError, match="folder"):
+        images.list_images(tmp_path / ("long" * 1000))
+    if os.name == "posix" and os.geteuid() != 0:  # root may read everything
+        tmp_path.chmod(0)
+        with pytest.raises(ImageError, match="cannot read the folder"):
+            images.list_images(tmp_path)
+        tmp_path.chmod(0o700)
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):

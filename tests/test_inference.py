@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from headpose import geometry, weights
+from headpose import geometry, inference, weights
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import sha256_of
-from headpose.inference import DEVICES, OnnxPoseModel, create_session, load_model
+from headpose.inference import DEVICES, OnnxPoseModel, Session, bounded_threads, create_session, load_model
 from headpose.types import CropSpec, ModelInfo
 from tests.networks import DEGREES_PER_UNIT, PLAIN, colour_network
 
@@ -76,6 +77,8 @@ def test_what_is_no_rotation_is_an_error_never_an_angle(tmp_path, gain):
         ({"headpose.crop": "{"}, "damaged"),
         ({"headpose.crop": "[]"}, "damaged"),
         ({"headpose.crop": '{"size": 16, "margin": 1}'}, "margin"),
+        ({"headpose.crop": "[" * 100_000}, "damaged"),
+        ({"headpose.crop": '{"size": 16}', "headpose.model": '{"name": 3}'}, "name"),
         ({"headpose.crop": '{"size": 16}', "headpose.model": "{"}, "headpose.model .* damaged"),
         ({"headpose.crop": '{"size": 16}', "headpose.model": "3"}, "not an object"),
     ],
@@ -83,6 +86,28 @@ def test_what_is_no_rotation_is_an_error_never_an_angle(tmp_path, gain):
 def test_metadata_that_cannot_be_used_are_an_error(tmp_path, metadata, message):
     with pytest.raises(WeightsError, match=message):
         load_model(colour_network(tmp_path / "a.onnx", metadata=metadata))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e30", "1e6", "-1e-9", "true", '"1"', "null"])
+@pytest.mark.parametrize("key", ["mean", "std", "scale", "shift_y", "size", "square"])
+def test_a_crop_with_a_broken_number_is_an_error(tmp_path, key, value):
+    if (key, value) in (("shift_y", "-1e-9"), ("square", "true")):
+        return  # which they may be
+    setting = f"[0.5, {value}, 0.5]" if key in ("mean", "std") else value
+    metadata = {"headpose.crop": f'{{"size": 16, "{key}": {setting}}}'}
+    with pytest.raises(WeightsError, match=rf"damaged: crop {key}") as caught:
+        load_model(colour_network(tmp_path / "a.onnx", metadata=metadata))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["student", "student-int8", "student-fp16"])
+def test_an_input_that_is_not_finite_never_becomes_an_angle(name, value):
+    model = load_model(name, threads=1)
+    inputs = np.zeros((2, 3, model.crop.size, model.crop.size), np.float32)
+    inputs[1, 2, 3, 4] = value
+    with pytest.raises(HeadPoseError, match="input that is not a finite number"):
+        model.predict(inputs)
 
 
 def test_a_file_without_a_name_has_its_own(tmp_path):
@@ -106,7 +131,7 @@ def test_a_file_that_is_no_network_is_an_error_in_a_line(tmp_path, content, capf
     with pytest.raises(WeightsError, match=r"a\.onnx is no network") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_cut_network_is_an_error(network):
@@ -157,6 +182,7 @@ def test_auto_is_the_best_that_works(network):
         ("cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
         ("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu"),
         ("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
+        ("directml", "DmlExecutionProvider", "onnxruntime-directml"),
     ],
 )
 def test_a_device_that_is_not_installed_names_its_package(network, device, provider, package):
@@ -168,7 +194,69 @@ def test_a_device_that_is_not_installed_names_its_package(network, device, provi
 
 
 def test_unknown_device_and_threads_below_zero(network):
-    with pytest.raises(HeadPoseError, match="auto, cpu, cuda, tensorrt, openvino"):
+    with pytest.raises(HeadPoseError, match="auto, cpu, cuda, tensorrt, openvino, directml, coreml"):
         load_model(network, device="gpu")
     with pytest.raises(HeadPoseError, match="threads"):
         load_model(network, threads=-1)
+
+
+@pytest.fixture
+def told(caplog):
+    """What the package's log has got, as if nothing had been told before."""
+    inference.warn_once.cache_clear()
+    caplog.set_level("INFO", "headpose")
+    yield lambda level: [record.getMessage() for record in caplog.records if record.levelname == level]
+    inference.warn_once.cache_clear()
+
+
+def test_more_threads_than_the_machine_has_are_told_once_and_not_made(network, told):
+    there = os.cpu_count()
+    for _ in range(2):
+        session, _ = create_session(network, threads=there + 1)
+    assert session.get_session_options().intra_op_num_threads == there
+    assert told("WARNING") == [f"{there + 1} threads are more than this machine has: using {there}"]
+    assert (bounded_threads(0), bounded_threads(1), bounded_threads(there)) == (0, 1, there)
+
+
+def test_where_a_network_runs_is_in_the_log(network, told):
+    create_session(network, device="cpu", threads=1)
+    assert told("INFO") == ["colour.onnx runs on cpu, threads: 1"] and not told("WARNING")
+
+
+@pytest.fixture
+def dead_cuda(monkeypatch):
+    """An ONNX Runtime that was built for CUDA, on a machine without it: it drops the provider without an error."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    there = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_tells_once_of_an_accelerator_that_does_not_start(network, told, dead_cuda):
+    assert [create_session(network)[1] for _ in range(2)] == ["cpu", "cpu"]
+    assert told("WARNING") == ["device cuda is installed but does not start: using cpu"]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_device_that_does_not_start_is_an_error_and_a_broken_file_is_the_files(network, tmp_path, dead_cuda):
+    with pytest.raises(HeadPoseError, match="device cuda is installed but does not start: check its driver"):
+        create_session(network, device="cuda")
+    (tmp_path / "broken.onnx").write_bytes(b"not a network")
+    for device in ("cuda", "auto"):
+        with pytest.raises(WeightsError, match=r"broken\.onnx is no network"):
+            create_session(tmp_path / "broken.onnx", device=device)
+
+
+def test_a_provider_that_fails_writes_no_banner_and_is_not_replaced(network, capfd):
+    with pytest.raises(ValueError, match="provider"):
+        Session(str(network), onnxruntime.SessionOptions(), [3])  # type: ignore[list-item]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_device_that_fails_at_work_is_told_in_a_line(network, capfd):
+    session, _ = create_session(network, threads=1)
+    with pytest.raises(HeadPoseError, match="ONNX Runtime failed: ") as caught:
+        session.run(None, {"image": np.zeros((1, 2, 3), np.float32)})
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from headpose.geometry import rotation_from_euler
 from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, Sample
+
+BROKEN = (math.nan, math.inf, -math.inf, 1e6, 1e30, -1e30, 10**400, True, "1.3", None)
+"""What no setting of a crop that is a number may be."""
 
 
 def test_box_measures():
@@ -74,6 +78,24 @@ def test_crop_spec_survives_its_dictionary():
     [
         ({"size": 4}, "size"),
         ({"size": 4096}, "size"),
+        ({"size": 96.0}, "size"),
+        ({"size": True}, "size"),
+        ({"size": "96"}, "size"),
+        ({"size": math.nan}, "size"),
+        *(({name: value}, name) for name in ("scale", "shift_y") for value in BROKEN),
+        *(({name: [0.5, value, 0.5]}, name) for name in ("mean", "std") for value in BROKEN),
+        ({"scale": 0.49}, "scale"),
+        ({"scale": 4.01}, "scale"),
+        ({"shift_y": -1.01}, "shift_y"),
+        ({"mean": (0.5, 1.01, 0.5)}, "mean"),
+        ({"mean": (0.5, -0.01, 0.5)}, "mean"),
+        ({"mean": "abc"}, "mean"),
+        ({"std": 0.5}, "std"),
+        ({"std": (0.0009, 1, 1)}, "std"),
+        ({"square": 1}, "square"),
+        ({"square": "false"}, "square"),
+        ({"channels": "grey"}, "channels"),
+        ({"channels": ["rgb"]}, "channels"),
         ({"scale": 0}, "scale"),
         ({"interpolation": "nearest"}, "nearest"),
         ({"border": "reflect"}, "reflect"),
@@ -85,6 +107,27 @@ def test_crop_spec_survives_its_dictionary():
 def test_a_wrong_crop_spec_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         CropSpec.from_dict({"size": 64, **change})
+
+
+@pytest.mark.parametrize("values", [[], None, "size", {}, {"scale": 1.3}])
+def test_what_is_no_crop_spec_is_refused(values):
+    with pytest.raises(ValueError, match="crop"):
+        CropSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 8},
+        {"size": 1024, "scale": 0.5, "shift_y": -1, "mean": [0, 0, 0], "std": [10, 1, 0.001]},
+        {"scale": 4, "shift_y": 1, "mean": [1, 1, 1]},
+        {"channels": "bgr", "mean": [0.358805, 0.407383, 0.514083], "std": [1 / 255] * 3},  # VGGFace2's
+        {"size": np.int64(96), "scale": np.float32(1.5)},
+    ],
+)
+def test_a_crop_spec_takes_what_networks_are_trained_with(change):
+    spec = CropSpec.from_dict({"size": 64, **change})
+    assert CropSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_sample_rotation():

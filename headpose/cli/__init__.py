@@ -7,14 +7,16 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any, TextIO
 
 from headpose._version import __version__
+from headpose.cli.log import add_verbose, show_log
 from headpose.errors import HeadPoseError
 
 # Name -> module with add_arguments(parser) and run(args) -> exit status, and a line for --help.
-_COMMANDS = {
+COMMANDS = {
     "estimate": ("headpose.cli.estimate", "read the head poses in pictures, videos or a camera's stream"),
     "models": ("headpose.cli.models", "list the networks there are"),
     "fetch": ("headpose.cli.fetch", "bring networks that do not come with the package"),
@@ -47,21 +49,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         nobody reads stdout any more.
         Wrong usage exits with 2 (``SystemExit``).
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
-        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_program("headpose", lambda: _run(arguments))
+
+
+def run_program(name: str, program: Callable[[], int]) -> int:
+    """Runs a program so that it ends with an exit status and at most one line, never with a traceback.
+
+    For every program of this project. stdout and stderr may be closed, full, or without a reader.
+
+    Args:
+        name: what the line on stderr begins with.
+        program: does the work and returns the exit status.
+
+    Returns:
+        Its status, or one of those of ``main``. ``SystemExit``, of wrong usage or --help, passes.
+    """
+    stdout = _open_streams()
     try:
-        parsed = _parser(arguments).parse_args(arguments)
-        status: int = parsed.run(parsed)
-        sys.stdout.flush()
-        return status
+        try:
+            return program()
+        finally:
+            if sys.exc_info()[0] in (None, SystemExit):
+                sys.stdout.flush()
+                if stdout and stdout.error:  # somebody has passed over it, as argparse does
+                    raise stdout.error
     except HeadPoseError as error:
-        print(f"headpose: error: {error}", file=sys.stderr)
-        return _leave_stdout(1)
+        return _fail(name, str(error))
     except KeyboardInterrupt:
         return _leave_stdout(_INTERRUPTED)
     except BrokenPipeError:  # the reader of our stdout has gone, which is its right: `headpose ... | head`
         return _leave_stdout(_NO_READER)
+    except OSError as error:
+        what = "cannot write to stdout" if stdout and error is stdout.error else error.filename
+        return _fail(name, f"{what}: {error.strerror}" if what else str(error))
+
+
+def _run(arguments: list[str]) -> int:
+    parsed = _parser(arguments).parse_args(arguments)
+    show_log("headpose", parsed.verbose)
+    status: int = parsed.run(parsed)
+    return status
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -70,13 +98,14 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"headpose {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, (module, summary) in _COMMANDS.items():
+    for name, (module, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         subparser.description = summary[0].upper() + summary[1:] + "."
         if name == called:
             command = _import_command(name, module)
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
+            add_verbose(subparser)
     return parser
 
 
@@ -90,6 +119,70 @@ def _import_command(name: str, module: str) -> ModuleType:
         raise HeadPoseError(
             f"headpose {name} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
         ) from None
+
+
+class _Stdout(io.FileIO):
+    """Keeps the error that it could not be written with."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+class _Stderr(io.FileIO):
+    """Drops what cannot be written: nobody is left to be told, and the results still matter."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _open_streams() -> _Stdout | None:
+    """Opens what the caller closed, and watches stdout and stderr; stdout, if it is watched."""
+    stdout = None
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The next file that is opened would get this number, and what libraries print would end in it. stdout
+            # is opened for reading only, so that writing to it stays an error.
+            os.open(os.devnull, os.O_WRONLY if descriptor == 2 else os.O_RDONLY)
+    if sys.stdout is None:
+        stdout = _Stdout(os.open(os.devnull, os.O_RDONLY), "w")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(stdout))
+    elif isinstance(sys.stdout, io.TextIOWrapper) and _is_plain(sys.stdout, 1):
+        old, stdout = sys.stdout, _Stdout(1, "w", closefd=False)
+        old.flush()
+        buffer: Any = stdout if old.write_through else io.BufferedWriter(stdout)
+        sys.stdout = io.TextIOWrapper(
+            buffer, old.encoding, line_buffering=old.line_buffering, write_through=old.write_through
+        )
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is None or _is_plain(sys.stderr, 2):
+        encoding = getattr(sys.stderr, "encoding", None)
+        raw = io.BufferedWriter(_Stderr(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, encoding, errors="backslashreplace", line_buffering=True)
+    return stdout
+
+
+def _is_plain(stream: TextIO, descriptor: int) -> bool:
+    """Whether it is Python's own for this descriptor; not a console of Windows, and nothing that a test put there."""
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return type(raw) is io.FileIO and raw.fileno() == descriptor
+
+
+def _fail(name: str, message: str) -> int:
+    print(f"{name}: error: {message}", file=sys.stderr)
+    return _leave_stdout(1)
 
 
 def _leave_stdout(status: int) -> int:

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data and args.source.is_file():
         raise HeadPoseError(f"--data needs the predictions of a folder of results, {args.source} is a file")
     results = folder.read(args.source)
+    _check_outputs(args)
     predicted = None
     if args.data:
         predicted = faces.read(args.source, results, args.data)
@@ -49,13 +50,37 @@ def run(args: argparse.Namespace) -> int:
     if args.docs:
         files.write_text(args.docs, write.docs_page(results))
         beside = args.docs.with_name(write.JSON)
-        if beside.resolve() != args.source.resolve():
+        if not _is_source(beside, args):
             files.write_text(beside, to_json(results))
         print(f"report: {args.docs}")
     if args.readme:
         files.write_text(args.readme, readme)
         print(f"report: {args.readme}")
     return 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """HeadPoseError if what is written is what is read, or two of the files are one."""
+    from headpose import files
+    from headpose.report import folder, write
+
+    read = [args.source]
+    if args.source.is_dir():
+        parts = (folder.ACCURACY, folder.PREDICTIONS, folder.NETWORKS)
+        read = [args.source / part for part in (*parts, folder.ROBUSTNESS, folder.LATENCY, folder.COMPRESS)]
+    beside = args.docs and args.docs.with_name(write.JSON)
+    files.check_outputs(
+        [*read, args.data],
+        text={"--docs": args.docs, "--readme": args.readme},
+        data={
+            "--out": args.out and [args.out / name for name in (write.JSON, write.MARKDOWN, write.HTML)],
+            "--docs, results.json": None if not beside or _is_source(beside, args) else [beside],
+        },
+    )
+
+
+def _is_source(path: Path, args: argparse.Namespace) -> bool:
+    return path.exists() and path.samefile(args.source)
 
 
 def _text(path: Path) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
+from headpose import folders
 from headpose.compression import recipe, report
-from headpose.compression.pipeline import Compression
-from headpose.files import write_text
+from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
+from headpose.files import check_outputs, write_text
 from headpose.training import distributed, overrides
 
 STAGES = ("prune", "control", "distill", "export", "quantize", "report")
@@ -30,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one stage of {', '.join(STAGES)} (repeatable)",
     )
     parser.add_argument("--student", action="append", metavar="NAME", help="distil this one only (repeatable)")
+    parser.add_argument(
+        "--changed-data",
+        action="store_true",
+        help="go on though the data are others than those that the parts in the folder were made with",
+    )
     parser.add_argument("--target-mb", type=float, metavar="MB", help="prune down to this size (prune.stop.megabytes)")
     parser.add_argument(
         "--target-latency-ms",
@@ -47,9 +54,20 @@ def run(args: argparse.Namespace) -> int:
             changes.append(f"prune.stop.{key}={value}")
     settings = recipe.load(args.recipe, changes)
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
-    compression = Compression(settings, folder)
-    stages = args.only or STAGES
-    folder.mkdir(parents=True, exist_ok=True)
+    networks = [BASELINE, TEACHER, CONTROL, *settings.students]
+    names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
+    check_outputs(
+        [args.recipe, settings.baseline.recipe, settings.baseline.weights, settings.baseline.teacher or None],
+        data={"--out": [folder / name for name in ("recipe.json", report.JSON, report.MARKDOWN, *names)]},
+    )
+    with contextlib.ExitStack() as stack:
+        if distributed.is_first():
+            stack.enter_context(folders.occupied(folder))
+        return _run(args, Compression(settings, folder, args.changed_data))
+
+
+def _run(args: argparse.Namespace, compression: Compression) -> int:
+    stages, folder = args.only or STAGES, compression.folder
     if "prune" in stages:
         compression.prune()
     if "control" in stages:
@@ -64,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if {"quantize", "report"} & {*stages}:
         files |= compression.quantize(files)
     if "report" in stages:
-        write_text(folder / "recipe.json", settings.to_json())
+        write_text(folder / "recipe.json", compression.recipe.to_json())
         print(f"report: {report.write(compression, files)}")
     else:
         print(f"done: {', '.join(stages)} in {folder}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from headpose.compression import surgery
 from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
+from headpose.training import checkpoint
 from headpose.training.loop import BEST, LAST, Trainer
 from headpose.training.network import ResNet
 from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
@@ -44,8 +44,9 @@ class Lesson:
 class School:
     """Where networks are trained: one task, its training recipe, and settings that all lessons share."""
 
-    def __init__(self, task: Task, training: Recipe, run: RunRecipe) -> None:
-        self.task, self.training, self.run = task, training, run
+    def __init__(self, task: Task, training: Recipe, run: RunRecipe, changed_data: bool = False) -> None:
+        """``changed_data``: lessons go on even if the data are others than those that they began with."""
+        self.task, self.training, self.run, self.changed_data = task, training, run, changed_data
 
     def teach(self, network: ResNet, lesson: Lesson, folder: Path, objective: Objective | None = None) -> ResNet:
         """Trains a network, or goes on where the folder stands, or reads what was done before.
@@ -66,11 +67,13 @@ class School:
         resume = (folder / LAST).exists()
         task = self.task.during(recipe)
         network.requires_grad_(True)  # an average of weights comes frozen
-        trainer = Trainer(recipe, folder, resume, task=task, network=network, objective=objective)
+        trainer = Trainer(
+            recipe, folder, resume, task=task, network=network, objective=objective, changed_data=self.changed_data
+        )
         trainer.run()
         if trainer.processes.first:
             best = trainer.average.network
-            best.load_state_dict(load_file(folder / BEST), strict=False)
+            checkpoint.load_weights(best, folder / BEST)
             surgery.save(best.cpu(), result)
             (folder / LAST).unlink()  # several times as large as the network, and of no further use
         trainer.processes.wait()
@@ -90,7 +93,7 @@ class School:
         crop = self.training.crop
         return dataclasses.replace(
             self.training,
-            name=lesson.name,
+            name=lesson.name[:100].rstrip(" .") or self.training.name,
             network=network.spec,
             crop=dataclasses.replace(crop, size=lesson.size or crop.size),
             optimiser=lesson.optimiser,

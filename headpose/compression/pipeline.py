@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from headpose import crop, weights
 from headpose.compression import surgery
@@ -23,12 +22,13 @@ from headpose.compression.recipe import CompressionRecipe, StudentRecipe
 from headpose.compression.steps import Step, read_json
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
-from headpose.training import data, tasks
+from headpose.training import checkpoint, data, distributed, tasks
 from headpose.training.export import ModelCard, export_onnx, state_from_onnx
 from headpose.training.head_pose import HeadPoseTask
+from headpose.training.loop import SPLIT
 from headpose.training.network import HeadPoseNet, ResNet, build
 from headpose.training.recipe import Recipe
-from headpose.training.task import Task
+from headpose.training.task import Task, check_data, write_data
 from headpose.types import Image
 
 BASELINE, TEACHER, CONTROL = "baseline", "teacher", "teacher-random"
@@ -43,16 +43,23 @@ class Compression:
     was made by: a part that was made otherwise is refused, not mixed in.
     """
 
-    def __init__(self, recipe: CompressionRecipe, folder: Path) -> None:
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
+        """``changed_data``: goes on even if the data are others than those that the folder's parts were made with."""
+        self.recipe, self.folder, self.changed_data = recipe, folder, changed_data
         self.training = recipe.baseline.training()
-        if recipe.run.threads:
-            torch.set_num_threads(recipe.run.threads)
+        distributed.use_threads(recipe.run.threads)
 
     @cached_property
     def school(self) -> School:
-        """Where everything is trained; its data are read on first use."""
-        return School(tasks.of(self.training), self.training, self.recipe.run)
+        """Where everything is trained; its data are read on first use.
+
+        Raises:
+            DataError: they are others than those that the folder's parts were made with.
+        """
+        task = tasks.of(self.training)
+        if not self.changed_data:
+            check_data(self.folder / SPLIT, task)
+        return School(task, self.training, self.recipe.run, self.changed_data)
 
     @property
     def task(self) -> Task:
@@ -195,7 +202,7 @@ class Compression:
         return {"baseline": baseline, section: whole[section], "run": run}
 
     def _claim(self, folder: Path, part: dict[str, Any]) -> None:
-        """Notes in a folder what it is made by, or refuses one that was made otherwise."""
+        """Notes in a folder what it is made by, and from which data, or refuses one that was made otherwise."""
         file = folder / RECIPE
         wanted = json.loads(json.dumps(part))
         if file.exists():
@@ -203,9 +210,11 @@ class Compression:
             different = [key for key, value in _flat(wanted).items() if made.get(key) != value]
             if different:
                 raise RecipeError(f"{folder} was made with another {different[0]}: give another --out, or that setting")
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(wanted, indent=1))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(wanted, indent=1))
+        if self.changed_data or not (self.folder / SPLIT).exists():
+            write_data(self.folder / SPLIT, self.task)
 
 
 def read_network(name_or_path: str, training: Recipe) -> ResNet:
@@ -223,17 +232,15 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
         network = build(spec)
         network.load_state_dict(state, strict=False)
         return network
-    if not path.is_file():
-        raise WeightsError(f"model file {path} does not exist")
+    if not os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
+        raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
     if "spec" in surgery.read_metadata(path):
         return surgery.load(path)
     network = build(training.spec)  # as ``headpose train`` leaves its best weights
     try:
-        missing = network.load_state_dict(load_file(path), strict=False).missing_keys
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the recipe {training.name}: {str(error).splitlines()[0]}") from error
-    if lacking := [name for name in missing if "num_batches_tracked" not in name]:
-        raise WeightsError(f"{path} does not fit the recipe {training.name}: it lacks {lacking[0]}")
+        checkpoint.load_weights(network, path)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; the recipe is {training.name}") from error
     return network
 
 

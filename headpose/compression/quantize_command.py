@@ -15,6 +15,7 @@ from headpose.compression.measure import latency
 from headpose.compression.parity import noise_pictures, predict
 from headpose.compression.quantization import LIMITS, NOISE_LIMIT, quantize
 from headpose.errors import DataError, HeadPoseError, RecipeError
+from headpose.files import check_outputs
 from headpose.inference import OnnxPoseModel
 from headpose.training import data, overrides, recipe
 from headpose.training.validate import Validator
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes the variant, then says what it costs and what it gains."""
     _check(args)
     source = weights.find(args.model)
+    check_outputs([source, args.recipe], data={"--out": args.out})
     before = OnnxPoseModel(source, device="cpu", threads=1)
     faces = _faces(args, before.crop)
     parity = quantize(
@@ -93,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """What needs no file to be seen as wrong."""
+    if args.out.suffix.lower() != ".onnx":
+        raise HeadPoseError(f"--out {args.out} is no name of a network: it ends in .onnx")
     if args.precision == "int8" and not args.recipe:
         raise HeadPoseError("int8 is calibrated on training faces: give --recipe, and --set where its data lie")
     if args.overrides and not args.recipe:

@@ -5,22 +5,47 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from headpose.compression.codec import CODECS
 from headpose.compression.importance import CRITERIA
+from headpose.compression.quantization import LIMITS
 from headpose.compression.selection import Rule
 from headpose.errors import RecipeError
 from headpose.training import config, overrides, recipe
+from headpose.training.config import (
+    CLOSED,
+    Batch,
+    Channels,
+    Decay,
+    Flag,
+    Images,
+    Name,
+    PathText,
+    Processors,
+    Share,
+    Text,
+    Weight,
+)
 from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
+
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+"""Smaller than a training's: a stage's own seed is a sum of two and its number."""
+Limit = Annotated[float, Field(strict=True, ge=0, le=10**6)]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**7)]
+Divisor = Annotated[float, Field(strict=True, ge=1, le=10**4)]
 
 _PACKAGE = "headpose.recipes.compress"
 _HU = Rule("mean_plus_std", 1.0)
 _FINE_TUNING = OptimiserRecipe(rate=2e-4, weight_decay=0.05, warmup=1_000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class BaselineRecipe:
     """The network to compress.
 
@@ -32,9 +57,9 @@ class BaselineRecipe:
         changes: to the training recipe, as for ``headpose train --set``.
     """
 
-    recipe: str
-    weights: str
-    teacher: str = ""
+    recipe: PathText
+    weights: PathText
+    teacher: Text = ""
     changes: tuple[str, ...] = ()
 
     def training(self) -> Recipe:
@@ -42,7 +67,7 @@ class BaselineRecipe:
         return recipe.load(self.recipe, self.changes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class StopRecipe:
     """When pruning has gone far enough, or too far. A target of 0 is none; the first one reached ends it.
 
@@ -54,13 +79,13 @@ class StopRecipe:
         latency_ms: target, of one picture through ONNX Runtime on this machine, one thread.
     """
 
-    tolerance: float = 1.0
-    megabytes: float = 0.0
-    macs: float = 0.0
-    latency_ms: float = 0.0
+    tolerance: Limit = 1.0
+    megabytes: Limit = 0.0
+    macs: Limit = 0.0
+    latency_ms: Limit = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class GuideRecipe:
     """What the last fine-tuning of a pruned network makes smaller; labels alone unless said otherwise.
 
@@ -71,12 +96,12 @@ class GuideRecipe:
         labels: weight of the task's own loss; the paper's.
     """
 
-    features: float = 0.0
-    output: float = 0.0
-    labels: float = 1.0
+    features: Weight = 0.0
+    output: Weight = 0.0
+    labels: Weight = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class PruneRecipe:
     """Iterated pruning and fine-tuning.
 
@@ -102,28 +127,28 @@ class PruneRecipe:
     """
 
     importance: str = "apoz"
-    rule: Rule = _HU
+    rule: Annotated[Rule, config.table(Rule)] = _HU
     schedule: Literal["all", "layerwise"] = "all"
     groups: Literal["paper", "stream"] = "paper"
     protected: tuple[str, ...] = ()
-    minimum: int = 8
-    multiple: int = 16
-    steps: int = 16
-    images: int = 9_000
-    last_images: int = 200_000
-    size: int = 0
-    recalibration_images: int = 2_048
-    scan: tuple[float, ...] = (0.25, 0.5, 0.75)
-    scan_images: int = 256
+    minimum: Channels = 8
+    multiple: Channels = 16
+    steps: Annotated[int, Field(strict=True, ge=0, le=10**4)] = 16
+    images: Images = 9_000
+    last_images: Images = 200_000
+    size: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
+    recalibration_images: Annotated[int, Field(strict=True, ge=1, le=10**7)] = 2_048
+    scan: Annotated[tuple[Share, ...], Field(max_length=100)] = (0.25, 0.5, 0.75)
+    scan_images: Count = 256
     optimiser: OptimiserRecipe = _FINE_TUNING
     last_optimiser: OptimiserRecipe = _FINE_TUNING
     guide: GuideRecipe = field(default_factory=GuideRecipe)
     codec: str = "plain"
-    control: bool = False
+    control: Flag = False
     stop: StopRecipe = field(default_factory=StopRecipe)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class StageRecipe:
     """One stage of a student's training: what its loss is made of, and for how long.
 
@@ -136,16 +161,28 @@ class StageRecipe:
         growing: parts with a smaller input first.
     """
 
-    images: int
-    features: float = 0.0
-    output: float = 0.0
-    rotation: float = 0.0
-    labels: float = 0.0
+    images: Images
+    features: Weight = 0.0
+    output: Weight = 0.0
+    rotation: Weight = 0.0
+    labels: Weight = 0.0
     growing: tuple[SmallInput, ...] = ()
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
 
 
-@dataclass(frozen=True, slots=True)
+HeadWidths = Annotated[tuple[Channels, ...], Field(max_length=16)]
+
+
+def _head(values: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    """One error for a union, that says what either side of it allows."""
+    try:
+        return parse(values)
+    except ValidationError as error:
+        reason = f"a list of widths from 1 to 65,536, or 'teacher'; got {values!r}"
+        raise PydanticCustomError("rule", "{reason}", {"reason": reason}) from error
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class StudentRecipe:
     """A small network and how it learns.
 
@@ -163,18 +200,18 @@ class StudentRecipe:
         seed: of the weights and the order of the images.
     """
 
-    stages: tuple[StageRecipe, ...]
-    ratio: float = 32.0
-    inner: tuple[int, ...] = ()
-    stem: int = 0
+    stages: Annotated[tuple[StageRecipe, ...], Field(min_length=1, max_length=100)]
+    ratio: Divisor = 32.0
+    inner: Annotated[tuple[Channels, ...], Field(max_length=8)] = ()
+    stem: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
     max_pool: Literal["teacher", "yes", "no"] = "teacher"
-    head: tuple[int, ...] | Literal["teacher"] = "teacher"
-    layers: int = 9
+    head: Annotated[HeadWidths | Literal["teacher"], WrapValidator(_head)] = "teacher"
+    layers: Annotated[int, Field(strict=True, ge=1, le=10**4)] = 9
     start: str = "random"
-    seed: int = 0
+    seed: Seed = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class QuantizeRecipe:
     """FP16 and INT8 variants.
 
@@ -184,10 +221,10 @@ class QuantizeRecipe:
     """
 
     students: tuple[str, ...] = ()
-    calibration_images: int = 512
+    calibration_images: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class RunRecipe:
     """What all stages share.
 
@@ -201,16 +238,16 @@ class RunRecipe:
         latency: whether variants are timed; the report's figures are of this machine.
     """
 
-    batch: int = 64
-    ema: float = 0.999
-    seed: int = 0
-    threads: int = 0
-    workers: int = 0
+    batch: Batch = 64
+    ema: Decay = 0.999
+    seed: Seed = 0
+    threads: Processors = 0
+    workers: Processors = 0
     bf16: Literal["auto", "on", "off"] = "auto"
-    latency: bool = True
+    latency: Flag = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class CompressionRecipe:
     """Everything that decides a compression.
 
@@ -219,10 +256,10 @@ class CompressionRecipe:
         students: by name, trained in this order.
     """
 
-    name: str
+    name: Name
     baseline: BaselineRecipe
     prune: PruneRecipe = field(default_factory=PruneRecipe)
-    students: dict[str, StudentRecipe] = field(default_factory=dict)
+    students: dict[Name, StudentRecipe] = field(default_factory=dict)
     quantize: QuantizeRecipe = field(default_factory=QuantizeRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
 
@@ -251,7 +288,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
     return from_dict(values)
 
 
-def from_dict(values: dict[str, Any]) -> CompressionRecipe:
+def from_dict(values: Any) -> CompressionRecipe:
     """A recipe from plain values: parsed TOML, or ``CompressionRecipe.to_json`` read back."""
     parsed = config.parse(CompressionRecipe, values)
     _check(parsed)
@@ -259,35 +296,32 @@ def from_dict(values: dict[str, Any]) -> CompressionRecipe:
 
 
 def _check(parsed: CompressionRecipe) -> None:
-    prune, run, stop = parsed.prune, parsed.run, parsed.prune.stop
-    guide = dataclasses.astuple(prune.guide)
-    stages = [stage for student in parsed.students.values() for stage in student.stages]
-    weights = [(s.features, s.output, s.rotation, s.labels) for s in stages]
+    """What no setting can say of itself alone."""
+    prune, guide, students = parsed.prune, parsed.prune.guide, parsed.students
     rules = {
-        f"prune.importance is one of {', '.join(CRITERIA)}": prune.importance in CRITERIA,
-        f"prune.codec is one of {', '.join(CODECS)}": prune.codec in CODECS,
-        "prune: minimum, multiple, images, last_images and recalibration_images are 1 or more": min(
-            prune.minimum, prune.multiple, prune.images, prune.last_images, prune.recalibration_images
-        )
-        >= 1,
-        "prune.steps and prune.scan_images are 0 or more": min(prune.steps, prune.scan_images) >= 0,
-        "prune.guide has a loss, and no weight below 0": min(guide) >= 0 and max(guide) > 0,
+        f"prune.importance is one of {', '.join(CRITERIA)}; got {prune.importance!r}": prune.importance in CRITERIA,
+        f"prune.codec is one of {', '.join(CODECS)}; got {prune.codec!r}": prune.codec in CODECS,
+        f"prune.size is 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
+        "prune.guide has a loss: features, output or labels above 0": any((guide.features, guide.output, guide.labels)),
         "prune.guide.features compares streams, which prune.groups = 'stream' prunes: leave one of them out": not (
-            prune.guide.features and prune.groups == "stream"
+            guide.features and prune.groups == "stream"
         ),
-        "prune.scan: shares between 0 and 1": all(0 < share < 1 for share in prune.scan),
-        "prune.stop: nothing below 0": min(stop.tolerance, stop.megabytes, stop.macs, stop.latency_ms) >= 0,
-        "run: batch is 1 or more, ema at least 0 and below 1": run.batch >= 1 and 0 <= run.ema < 1,
-        "students: each has a stage": all(student.stages for student in parsed.students.values()),
-        "students: ratio and layers are 1 or more": all(
-            min(student.ratio, student.layers) >= 1 for student in parsed.students.values()
-        ),
-        f"students: start is one of {', '.join(CRITERIA)}": all(s.start in CRITERIA for s in parsed.students.values()),
-        "students: a stage shows 1 image or more": all(stage.images >= 1 for stage in stages),
-        "students: a stage has a loss, and no weight below 0": all(min(w) >= 0 and max(w) > 0 for w in weights),
-        "students: 'teacher' and 'baseline' are other networks": not {"teacher", "baseline"} & {*parsed.students},
-        "quantize.students are among the students": {*parsed.quantize.students} <= {*parsed.students},
     }
+    for name, student in students.items():
+        start = f"students.{name}.start is one of {', '.join(CRITERIA)}; got {student.start!r}"
+        rules[start] = student.start in CRITERIA
+        rules[f"students.{name} is the name of another network: call it otherwise"] = name not in _taken(parsed)
+        for number, stage in enumerate(student.stages):
+            loss = f"students.{name}.stages.{number} has a loss: features, output, rotation or labels above 0"
+            rules[loss] = any((stage.features, stage.output, stage.rotation, stage.labels))
+    for name in parsed.quantize.students:
+        rules[f"quantize.students are among {', '.join(students) or 'no students'}; got {name!r}"] = name in students
     for rule, holds in rules.items():
         if not holds:
             raise RecipeError(f"recipe: {rule}")
+
+
+def _taken(parsed: CompressionRecipe) -> set[str]:
+    """Names of files that a compression writes beside its students'."""
+    variants = {f"{name}-{precision}" for name in parsed.quantize.students for precision in LIMITS}
+    return {"baseline", "teacher", "teacher-random", *variants}

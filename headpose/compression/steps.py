@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from headpose.errors import DataError
@@ -62,18 +63,22 @@ def read_step(file: Path) -> Step:
     Raises:
         DataError: it is damaged.
     """
-    values = read_json(file)
     try:
-        removed = {name: {int(i): v for i, v in found.items()} for name, found in values.pop("removed").items()}
-        return Step(removed=removed, **values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file} is damaged: {error!r}; delete its folder to make that step again") from error
+        step: Step = TypeAdapter(Step).validate_python(read_json(file))
+        if not step.figures or any(kept != sorted({*kept}) or min(kept, default=-1) < 0 for kept in step.kept.values()):
+            raise ValueError("channels that are kept are numbers from 0 on, each once, in order")
+    except ValueError as error:  # of pydantic, too
+        told = " ".join(str(error).split())
+        raise DataError(f"{file} is damaged: {told:.200}; delete its folder to make that step again") from error
+    return step
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a file that this package wrote; DataError if it is damaged."""
     try:
-        values: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}; delete it to make it again") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{file} is damaged: an object is wanted; delete it to make it again")
     return values

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from headpose.datasets import mat
+from headpose.datasets import mat, plausible
 from headpose.errors import DataError
 from headpose.types import Sample
 
@@ -19,12 +19,15 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
     972 degrees. Which pictures count is the protocol's choice (``headpose.evaluation.protocols``).
 
     Raises:
-        DataError: no labelled picture is there, or a label file is damaged.
+        DataError: no labelled picture is there, a label file is damaged, or labels cannot be true (``plausible``).
     """
     pictures = mat.labelled_pictures(Path(folder))
     if not pictures:
         raise DataError(f"no AFLW2000-3D in {folder}: it holds no .jpg with a .mat beside it")
-    return [
+    samples = [
         mat.read_sample(picture, group=picture.stem)
         for picture in tqdm(pictures, desc="labels", unit="file", leave=False, disable=None)
     ]
+    plausible.check_not_degrees(samples, Path(folder))
+    plausible.check_boxes(samples, (str(picture.with_suffix(".mat")) for picture in pictures))
+    return samples

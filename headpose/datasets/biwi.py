@@ -35,6 +35,8 @@ them; these are ours."""
 
 _FACE_MM = 160.0
 _ORTHONORMAL = 1e-2  # the files have six digits
+_LARGEST_MM = 1e5
+_FOCAL = (10.0, 1e5)  # pixels
 _FRAME = re.compile(r"frame_(\d+)_pose\.txt")
 
 
@@ -52,7 +54,7 @@ def read(folder: str | os.PathLike[str], sequences: Collection[int] = ALL) -> li
         DataError: a sequence is missing or has no frames, or a file is damaged or without its picture.
     """
     root = Path(folder)
-    root = root / "hpdb" if (root / "hpdb").is_dir() else root
+    root = root / "hpdb" if os.path.isdir(root / "hpdb") else root  # noqa: PTH112  # as below
     poses = [file for sequence in sorted(sequences) for file in _pose_files(root / f"{sequence:02}")]
     cameras = {folder: _camera(folder / "rgb.cal") for folder in dict.fromkeys(file.parent for file in poses)}
     return [
@@ -73,18 +75,20 @@ def _pose_files(folder: Path) -> list[Path]:
 
 def _sample(file: Path, intrinsics: Array, turn: Array, shift: Array) -> Sample:
     picture = file.with_name(file.name.replace("_pose.txt", "_rgb.png"))
-    if not picture.is_file():
+    if not os.path.isfile(picture):  # noqa: PTH113  # Path's own raises where a folder cannot be read
         raise DataError(f"{file} has no picture {picture.name}: the copy is incomplete")
     values = _numbers(file, 12)
     rotation, center = values[:9].reshape(3, 3), values[9:]
+    if np.abs(values).max() > _LARGEST_MM:
+        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is beyond reason: the copy is damaged")
     if np.abs(rotation.T @ rotation - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotation) < 0:
         raise DataError(f"{file}: the first three rows are no rotation matrix")
     euler = geometry.euler_from_rotation(geometry.from_opencv(rotation), "asin")
     x, y, depth = intrinsics @ (turn @ center + shift)
-    if depth <= 0:
+    if depth <= 1.0:
         raise DataError(f"{file}: the head's centre lies behind the camera: {center.tolist()} mm")
     half = intrinsics[0, 0] * _FACE_MM / depth / 2
-    box = Box(x / depth - half, y / depth - half, x / depth + half, y / depth + half)
+    box = Box(*map(float, (x / depth - half, y / depth - half, x / depth + half, y / depth + half)))
     return Sample(picture, box, EulerAngles(*map(float, euler)), group=file.parent.name)
 
 
@@ -92,8 +96,10 @@ def _camera(file: Path) -> tuple[Array, Array, Array]:
     """Intrinsics (3, 3), and rotation (3, 3) and translation (3,) from the depth camera."""
     values = _numbers(file, 25)
     intrinsics = values[:9].reshape(3, 3)
-    if not intrinsics[0, 0] > 0:
-        raise DataError(f"{file}: the focal length is {intrinsics[0, 0]:g}, it must be above 0")
+    if not _FOCAL[0] <= intrinsics[0, 0] <= _FOCAL[1]:
+        raise DataError(f"{file}: the focal length is {intrinsics[0, 0]:g}, {_FOCAL[0]:g} to {_FOCAL[1]:g} is needed")
+    if np.abs(values).max() > _LARGEST_MM:
+        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is beyond reason: the copy is damaged")
     return intrinsics, values[13:22].reshape(3, 3), values[22:25]
 
 

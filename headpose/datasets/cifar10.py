@@ -17,6 +17,7 @@ from headpose.errors import DataError
 from headpose.files import write_bytes, write_text
 
 SIDE = 32
+FILES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")  # that `write` makes
 _RECORD = 1 + 3 * SIDE * SIDE
 
 
@@ -57,8 +58,8 @@ def read_test(folder: str | os.PathLike[str]) -> LabelledImages:
 
 def write(folder: str | os.PathLike[str], training: LabelledImages, test: LabelledImages, names: list[str]) -> None:
     """Writes a data set in this layout, into a folder that exists."""
-    write_text(Path(folder) / "batches.meta.txt", "".join(f"{name}\n" for name in names))
-    for file, part in (("data_batch_1.bin", training), ("test_batch.bin", test)):
+    write_text(Path(folder) / FILES[0], "".join(f"{name}\n" for name in names))
+    for file, part in zip(FILES[1:], (training, test), strict=True):
         planes = part.images[..., ::-1].transpose(0, 3, 1, 2).reshape(len(part.images), -1)
         records = np.column_stack([part.labels.astype(np.uint8), planes])
         write_bytes(Path(folder) / file, records.astype(np.uint8).tobytes())

@@ -2,7 +2,9 @@
 
 Columns ``image,x1,y1,x2,y2,yaw,pitch,roll`` and at most one of ``spread`` and ``weight``; others are
 ignored. ``image`` is relative to the CSV's folder. The box is the tight box of the 68 landmarks in
-pixels, the angles are degrees in the convention of ``headpose.geometry``.
+pixels, the angles are degrees in the convention of ``headpose.geometry``. A column ``unit`` with
+``degrees`` or ``radians`` in each line says what the angles are; without it they are degrees, and
+labels that look like radians are refused.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from headpose.datasets import plausible
 from headpose.errors import DataError
 from headpose.types import Box, EulerAngles, Sample
 
@@ -35,21 +38,34 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
     """The samples of a manifest, in its order; the group of each is its picture's name in the file.
 
     Raises:
-        DataError: the file cannot be read, lacks a column or has no line; or, with the line's
-            number, a value is not a number or out of range, a box is empty, a picture is missing.
+        DataError: the file cannot be read, lacks a column or has no line; the angles look like radians; or,
+            with the line's number, a value is not a number or out of range, a box is empty or outside of
+            its picture, a picture is missing.
     """
     path = Path(file)
+    samples: list[Sample] = []
+    lines: list[int] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text, restkey="")
             _check_columns(path, reader.fieldnames or [])
-            samples = [_sample(path, row, f"{path}, line {reader.line_num}") for row in reader]
+            for row in reader:
+                samples.append(_sample(path, row, f"{path}, line {reader.line_num}"))
+                lines.append(reader.line_num)
+            says_unit = "unit" in (reader.fieldnames or [])
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not samples:
         raise DataError(f"{path} has a header and no faces")
+    if not says_unit and plausible.look_like_radians([sample.euler for sample in samples]):
+        largest = max(abs(angle) for sample in samples for angle in sample.euler)
+        raise DataError(
+            f"{path}: no angle of its {len(samples)} faces is larger than {largest:.3g}: they look like radians, and "
+            "degrees are needed; convert them, or add a column unit that says radians, or degrees if they are that"
+        )
+    plausible.check_boxes(samples, (f"{path}, line {number}" for number in lines))
     return samples
 
 
@@ -63,8 +79,12 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
     picture = path.parent / (row["image"] or "")
-    if not picture.is_file():
-        raise DataError(f"{where}: there is no picture {picture}")
+    try:
+        there = picture.is_file()
+    except OSError as error:  # its folder cannot be read, or the name is too long
+        raise DataError(f"{where}: cannot read the picture {str(picture)[:200]}: {error.strerror}") from error
+    if not there:
+        raise DataError(f"{where}: there is no picture {str(picture)[:200]!r}")
     try:
         box = Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
     except ValueError as error:
@@ -72,10 +92,18 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
     return Sample(
         image=picture,
         box=box,
-        euler=EulerAngles(*(_number(row, name, where) for name in ("yaw", "pitch", "roll"))),
+        euler=EulerAngles(*(_number(row, name, where) * _degrees(row, where) for name in ("yaw", "pitch", "roll"))),
         weight=_weight(row, where),
         group=Path(row["image"] or "").with_suffix("").as_posix(),
     )
+
+
+def _degrees(row: dict[str, str | None], where: str) -> float:
+    """The degrees of one unit of the line's angles."""
+    unit = row.get("unit", "degrees")
+    if unit not in ("degrees", "radians"):
+        raise DataError(f"{where}: unit is degrees or radians, got {unit!r}")
+    return 1.0 if unit == "degrees" else math.degrees(1.0)
 
 
 def _weight(row: dict[str, str | None], where: str) -> float:

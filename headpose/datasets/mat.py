@@ -67,7 +67,7 @@ def labelled_pictures(folder: Path) -> list[Path]:
 
 def _load(file: Path) -> Variables:
     try:
-        return matlab5.read(file.read_bytes())
+        return matlab5.read_file(file)
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:

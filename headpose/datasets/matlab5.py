@@ -10,21 +10,36 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from headpose.geometry import Array
 
 _HEADER = 128
-_LARGEST_INFLATED = 1 << 26  # bytes; a label file has thousands
+LARGEST = 1 << 25
+"""Most bytes of a file, of what is packed in it, and of the arrays that come out of it; a label has thousands."""
 _MATRIX, _COMPRESSED = 14, 15
 _INT8, _INT32, _UINT32 = 1, 5, 6
 _DTYPE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _NUMERIC_CLASSES = range(6, 16)  # mxDOUBLE_CLASS to mxUINT64_CLASS
 _COMPLEX = 0x0800
+_TOO_LARGE = f"too large for a label: more than {LARGEST >> 20} MB"
 
 Element = tuple[int, bytes]
 """Type and content of a data element."""
+
+
+def read_file(path: Path) -> dict[str, Array]:
+    """``read`` of a file, which is not loaded if it is too large for a label.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no MATLAB 5 file, a damaged one, or larger than ``LARGEST``.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    return read(data)
 
 
 def read(data: bytes) -> dict[str, Array]:
@@ -37,17 +52,24 @@ def read(data: bytes) -> dict[str, Array]:
         float64 arrays of two or more dimensions.
 
     Raises:
-        ValueError: it is no MATLAB 5 file, or a damaged one.
+        ValueError: it is no MATLAB 5 file, a damaged one, or more than ``LARGEST``.
     """
+    if len(data) > LARGEST:
+        raise ValueError(_TOO_LARGE)
     order = {b"IM": "<", b"MI": ">"}.get(data[126:_HEADER])
     if order is None or struct.unpack_from(order + "H", data, 124)[0] != 0x0100:
         raise ValueError("no MATLAB 5 header")
     arrays: dict[str, Array] = {}
+    inflated = unpacked = 0
     for kind, content in _elements(data[_HEADER:], order):
         if kind == _COMPRESSED:
-            ((kind, content),) = _elements(_inflated(content), order)
+            content = _inflated(content, LARGEST - inflated)
+            inflated += len(content)
+            ((kind, content),) = _elements(content, order)
         if kind == _MATRIX:
-            arrays.update(_named_array(content, order))
+            named = _named_array(content, order, LARGEST - unpacked)
+            unpacked += sum(array.nbytes for array in named.values())
+            arrays.update(named)
     return arrays
 
 
@@ -68,19 +90,21 @@ def _elements(data: bytes, order: str) -> Iterator[Element]:
         position = position + 8 if start == position + 4 else start + padded
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflated(data: bytes, largest: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        content = inflater.decompress(data, _LARGEST_INFLATED)
+        content = inflater.decompress(data, largest + 1)
     except zlib.error as error:
         raise ValueError(f"compressed data are damaged ({error})") from error
+    if len(content) > largest:
+        raise ValueError(_TOO_LARGE)
     if not inflater.eof:
-        raise ValueError("compressed data are cut short or too large")
+        raise ValueError("compressed data are cut short")
     return content
 
 
-def _named_array(data: bytes, order: str) -> dict[str, Array]:
-    """{name: array} of a matrix element, or nothing if it is not real and numeric."""
+def _named_array(data: bytes, order: str, largest: int) -> dict[str, Array]:
+    """{name: array} of a matrix element, or nothing if it is not real and numeric; of at most ``largest`` bytes."""
     elements = _elements(data, order)
     flags, dimensions, name, values = (next(elements, (0, b"")) for _ in range(4))
     if flags[0] != _UINT32 or len(flags[1]) != 8:
@@ -91,7 +115,10 @@ def _named_array(data: bytes, order: str) -> dict[str, Array]:
     if dimensions[0] != _INT32 or name[0] != _INT8 or values[0] not in _DTYPE:
         raise ValueError("an array without dimensions, name or values")
     shape = np.frombuffer(dimensions[1], order + "i4").tolist()
-    flat = np.frombuffer(values[1], order + _DTYPE[values[0]]).astype(np.float64)
+    stored = np.frombuffer(values[1], order + _DTYPE[values[0]])
+    if 8 * stored.size > largest:
+        raise ValueError(_TOO_LARGE)
+    flat = stored.astype(np.float64)
     if len(shape) < 2 or min(shape) < 0:
         raise ValueError(f"an array of shape {shape}")
     return {name[1].decode("latin-1"): flat.reshape(shape, order="F")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from headpose.datasets import mat
+from headpose.datasets import mat, plausible
 from headpose.errors import DataError
 from headpose.types import Sample
 
@@ -29,19 +29,25 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
             subfolder such as ``HELEN``.
 
     Raises:
-        DataError: no labelled picture is there, or a label file is damaged.
+        DataError: no labelled picture is there, a label file is damaged, or labels cannot be true (``plausible``).
     """
     root = Path(folder)
     pictures = mat.labelled_pictures(root)
     if not pictures:
-        subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+        try:
+            subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+        except OSError as error:
+            raise DataError(f"cannot read the folder {root}: {error.strerror}") from error
         pictures = [picture for subfolder in subfolders for picture in mat.labelled_pictures(subfolder)]
     if not pictures:
         raise DataError(f"no 300W-LP in {folder}: neither it nor its subfolders hold a .jpg with a .mat beside it")
-    return [
+    samples = [
         mat.read_sample(picture, source_photograph(picture.stem))
         for picture in tqdm(pictures, desc="labels", unit="file", leave=False, disable=None)
     ]
+    plausible.check_not_degrees(samples, root)
+    plausible.check_boxes(samples, (str(picture.with_suffix(".mat")) for picture in pictures))
+    return samples
 
 
 def source_photograph(stem: str) -> str:

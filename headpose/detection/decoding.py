@@ -45,12 +45,13 @@ def decode(boxes: Array, logits: Array, height: int, width: int, min_logit: floa
         min_logit: what is below is dropped.
 
     Returns:
-        (K, 5) float32 in pixels of the input; none of them empty.
+        (K, 5) float32 in pixels of the input; finite, none of them empty.
     """
     kept = logits >= min_logit
     kept &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     center, half = boxes[kept, :2] + anchors(height, width)[kept], boxes[kept, 2:4] / 2
-    return np.column_stack([center - half, center + half, logits[kept]])
+    rows = np.column_stack([center - half, center + half, logits[kept]])
+    return rows[np.isfinite(rows).all(axis=1)]
 
 
 def sigmoid(logits: Array) -> Array:

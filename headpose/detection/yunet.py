@@ -14,6 +14,7 @@ import numpy as np
 
 from headpose.detection.offsets import YUNET
 from headpose.errors import WeightsError
+from headpose.inference import bounded_threads
 from headpose.types import Face, Image
 
 _LARGEST_SIDE = 1280  # pixels; YuNet finds faces from 10 pixels on
@@ -47,7 +48,7 @@ class YuNet:
             )
         if not Path(model_path).is_file():
             raise WeightsError(f"model file {model_path} does not exist")
-        if threads:
+        if threads := bounded_threads(threads):
             cv2.setNumThreads(threads)
         try:
             self._detector = cv2.FaceDetectorYN.create(str(model_path), "", (_SIDE, _SIDE), min_score, _OVERLAP)

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,17 @@ from headpose.errors import DataError, HeadPoseError
 from headpose.evaluation.accuracy import BRANCH
 from headpose.images import read_image, write_image
 from headpose.types import Sample
+
+
+def targets(
+    folder: str | os.PathLike[str], samples: Sequence[Sample], corruption: Corruption, seed: int = 0
+) -> list[Path]:
+    """The files that ``export`` would write, if their folder is there already."""
+    target = _subfolder(folder, corruption, seed)
+    if not target.is_dir():
+        return []
+    stems = dict.fromkeys(sample.image.stem for sample in samples)
+    return [target / "labels.csv", *(target / f"{stem}{ending}" for stem in stems for ending in (".png", ".mat"))]
 
 
 def export(
@@ -48,7 +58,7 @@ def export(
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise DataError(f"cannot export: {twice} is the name of two faces, and a file can hold one")
-    target = Path(folder) / (f"{corruption.label}-seed{seed}" if corruption.is_random else corruption.label)
+    target = _subfolder(folder, corruption, seed)
     text, pixels = io.StringIO(), hashlib.sha256()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*manifest.COLUMNS, "weight"])
@@ -66,8 +76,12 @@ def export(
             rows.writerow([f"{sample.image.stem}.png", *numbers, f"{sample.weight:g}"])
             labels = sample.image.with_suffix(".mat")
             if labels.is_file() and not corruption.moves:
-                shutil.copyfile(labels, target / labels.name)
+                files.write_bytes(target / labels.name, labels.read_bytes())
     except OSError as error:
         raise HeadPoseError(f"cannot write to {target}: {error.strerror}") from error
     files.write_text(target / "labels.csv", text.getvalue())
     return target, pixels.hexdigest()
+
+
+def _subfolder(folder: str | os.PathLike[str], corruption: Corruption, seed: int) -> Path:
+    return Path(folder) / (f"{corruption.label}-seed{seed}" if corruption.is_random else corruption.label)

@@ -64,7 +64,7 @@ def hopenet_box(box: Box) -> Box:
 def _stored_box(sample: Sample) -> Box:
     file = sample.image.with_suffix(".mat")
     try:
-        points = matlab5.read(file.read_bytes())["pt2d"]
+        points = matlab5.read_file(file)["pt2d"]
         return Box(*map(float, (*np.min(points[:2], 1), *np.max(points[:2], 1))))
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise DataError(f"{file} has no points pt2d that Hopenet's crop could start from: {error}") from None

@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from headpose.inference import bounded_threads
+
 SIDE = 512
 """Of the square matrices: large enough for the peak, and all three fit into a core's own cache with int8."""
 
@@ -38,7 +40,7 @@ def _product(arithmetic: str, threads: int) -> Callable[[], object]:
     first, second = (rng.integers(0, 100, (SIDE, SIDE)).astype(_NUMPY[kind]) for kind in (left, right))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = bounded_threads(threads)
     # The second factor is a constant, as weights are: ONNX Runtime packs it once.
     model = _model(operator, left, second, right, out)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

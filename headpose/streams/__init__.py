@@ -7,7 +7,7 @@ kind of either (a network protocol, say) only has to keep the Protocol.
 from headpose.streams.newest import NewestFrames
 from headpose.streams.recorder import Recorder
 from headpose.streams.sinks import PictureFile, PictureFolder, RowFile, Sink, VideoFile, csv_file, json_lines
-from headpose.streams.sources import Frame, FrameSource, open_source, silence_codecs
+from headpose.streams.sources import Frame, FrameSource, open_pictures, open_source, silence_codecs, source_files
 from headpose.streams.window import ESCAPE, Window
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "Window",
     "csv_file",
     "json_lines",
+    "open_pictures",
     "open_source",
     "silence_codecs",
+    "source_files",
 ]

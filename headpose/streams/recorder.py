@@ -21,7 +21,7 @@ class Recorder:
 
     def __init__(self, source: FrameSource) -> None:
         self.target: Path | None = None
-        self._fps, self._by_clock = source.fps, source.kind == "camera"
+        self._fps = source.fps
         self._video: VideoFile | None = None
         self._start_s: float | None = None
 
@@ -36,7 +36,7 @@ class Recorder:
     def start(self, target: Path) -> None:
         """Begins a file; HeadPoseError if its ending is no video format or it cannot be there."""
         self.stop()
-        self._video = VideoFile(target, self._fps, by_clock=self._by_clock).__enter__()
+        self._video = VideoFile(target, self._fps, by_clock=True).__enter__()
         self.target, self._start_s = target, None
 
     def write(self, frame: Frame, picture: Image) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +18,22 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 import cv2
+import numpy as np
 
 from headpose import files
 from headpose.draw import Style, draw_poses
 from headpose.errors import HeadPoseError
-from headpose.images import is_writable_format, write_image
+from headpose.images import is_writable_format, writable_name, write_image
+from headpose.streams import ffmpeg
 from headpose.streams.sources import Frame, check_name
-from headpose.types import HeadPose
+from headpose.types import HeadPose, Image
 
 # What OpenCV's own wheels can encode; H.264 is not among it.
 _CODEC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 _LONGEST_GAP_S = 10.0
+_TREMBLE = 0.75  # of a frame: how far times may be off before a frame is repeated or left out
 
-CSV_COLUMNS = ("frame", "name", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")
+CSV_COLUMNS = ("frame", "name", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
 
 
 class Sink(Protocol):
@@ -48,10 +52,19 @@ class RowFile:
     """A text file with one row a face, or stdout, where each frame's rows come out at once."""
 
     def __init__(self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose], str], header: str = "") -> None:
-        """Args: target: a file, or "-" for stdout; row, header: lines with their line ends."""
+        """Makes ready.
+
+        Args:
+            target: a file, or "-" for stdout.
+            row, header: lines with their line ends.
+
+        Raises:
+            HeadPoseError: the ending of ``target`` is that of a picture, a video or a network.
+        """
+        files.check_text_name(target)
         self._target, self._row, self._header = target, row, header
         self._stack = contextlib.ExitStack()
-        self._stream: TextIO = sys.stdout
+        self._stream: TextIO | None = sys.stdout
 
     def __enter__(self) -> RowFile:
         if self._target != "-":
@@ -71,6 +84,8 @@ class RowFile:
         self._write([self._row(frame, pose) for pose in poses])
 
     def _write(self, lines: list[str]) -> None:
+        if self._stream is None:
+            raise HeadPoseError("cannot write to stdout: it is closed")
         try:
             self._stream.writelines(lines)
             if self._target == "-":
@@ -83,19 +98,25 @@ class RowFile:
 
 
 def json_lines(target: str | os.PathLike[str]) -> RowFile:
-    """JSON lines: one object a face, with frame, name (pictures only), track (of tracked faces), box
-    [x1, y1, x2, y2] (the tight box, pixels), score, yaw, pitch, roll (degrees) and rotation (3 rows of 3)."""
+    """JSON lines: one object a face, with frame, source (one of several), name (pictures only), time_s (seconds, not
+    for pictures), track (of tracked faces), box [x1, y1, x2, y2] (the tight box, pixels), score, yaw, pitch, roll
+    (degrees) and rotation (3 rows of 3)."""
     return RowFile(target, _json_row)
 
 
-def csv_file(target: str | os.PathLike[str], *, tracks: bool = False) -> RowFile:
-    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels and angles in degrees.
+def csv_file(target: str | os.PathLike[str], *, tracks: bool = False, sources: bool = False) -> RowFile:
+    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels, angles in degrees, time (not for pictures)
+    in seconds.
 
-    With ``tracks`` a last column ``track`` has the number of each face.
+    With ``tracks`` a column ``track`` follows, with the number of each face; with ``sources`` a last column
+    ``source``, with which of several sources the row is from.
     """
-    if not tracks:
-        return RowFile(target, _csv_row, _csv_line(CSV_COLUMNS))
-    return RowFile(target, lambda frame, pose: _csv_row(frame, pose, pose.track), _csv_line([*CSV_COLUMNS, "track"]))
+    more = [*(["track"] if tracks else []), *(["source"] if sources else [])]
+
+    def row(frame: Frame, pose: HeadPose) -> str:
+        return _csv_row(frame, pose, *([pose.track] if tracks else []), *([frame.source] if sources else []))
+
+    return RowFile(target, row, _csv_line([*CSV_COLUMNS, *more]))
 
 
 class PictureFile:
@@ -117,7 +138,7 @@ class PictureFile:
 
 
 class PictureFolder:
-    """Annotated pictures under their own names in a folder, which is made if it is not there."""
+    """Annotated pictures under their own names (``writable_name``) in a folder, which is made if it is not there."""
 
     def __init__(self, folder: str | os.PathLike[str], style: Style = "axes") -> None:
         self._folder, self._style = Path(folder), style
@@ -133,7 +154,7 @@ class PictureFolder:
         pass
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        write_image(self._folder / frame.name, draw_poses(frame.image, poses, self._style))
+        write_image(self._folder / writable_name(frame.name), draw_poses(frame.image, poses, self._style))
 
 
 class VideoFile:
@@ -141,6 +162,9 @@ class VideoFile:
 
     OpenCV's writer keeps silent about a full disk, so the file is read back when it is closed: what
     does not open again, or with fewer frames, is an error.
+
+    Attributes:
+        notes: what the user should know of the file, a line each; whole once it is closed.
     """
 
     def __init__(
@@ -152,21 +176,29 @@ class VideoFile:
             target: file; its ending (.mp4, .m4v, .mov, .mkv, .avi, .webm) picks the format.
             fps: frames per second of the file.
             style: what is drawn.
-            by_clock: repeat frames so that the file runs as fast as ``Frame.time_s``: for a camera whose
-                frames come slower than it says. Otherwise one frame in is one frame out.
+            by_clock: repeat frames, or leave some out, so that each is shown at its ``Frame.time_s`` to
+                within one frame of the file: for cameras that do not keep their rate and for videos of a
+                variable one. Otherwise one frame in is one frame out.
 
         Raises:
-            HeadPoseError: the ending is no video format.
+            HeadPoseError: the ending is no video format, or the rate is none.
         """
-        self._target, self._fps, self._style, self._by_clock = Path(target), fps, style, by_clock
+        self._target, self._style, self._by_clock = Path(target), style, by_clock
         if self._target.suffix.lower() not in _CODEC:
             raise HeadPoseError(f"cannot write {target}: a video needs one of the endings {' '.join(_CODEC)}")
         check_name(self._target, HeadPoseError)
+        if not 0.01 <= fps < math.inf:
+            raise HeadPoseError(f"cannot write {target}: {fps:g} frames per second is no rate for a video")
+        # MPEG-4 counts time in ticks of which a second has 65535 at most.
+        self._fps = round(fps, 3 if fps < 65 else 2)
+        self.notes: list[str] = []
         self._stack = contextlib.ExitStack()
         self._temporary = self._target
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        self._written = 0
+        self._written = self._left_out = 0
+        self._late_s = 0.0  # the parts of long gaps that were left out
+        self._shown: Image | None = None
 
     def __enter__(self) -> VideoFile:
         self._temporary = self._stack.enter_context(files.atomic_path(self._target))
@@ -180,6 +212,9 @@ class VideoFile:
             return
         with self._stack:
             self._check_written()
+        if self._left_out:
+            frames = "1 frame" if self._left_out == 1 else f"{self._left_out} frames"
+            self.notes.append(f"{self._target} is without {frames}: more than its {self._fps:g} a second came")
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
         image = draw_poses(frame.image, poses, self._style)
@@ -188,20 +223,41 @@ class VideoFile:
             self._size, self._writer = size, self._open(size)
         if size != self._size:  # cv2.VideoWriter would drop it without a word
             raise HeadPoseError(f"cannot write {self._target}: frame {frame.index} is {size}, the first {self._size}")
-        for _ in range(self._copies(frame)):
+        image = _even(image)
+        behind = self._frames_behind(frame.time_s) if self._by_clock else 0
+        if behind < 0:
+            self._left_out += 1
+            return
+        for _ in range(behind):
+            self._add(image if self._shown is None else self._shown)
+        self._add(image)
+        self._shown = image
+
+    def _frames_behind(self, time_s: float) -> int:
+        """How many frames the file is short of where the next one belongs; negative if it is ahead. Less than
+        ``_TREMBLE`` is none: it would double one frame and drop the next."""
+        behind = (time_s - self._late_s) * self._fps - self._written
+        longest = _LONGEST_GAP_S * self._fps
+        if behind > longest:
+            self._late_s += (behind - longest) / self._fps
+            behind = longest
+        return round(behind) if abs(behind) > _TREMBLE else 0
+
+    def _add(self, image: Image) -> None:
+        if self._writer is not None:
             self._writer.write(image)
             self._written += 1
 
-    def _copies(self, frame: Frame) -> int:
-        if not self._by_clock:
-            return 1
-        due = round(frame.time_s * self._fps) + 1 - self._written
-        return max(1, min(due, round(_LONGEST_GAP_S * self._fps)))
-
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*_CODEC[self._target.suffix.lower()])
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        if even != size:
+            self.notes.append(
+                f"{self._target} is {even[0]}x{even[1]}, not {size[0]}x{size[1]}: video needs even sides, so the last "
+                "column or row of pixels is doubled"
+            )
         with _silent_stderr():
-            writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, size)
+            writer = cv2.VideoWriter(ffmpeg.local(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, even)
         if not writer.isOpened():
             raise HeadPoseError(
                 f"cannot write {self._target}: no encoder here for {size[0]}x{size[1]} at {self._fps:g} fps"
@@ -211,13 +267,21 @@ class VideoFile:
     def _check_written(self) -> None:
         if self._writer is None:
             raise HeadPoseError(f"cannot write {self._target}: there was no frame")
-        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        capture.release()
+        count = ffmpeg.count_frames(self._temporary)
         if count < self._written:
             raise HeadPoseError(
                 f"cannot write {self._target}: {count} of {self._written} frames arrived; is the disk full?"
             )
+        if not ffmpeg.is_complete(self._temporary):
+            raise HeadPoseError(f"cannot write {self._target}: its end did not arrive; is the disk full?")
+
+
+def _even(image: Image) -> Image:
+    """With even sides: OpenCV's writer would cut the last row and column off."""
+    height, width = image.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return image
+    return np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
 
 
 @contextlib.contextmanager
@@ -242,7 +306,8 @@ def _json_row(frame: Frame, pose: HeadPose) -> str:
     yaw, pitch, roll = pose.euler
     values = {
         "frame": frame.index,
-        **({"name": frame.name} if frame.name else {}),
+        **({"source": frame.source} if frame.source else {}),
+        **({"name": frame.name} if frame.name else {"time_s": round(frame.time_s, 6)}),
         **({"track": pose.track} if pose.track is not None else {}),
         "box": [round(side, 3) for side in pose.box.as_tuple()],
         "score": round(pose.face.score, 6),
@@ -257,7 +322,8 @@ def _json_row(frame: Frame, pose: HeadPose) -> str:
 def _csv_row(frame: Frame, pose: HeadPose, *more: object) -> str:
     box = [f"{side:.2f}" for side in pose.box.as_tuple()]
     angles = [f"{angle:.3f}" for angle in pose.euler]
-    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *angles, *more])
+    time_s = "" if frame.name else f"{frame.time_s:.6f}"
+    return _csv_line([frame.index, frame.name, *box, f"{pose.face.score:.4f}", *angles, time_s, *more])
 
 
 def _csv_line(values: Sequence[object]) -> str:

@@ -1,27 +1,31 @@
-"""Sources of frames: a picture, a folder of pictures, a video, a camera."""
+"""Sources of frames: a picture, a folder of pictures, a video, a camera, a stream of the network."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
+import numpy as np
 
 from headpose.errors import HeadPoseError, ImageError
-from headpose.images import SUFFIXES, list_images, read_image
+from headpose.images import SUFFIXES, is_picture, list_images, read_image
+from headpose.streams import ffmpeg, timing
 from headpose.types import Image
 
 Kind = Literal["image", "folder", "video", "camera"]
 
-_TEXT_AS_VIDEO = int.from_bytes(b"ansi", "little")  # libav plays .txt files as a terminal would show them
-_USUAL_FPS = 30.0  # for cameras and files that do not tell
-# Containers count frames by the clock as often as one by one, and a last frame may not decode.
-_SLACK_FRAMES, _SLACK_SHARE = 2, 0.02
+# Failed reads in a row after which a source has ended: OpenCV does not say whether it was the end or a
+# damaged stretch. A camera's reads may take seconds each.
+_FAILED_READS, _MOST_FAILED_READS, _SILENCE_S = 50, 5000, 10.0
+_JPEG = int.from_bytes(b"MJPG", "little")
+_WIDEST_PIXEL = 4.0  # times its height, or the other way round; more than that is a damaged header
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,13 +36,15 @@ class Frame:
         index: its number in the source, from 0.
         time_s: when it is shown, seconds from the first; for a camera, when it came. 0 for pictures.
         name: its file's name for pictures, "" in a video or from a camera.
-        image: (H, W, 3) uint8 BGR.
+        image: (H, W, 3) uint8 BGR, upright and with square pixels, whatever the file's are.
+        source: the one of several sources that it is from, as the user named it; "" if there is one only.
     """
 
     index: int
     time_s: float
     name: str
     image: Image
+    source: str = ""
 
 
 class FrameSource(Protocol):
@@ -50,6 +56,7 @@ class FrameSource(Protocol):
         fps: frames per second; 0 for pictures.
         length: how many frames it announces; None if it does not.
         problems: what could not be read so far, a line each. Iteration goes on past them.
+        notes: what the user should know and is no fault, a line each.
     """
 
     name: str
@@ -57,6 +64,7 @@ class FrameSource(Protocol):
     fps: float
     length: int | None
     problems: list[str]
+    notes: list[str]
 
     def __enter__(self) -> FrameSource: ...
 
@@ -70,26 +78,61 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
 
     Args:
         source: a picture, a folder of pictures (in the order of their names), a video file, a camera's
-            number, or a GStreamer pipeline that ends in ``appsink`` (it has `` ! `` in it).
+            number or device, the URL of a stream (rtsp, rtmp, http, ...), or a GStreamer pipeline that ends
+            in ``appsink`` (it has `` ! `` in it). What exists as a file or folder is that.
 
     Raises:
         ImageError: there is no such source, or it cannot be opened.
     """
     text = os.fspath(source)
-    if " ! " in text:
-        return _open_pipeline(text)
-    if text.isdecimal():
-        return _open_camera(int(text))
+    if not text:
+        raise ImageError("the source is an empty text: give a picture, a folder, a video or a camera's number")
     path = Path(text)
+    if not os.path.exists(text):  # noqa: PTH110, Path.exists raises for long texts before Python 3.12
+        return _open_what_is_no_file(text)
     if path.is_dir():
-        return PictureSource(list_images(path), text, "folder")
-    if not path.exists():
-        raise ImageError(f"{text} does not exist")
+        return PictureSource(list_images(path), text, "folder", _passed_over(path))
+    if path.is_char_device():
+        return _open_camera(text)
     if path.suffix.lower() not in SUFFIXES:
         check_name(path, ImageError)
-    if path.suffix.lower() in SUFFIXES or cv2.haveImageReader(text):
+    if path.suffix.lower() in SUFFIXES or is_picture(path):
         return PictureSource([path], text, "image")
     return _open_video(path)
+
+
+def source_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The files that a source reads, for ``headpose.files.check_outputs``; some may not exist.
+
+    Args:
+        source: as for ``open_source``. Of a folder these are its pictures, of a pipeline its locations.
+    """
+    text = os.fspath(source)
+    if " ! " in text and not Path(text).exists():
+        return [Path(found.strip("\"'")) for found in re.findall(r"""location\s*=\s*("[^"]*"|'[^']*'|\S+)""", text)]
+    path = Path(text)
+    return list_images(path) if path.is_dir() else [path]
+
+
+def open_pictures(sources: Sequence[str]) -> PictureSource | None:
+    """The pictures and folders among several sources as one source; None if there are none.
+
+    Args:
+        sources: as ``open_source`` takes them. The frames' ``source`` says which of them they are from.
+
+    Raises:
+        ImageError: one of them cannot be opened, or is a camera or a stream without end.
+    """
+    paths, of, notes = [], [], []
+    for text in sources:
+        with open_source(text) as opened:
+            if opened.kind == "camera":
+                raise ImageError(f"{opened.name} is a live source: give it alone")
+            if isinstance(opened, PictureSource):
+                paths += opened.paths
+                of += [text] * len(opened.paths)
+                notes += opened.notes
+    return PictureSource(paths, f"{len(paths)} pictures", "folder", notes, of) if paths else None
 
 
 def check_name(path: Path, error: type[HeadPoseError]) -> None:
@@ -112,12 +155,22 @@ class PictureSource:
 
     fps = 0.0
 
-    def __init__(self, paths: list[Path], name: str, kind: Literal["image", "folder"]) -> None:
+    def __init__(
+        self,
+        paths: list[Path],
+        name: str,
+        kind: Literal["image", "folder"],
+        notes: Sequence[str] = (),
+        sources: Sequence[str] = (),
+    ) -> None:
+        """Args: notes: see ``FrameSource``; sources: see ``Frame``, for each path, or none."""
         self.name = name
         self.kind: Kind = kind
         self.length: int | None = len(paths)
         self.problems: list[str] = []
-        self._paths = paths
+        self.notes = list(notes)
+        self.paths = paths
+        self.sources = list(sources) or [""] * len(paths)
 
     def __enter__(self) -> PictureSource:
         return self
@@ -126,7 +179,7 @@ class PictureSource:
         pass
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._paths):
+        for index, (path, source) in enumerate(zip(self.paths, self.sources, strict=True)):
             try:
                 image = read_image(path)
             except ImageError as error:
@@ -134,20 +187,43 @@ class PictureSource:
                     raise
                 self.problems.append(str(error))
                 continue
-            yield Frame(index, 0.0, path.name, image)
+            yield Frame(index, 0.0, path.name, image, source)
 
 
 class CaptureSource:
-    """A video or a camera. A video that ends before its announced length is noted as a problem."""
+    """A video or a camera. What is lost of a video, in its midst or at its end, is noted as a problem."""
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, kind: Literal["video", "camera"]) -> None:
-        count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    def __init__(
+        self,
+        capture: cv2.VideoCapture,
+        name: str,
+        kind: Literal["video", "camera"],
+        *,
+        fps: float | None = None,
+        whole: bool = False,
+        own_times: bool | None = None,
+    ) -> None:
+        """Args:
+        capture: what is read, from now on.
+        name: what messages call it.
+        kind: of source.
+        fps: the rate, where the one that the file claims cannot be.
+        whole: it is known not to be cut short.
+        own_times: the frames' times are theirs, not when they came (of a video, not of a camera).
+        """
+        count, claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         self.name = name
         self.kind: Kind = kind
-        self.fps = fps if 0 < fps <= 1000 else _USUAL_FPS
-        self.length: int | None = int(count) if kind == "video" and 0 < count < 2**40 else None
+        self.fps = fps or (claimed if timing.is_usual(claimed) else timing.USUAL_FPS)
+        # A count is often the duration times the claimed rate, and as wrong as that.
+        counted = kind == "video" and 0 < count < 2**40 and timing.is_usual(claimed)
+        self.length: int | None = int(count) if counted else None
+        self._duration_s = count / claimed if counted and not whole else 0.0
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._own_times = kind == "video" if own_times is None else own_times
         self._capture = capture
+        self._stretch = self._pixel_stretch()
 
     def __enter__(self) -> CaptureSource:
         return self
@@ -156,38 +232,110 @@ class CaptureSource:
         self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
-        index, start = 0, time.monotonic()
-        while True:
-            read, image = self._capture.read()
-            if not read:
-                break
-            yield Frame(index, self._time_s(index, start), "", _three_channels(image))
+        start = time.monotonic()
+        clock = timing.Clock(self.fps)
+        losses = timing.Losses(self.fps, self.length, self._duration_s)
+        index = 0
+        for failed, image in self._reads():
+            index += failed if self.kind == "video" else 0
+            if self._own_times:
+                time_s = clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, failed)
+            else:
+                time_s = time.monotonic() - start
+            losses.add(time_s, failed)
+            yield Frame(index, time_s, "", _square(_three_channels(image), *self._stretch))
             index += 1
         if index == 0:
             raise ImageError(f"{self.name} gives no picture")
-        if self.length and index < self.length - max(_SLACK_FRAMES, _SLACK_SHARE * self.length):
-            self.problems.append(f"{self.name} is cut short: {index} of its {self.length} frames could be read")
+        if self.kind == "video" and (line := losses.line(self.name)):
+            self.problems.append(line)
 
-    def _time_s(self, index: int, start: float) -> float:
-        if self.kind == "camera":
-            return time.monotonic() - start
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 or index / self.fps
+    def _reads(self) -> Iterator[tuple[int, Image]]:
+        """Each picture with the number of failed reads before it."""
+        failed, done, last = 0, 0, time.monotonic()
+        while True:
+            read, image = self._capture.read()
+            if read:
+                yield failed, image
+                failed, done, last = 0, done + failed + 1, time.monotonic()
+                continue
+            failed += 1
+            left = min((self.length or 0) - done, _MOST_FAILED_READS)
+            if failed >= max(left, _FAILED_READS) or time.monotonic() - last > _SILENCE_S:
+                break
+
+    def _pixel_stretch(self) -> tuple[float, float]:
+        """By how much pictures are stretched in width and height, so that their pixels are square."""
+        wide, high = self._capture.get(cv2.CAP_PROP_SAR_NUM), self._capture.get(cv2.CAP_PROP_SAR_DEN)
+        ratio = wide / high if wide > 0 and high > 0 else 1.0
+        if not 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL:
+            self.notes.append(f"{self.name}: pixels of {wide:g}:{high:g} cannot be, and are taken for square ones")
+            return 1.0, 1.0
+        lying = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 != 0
+        if lying and self._capture.get(cv2.CAP_PROP_ORIENTATION_AUTO):
+            ratio = 1 / ratio  # pictures come turned, and their pixels with them
+        return max(ratio, 1.0), max(1 / ratio, 1.0)
 
 
 def _open_video(path: Path) -> CaptureSource:
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty (0 bytes)")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened() or int(capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT_AS_VIDEO:
-        raise ImageError(f"{path} is neither a picture nor a video that can be read, or its index was cut off")
-    return CaptureSource(capture, str(path), "video")
+    capture, fps = ffmpeg.open_file(path), None
+    claimed = capture.get(cv2.CAP_PROP_FPS)
+    if not timing.is_usual(claimed):
+        probed = ffmpeg.open_file(path)
+        fps = timing.measured_fps(probed, claimed)
+        probed.release()
+    # An MP4 may announce more frames than it shows: editors cut by a list of what to leave out.
+    with path.open("rb") as file:
+        whole = ffmpeg.is_mp4(file.read(8)) and bool(ffmpeg.is_complete(path))
+    return CaptureSource(capture, str(path), "video", fps=fps, whole=whole)
 
 
-def _open_camera(number: int) -> CaptureSource:
-    capture = cv2.VideoCapture(number)
+def _passed_over(folder: Path) -> list[str]:
+    """A line that counts the files of a folder whose endings are no picture's; none if there are none."""
+    endings = Counter(
+        entry.suffix.lower() or "without an ending"
+        for entry in folder.iterdir()
+        if entry.is_file() and not entry.name.startswith(".") and entry.suffix.lower() not in SUFFIXES
+    )
+    if not endings:
+        return []
+    most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:5]
+    listed = ", ".join(f"{count} {ending}" for ending, count in most)
+    files = "1 file was" if endings.total() == 1 else f"{endings.total()} files were"
+    return [f"{folder}: {files} passed over, by the ending no picture: {listed}{', ...' if len(endings) > 5 else ''}"]
+
+
+def _open_what_is_no_file(text: str) -> CaptureSource:
+    if ffmpeg.url_scheme(text):
+        return _open_url(text)
+    if " ! " in text:
+        return _open_pipeline(text)
+    if text.isdecimal():
+        return _open_camera(int(text))
+    raise ImageError(f"{text} does not exist")
+
+
+def _open_url(url: str) -> CaptureSource:
+    capture = ffmpeg.open_url(url)
+    # Over http come videos, and the endless JPEGs of network cameras.
+    endless = capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0 and capture.get(cv2.CAP_PROP_FOURCC) == _JPEG
+    kind: Literal["video", "camera"] = "camera"
+    if ffmpeg.url_scheme(url) in ("http", "https") and not endless:
+        kind = "video"
+    # The first seconds of a stream come in one piece, so when they came is not when they were. JPEGs have no times.
+    return CaptureSource(capture, ffmpeg.without_password(url), kind, own_times=not endless)
+
+
+def _open_camera(camera: int | str) -> CaptureSource:
+    """A camera by its number or its device, such as /dev/video2."""
+    if isinstance(camera, int):
+        # Beyond 99, OpenCV takes the hundreds for the number of one of its back ends.
+        capture = cv2.VideoCapture(camera) if camera < 100 else cv2.VideoCapture()
+    else:
+        capture = cv2.VideoCapture(camera, cv2.CAP_V4L2)
     if not capture.isOpened():
-        raise ImageError(f"camera {number} cannot be opened: is it plugged in, and free?")
-    return CaptureSource(capture, f"camera {number}", "camera")
+        raise ImageError(f"camera {camera} cannot be opened: is it plugged in, and free?")
+    return CaptureSource(capture, f"camera {camera}", "camera")
 
 
 def _open_pipeline(pipeline: str) -> CaptureSource:
@@ -199,6 +347,13 @@ def _open_pipeline(pipeline: str) -> CaptureSource:
     if not capture.isOpened():
         raise ImageError("the GStreamer pipeline cannot be opened: try it with gst-launch-1.0; it must end in appsink")
     return CaptureSource(capture, "the GStreamer pipeline", "camera")
+
+
+def _square(image: Image, across: float, down: float) -> Image:
+    if across == down:
+        return image
+    size = round(image.shape[1] * across), round(image.shape[0] * down)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _three_channels(image: Image) -> Image:

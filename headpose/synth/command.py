@@ -49,10 +49,9 @@ def _check(args: argparse.Namespace) -> None:
     """HeadPoseError for values that make no sense."""
     if (args.out is None) == (args.sheet is None):
         raise HeadPoseError("say where the heads go: --out DIR for a data set, or --sheet FILE.jpg for one picture")
-    if args.sheet is not None:
-        if not images.is_writable_format(args.sheet):
-            raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
-        files.check_target(args.sheet)
+    if args.sheet is not None and not images.is_writable_format(args.sheet):
+        raise HeadPoseError(f"--sheet {args.sheet} is no picture's name: use .jpg or .png")
+    files.check_outputs([args.assets or None], data={"--sheet": args.sheet, "--out": [args.out] if args.out else None})
     for name, least in (("n", 1), ("workers", 1), ("columns", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise HeadPoseError(f"--{name} must be {least} or more, got {getattr(args, name)}")

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import files, geometry
-from headpose.datasets.matlab5 import read as read_matlab5
+from headpose.datasets.matlab5 import read_file as read_matlab5
 from headpose.errors import DataError
 from headpose.geometry import Array
 from headpose.synth import layout, matlab5, pose
@@ -45,7 +45,7 @@ def turn(root: Path, seed: int) -> None:
             rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
             label = root / layout.picture_path(index).with_suffix(".mat")
             try:
-                arrays = read_matlab5(label.read_bytes())
+                arrays = read_matlab5(label)
             except (OSError, ValueError) as error:
                 raise DataError(f"cannot turn the label {label}: {error}; give another --out") from error
             arrays["Pose_Para"][0, :3] = _pitch_yaw_roll(rotation)

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from headpose import files, images
+from headpose import files, folders, images
 from headpose.datasets import manifest
 from headpose.errors import DataError
 from headpose.synth import groups, labels, layout
@@ -38,7 +38,7 @@ VERSION = 3
 
 _MOST_HIDDEN = 0.5
 _ATTEMPTS = 4
-_SETTINGS = "synth.json"
+_SETTINGS, _MANIFEST = "synth.json", "manifest.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,14 @@ def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: 
         The number of pictures made now.
 
     Raises:
-        HeadPoseError: assets are missing, the folder cannot be written, or holds pictures of other settings.
+        HeadPoseError: assets are missing, the folder cannot be written, is in use, or holds pictures of other settings.
     """
     root = Path(out)
+    with folders.occupied(root):
+        return _write(settings, count, root, workers)
+
+
+def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     ours = _record(settings)
     turned = _has_other_axes(root, ours)
     firsts = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
@@ -119,6 +124,10 @@ def _record(settings: Settings) -> dict[str, Any]:
 def _has_other_axes(root: Path, ours: dict[str, Any]) -> bool:
     """Whether the labels that are there are of other head axes; an error if anything else of the settings differs."""
     file = root / _SETTINGS
+    if not file.exists() and (root / _MANIFEST).exists():
+        raise DataError(
+            f"{root / _MANIFEST} is of another data set, there is no {_SETTINGS} beside it: give another --out"
+        )
     try:
         there = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ours
     except (OSError, ValueError, TypeError) as error:
@@ -201,4 +210,4 @@ def _write_manifest(root: Path, count: int) -> None:
             rotation = [value for row in line["rotation"] for value in row]
             table.writerow([line["image"], *line["box"], *line["euler"], *rotation, line["hidden"]])
     with contextlib.closing(text):
-        files.write_text(root / "manifest.csv", text.getvalue())
+        files.write_text(root / _MANIFEST, text.getvalue())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -70,6 +72,13 @@ class ClassificationTask:
     @property
     def size(self) -> int:
         return self.crop.size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for side in (self.split.training, self.split.validation):
+            digest.update(f"{len(side.labels)} ".encode() + side.labels.tobytes() + side.images.tobytes())
+        return digest.hexdigest()
 
     def at(self, size: int) -> ClassificationTask:
         if size != self.size:

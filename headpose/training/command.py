@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
-from headpose import crop, geometry
+from headpose import crop, folders, geometry
 from headpose.errors import RecipeError, WeightsError
+from headpose.files import check_outputs
 from headpose.inference import OnnxPoseModel
-from headpose.training import distributed, forecast, log, overrides, recipe
+from headpose.training import checkpoint, distributed, forecast, log, overrides, recipe
 from headpose.training.classification import ClassificationTask
 from headpose.training.export import ModelCard, export_onnx
 from headpose.training.head_pose import HeadPoseTask
-from headpose.training.loop import BEST, RECIPE, Trainer
+from headpose.training.loop import BEST, INIT, LAST, RECIPE, SPLIT, Trainer
 from headpose.training.network import HeadPoseNet, build
 from headpose.training.validate import predict
 from headpose.types import Image
@@ -32,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
     )
     parser.add_argument(
+        "--changed-data",
+        action="store_true",
+        help="with --resume: go on though the data are others than those that the run began with",
+    )
+    parser.add_argument(
         "--init",
         type=Path,
         metavar="FILE",
@@ -43,7 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights. ``torchrun`` may run many of it."""
     settings, folder = _settings(args)
-    trainer = Trainer(settings, folder, resume=args.resume)
+    if not args.resume:  # the recipe that a run goes on with may be its own
+        names = (RECIPE, SPLIT, INIT, BEST, LAST, log.FILE, "curves.png", "environment.txt", f"{settings.name}.onnx")
+        lists = [source.path for source in settings.data.sources if Path(source.path).is_file()]
+        check_outputs([args.init, args.recipe, *lists], data={"--out": [folder / name for name in names]})
+    with contextlib.ExitStack() as stack:
+        if distributed.is_first() and not args.dry_run:
+            stack.enter_context(folders.occupied(folder))
+        return _train(args, settings, folder)
+
+
+def _train(args: argparse.Namespace, settings: recipe.Recipe, folder: Path) -> int:
+    trainer = Trainer(settings, folder, resume=args.resume, changed_data=args.changed_data)
     if trainer.processes.first:
         examples = trainer.task.examples
         print(f"{settings.name}: {examples['training']} to train on, {examples['validation']} to validate on")
@@ -65,9 +83,10 @@ def run(args: argparse.Namespace) -> int:
 def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
     """Curves, and the best weights measured or exported."""
     progress, task = trainer.progress, trainer.task
-    log.draw_curves(log.read(folder / log.FILE), folder / "curves.png", settings.name, task.unit)
+    if trainer.log.rows:  # none, if somebody has deleted the log of a run that is at its end
+        log.draw_curves(trainer.log.rows, folder / "curves.png", settings.name, task.unit)
     best = build(settings.spec)
-    best.load_state_dict(load_file(folder / BEST), strict=False)
+    checkpoint.load_weights(best, folder / BEST)
     best.eval()
     print(
         f"best validation: {progress.best_error:.3f} {task.unit} after {progress.best_step * settings.run.batch} images"
@@ -87,17 +106,19 @@ def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
     exported = OnnxPoseModel(file, device="cpu")
     inputs = crop.normalise(np.stack(crops), exported.crop)
     difference = geometry.geodesic_degrees(exported.predict(inputs), predict(network, crops, exported.crop, len(crops)))
-    if difference.max() > _LARGEST_DIFFERENCE:
+    if not difference.max() <= _LARGEST_DIFFERENCE:  # also for NaN
         raise WeightsError(f"{file} differs from the trained network by {difference.max():.3f} degrees: do not use it")
 
 
 def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path]:
     """The recipe and the folder of the run. One that goes on keeps the recipe that it began with."""
+    if args.changed_data and not args.resume:
+        raise RecipeError("--changed-data is for a run that goes on: add --resume, or leave it out")
     if args.init and args.resume:
         raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
     named = recipe.load(args.recipe, [] if args.resume else args.overrides)
     folder = Path(args.out) if args.out else Path("runs") / named.name
-    if not args.resume or not (folder / RECIPE).exists():
+    if not args.resume or not os.path.lexists(folder / RECIPE):
         return named, folder
     saved = recipe.load_saved(folder / RECIPE, args.overrides)
     if saved.name != named.name:

@@ -1,15 +1,25 @@
-"""Configuration files: found by name or path, and turned into frozen dataclasses without a loose end."""
+"""Configuration files: found by name or path, and turned into frozen dataclasses without a loose end.
+
+The dataclasses are pydantic's, so that each setting states its type and range where it is declared. This module holds
+the types that several recipes share, and turns pydantic's errors into one line in the words of a recipe.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import functools
 import importlib.resources
 import json
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import dacite
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from headpose.errors import RecipeError
 
@@ -23,18 +33,86 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""For every table of a recipe: an unknown key is an error. Numbers are strict by their own types, below."""
 
-def parse(kind: type[T], values: dict[str, Any]) -> T:
+Flag = Annotated[bool, Field(strict=True)]
+Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=10**6)]
+"""Of a loss, 0 for none."""
+Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Images = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+Channels = Annotated[int, Field(strict=True, ge=1, le=65536)]
+Batch = Annotated[int, Field(strict=True, ge=1, le=65536)]
+Processors = Annotated[int, Field(strict=True, ge=0, le=1024)]
+"""Threads or processes; how many this machine has is looked up when they are started."""
+Side = Annotated[int, Field(strict=True, ge=8, le=1024)]
+"""Of a network's input, pixels."""
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", description="a string without a null character")]
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$", description="a path")]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r'^[^\x00-\x1f/\\:*?"<>|. -]([^\x00-\x1f/\\:*?"<>|]*[^\x00-\x1f/\\:*?"<>|. ])?$',
+        max_length=100,
+        description='the name of files: 1 to 100 characters, none of / \\ : * ? " < > |, '
+        "no dot, space or dash first, no dot or space last",
+    ),
+]
+
+
+def table(kind: type[Any]) -> BeforeValidator:
+    """For a setting whose type is a plain dataclass: its values are as strict as those of the recipes' own tables.
+
+    The ValueErrors of the dataclass become errors of the recipe.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    wanted: dict[str, Any] = {
+        each.name: (hints[each.name], ... if each.default is dataclasses.MISSING else each.default)
+        for each in dataclasses.fields(kind)
+    }
+    model = create_model(kind.__name__, __config__=ConfigDict(**CLOSED, strict=True), **wanted)
+
+    def convert(values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given: BaseModel = model.model_validate({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        try:
+            return kind(**{name: getattr(given, name) for name in given.model_fields_set})
+        except (ValueError, TypeError) as error:
+            raise PydanticCustomError("rule", "{reason}", {"reason": str(error)}) from error
+
+    return BeforeValidator(convert)
+
+
+def parse(kind: type[T], values: Any) -> T:
     """A frozen dataclass, and those within it, from plain values.
 
     Raises:
-        RecipeError: an unknown key, a missing one, a wrong type, or a value that a class refuses.
+        RecipeError: an unknown key, a missing one, a wrong type, or a value out of range: the first that is found, by
+            its full path.
     """
-    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
     try:
-        return dacite.from_dict(kind, values, config)
-    except (dacite.DaciteError, ValueError, TypeError) as error:
-        raise RecipeError(f"recipe: {' '.join(str(error).split())}") from error
+        return read(kind, values)
+    except ValidationError as error:
+        raise RecipeError(f"recipe: {line(kind, error)}") from error
+    except RecursionError as error:
+        raise RecipeError("recipe: the tables are nested too deeply") from error
+
+
+def read(kind: type[T], values: Any) -> T:
+    """As ``parse``, with pydantic's own error: for a table within a table."""
+    found: T = _adapter(kind).validate_python(values)  # type: ignore[arg-type]  # to mypy no class is hashable
+    return found
+
+
+def line(kind: type[Any], error: ValidationError) -> str:
+    """What is wrong with the values of a dataclass: one line."""
+    found = error.errors(include_url=False)
+    # A key that is misspelt is also one that is missing: the former says more.
+    first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
+    return " ".join(_describe(kind, first).split())
 
 
 def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
@@ -49,14 +127,16 @@ def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[s
         else:
             text = Path(name_or_path).read_text("utf-8")
         values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(
             f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
         ) from error
-    except ValueError as error:  # of either format, or no text
-        raise RecipeError(f"{name_or_path} is not a recipe: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {name_or_path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # of either format, or no text, or a null character in the path
+        raise RecipeError(f"{name_or_path!r} is not a recipe: {error}") from error
     if not isinstance(values, dict):
-        raise RecipeError(f"{name_or_path} is not a recipe: an object is wanted")
+        raise RecipeError(f"{name_or_path!r} is not a recipe: an object is wanted")
     return values
 
 
@@ -67,7 +147,118 @@ def packaged(package: str) -> dict[str, Traversable]:
     return dict(sorted(files.items()))
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"a number is needed, got {value!r}")
-    return float(value)
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _describe(kind: type[Any], error: ErrorDetails) -> str:
+    steps = [step for step in error["loc"] if step != "[key]"]
+    path, case = ".".join(map(str, steps)), error["type"]
+    if case in _UNKNOWN:
+        return _unknown(kind, steps)
+    if error["loc"][-1:] == ("[key]",):
+        return f"{path} does not do: a name here is {_key_of(_follow(kind, steps[:-1])[0])}"
+    if case == "missing":
+        if isinstance(steps[-1], int):
+            return f"{'.'.join(map(str, steps[:-1]))} has too few values"
+        return f"{path} is missing"
+    if case == "rule" or case == "value_error":
+        reason = error["ctx"]["reason"] if case == "rule" else str(error["ctx"]["error"])
+        start = f"{steps[-1]} " if steps else ""
+        if start and reason.startswith(start):  # "crop size must be" -> "crop.size must be"
+            return f"{path}.{reason.removeprefix(start)}"
+        return f"{path}: {reason}" if path else reason
+    return f"{path or 'it'} is {_allowed(kind, steps, error)}; got {_shown(error['input'])}"
+
+
+def _allowed(kind: type[Any], steps: Sequence[int | str], error: ErrorDetails) -> str:
+    """What a setting may be."""
+    hint, extras = _follow(kind, steps)
+    limits: dict[str, Any] = {}
+    for each in extras:
+        if isinstance(each, FieldInfo):
+            if each.description:
+                return each.description
+            for rule in each.metadata:
+                limits.update({name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)})
+    if hint in (int, float) and limits:
+        low = f"from {limits['ge']:,}" if "ge" in limits else f"above {limits['gt']:,}"
+        to = "to" if "ge" in limits else "and up to"
+        high = f"{to} {limits['le']:,}" if "le" in limits else f"and below {limits['lt']:,}"
+        return f"a {'whole ' * (hint is int)}number {low} {high}"
+    case, ctx = error["type"], error.get("ctx", {})
+    if case == "literal_error":
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if case == "too_long":
+        return f"a list of at most {ctx['max_length']} values"
+    if case == "too_short":
+        return f"a list of at least {ctx['min_length']} values"
+    words = {
+        "bool_type": "true or false",
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "string_type": "a string",
+        "tuple_type": "a list",
+        "dict_type": "a table",
+        "dataclass_type": "a table",
+    }
+    return words.get(case, f"not this ({error['msg']})")
+
+
+def _unknown(kind: type[Any], steps: Sequence[int | str]) -> str:
+    table_path = "".join(f"{step}." for step in steps[:-1])
+    known = list(_keys(_follow(kind, steps[:-1])[0]))
+    close = difflib.get_close_matches(str(steps[-1]), known, 1)
+    hint = f"did you mean {table_path}{close[0]}?" if close else f"there are {', '.join(known)}"
+    return f"unknown key {table_path}{steps[-1]}: {hint}"
+
+
+def _keys(hint: Any) -> Iterator[str]:
+    for option in _options(hint):
+        if dataclasses.is_dataclass(option):
+            yield from (each.name for each in dataclasses.fields(option))
+
+
+def _follow(hint: Any, steps: Sequence[int | str]) -> tuple[Any, Sequence[Any]]:
+    """The type at a path within a type, and what it is annotated with."""
+    extras: Sequence[Any] = ()
+    for step in steps:
+        hint, extras = next((found for option in _options(hint) if (found := _within(option, step))), (None, ()))
+    return hint, extras
+
+
+def _within(hint: Any, step: int | str) -> tuple[Any, Sequence[Any]] | None:
+    inner: Any = None
+    if dataclasses.is_dataclass(hint):
+        inner = get_type_hints(hint, include_extras=True).get(str(step))
+    elif get_origin(hint) is tuple and isinstance(step, int):
+        values = get_args(hint)
+        inner = values[0] if values[-1] is Ellipsis else values[min(step, len(values) - 1)]
+    elif get_origin(hint) is dict:
+        inner = get_args(hint)[1]
+    if inner is None:
+        return None
+    extras: list[Any] = []
+    while get_origin(inner) is Annotated:
+        extras += inner.__metadata__
+        inner = get_args(inner)[0]
+    return inner, extras
+
+
+def _key_of(hint: Any) -> str:
+    """What the keys of a ``dict`` with annotated keys may be."""
+    (told,) = (each.description for each in get_args(hint)[0].__metadata__ if isinstance(each, FieldInfo))
+    return str(told)
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,7 +9,8 @@ from pathlib import Path
 from safetensors.torch import save
 
 from headpose import weights
-from headpose.files import write_bytes
+from headpose.errors import HeadPoseError
+from headpose.files import check_outputs, write_bytes
 from headpose.training.export import state_from_onnx
 
 
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs ``headpose weights to-safetensors``."""
-    spec, crop, state = state_from_onnx(weights.find(args.model))
+    if args.out.suffix.lower() != ".safetensors":  # `*.onnx` would name a second network as the file to write
+        raise HeadPoseError(f"{args.out} is no name for the weights: it ends in .safetensors")
+    source = weights.find(args.model)
+    check_outputs([source], data={"FILE": args.out})
+    spec, crop, state = state_from_onnx(source)
     about = {"spec": json.dumps(spec.to_dict()), "crop": json.dumps(crop.to_dict())}
     write_bytes(args.out, save(state, metadata=about))
     print(f"{args.out}: {len(state)} tensors, {sum(value.numel() for value in state.values()):,} values")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,16 @@ from headpose.types import Image, Sample
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Samples to train on, how often an epoch shows each, and samples to validate on."""
+    """Samples to train on, how often an epoch shows each, and samples to validate on.
+
+    ``sha256``, in hexadecimal, is of both sides' pictures (by their paths from the source on), boxes, labels and
+    weights, in any order: data that have only been moved keep it.
+    """
 
     training: list[Sample]
     repeats: NDArray[np.float64]
     validation: list[Sample]
+    sha256: str = ""
 
 
 def read(recipe: DataRecipe) -> Split:
@@ -31,6 +38,7 @@ def read(recipe: DataRecipe) -> Split:
         DataError: a source cannot be read (see the readers).
         RecipeError: a source does not hold labelled heads.
     """
+    lines: list[str] = []
     training: list[Sample] = []
     validation: list[Sample] = []
     repeats: list[float] = []
@@ -39,7 +47,18 @@ def read(recipe: DataRecipe) -> Split:
         training += train
         validation += held_out
         repeats += [source.repeat] * len(train)
-    return Split(training, np.array(repeats), validation)
+        lines += [_line("training", source, sample) for sample in train]
+        lines += [_line("validation", source, sample) for sample in held_out]
+    digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
+    return Split(training, np.array(repeats), validation, digest.hexdigest())
+
+
+def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
+    """What decides a sample's part in a run, but for the pixels."""
+    root = Path(source.path)
+    root = root.parent if source.kind == "manifest" else root
+    inside = sample.image.relative_to(root) if sample.image.is_relative_to(root) else sample.image
+    return f"{side} {inside.as_posix()} {sample.box.as_tuple()} {tuple(sample.euler)} {sample.weight}"
 
 
 def _samples(source: SourceRecipe) -> list[Sample]:

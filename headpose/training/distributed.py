@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,6 +14,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from headpose.training.network import ResNet
+
+_log = logging.getLogger("headpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,32 @@ def join() -> Processes:
     if count > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if cuda else "gloo")
     return Processes(rank, count, device)
+
+
+def is_first() -> bool:
+    """Whether this is the process that validates and writes, before ``join``."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def at_most_processors(count: int, what: str) -> int:
+    """A number of threads or processes, no larger than the number of processors that this process may use.
+
+    More only wait for each other, and thousands take the memory or hang.
+
+    Args:
+        count: that a recipe asks for.
+        what: it is, for the log.
+    """
+    there_are = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if count > there_are:
+        _log.warning("%s is %d: this machine has %d processors, so %d are used", what, count, there_are, there_are)
+    return min(count, there_are)
+
+
+def use_threads(count: int) -> None:
+    """Sets torch's number of threads, no larger than the number of processors; 0 leaves it."""
+    if count:
+        torch.set_num_threads(at_most_processors(count, "run.threads"))
 
 
 def leave() -> None:

@@ -48,10 +48,17 @@ class HeadPoseTask:
                 f"{self.examples['training']} faces to train on and {self.examples['validation']} to validate on: "
                 "both are needed; add data or change data.validation"
             )
+        for side, samples in (("train", self.split.training), ("validate", self.split.validation)):
+            if not any(sample.weight for sample in samples):
+                raise DataError(f"all {len(samples)} faces to {side} on have the weight 0: give some a weight above 0")
 
     @property
     def size(self) -> int:
         return self.crop.size
+
+    @property
+    def fingerprint(self) -> str:
+        return self.split.sha256
 
     @cached_property
     def validator(self) -> Validator:

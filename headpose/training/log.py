@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from headpose.errors import DataError
 from headpose.files import atomic_path, write_text
 
 FILE = "log.csv"
@@ -44,7 +46,7 @@ class Log:
     def __init__(self, path: Path, keep_below: int = 0) -> None:
         """Takes over the rows up to step ``keep_below``; later ones were never checkpointed."""
         self._path = path
-        kept = read(path) if keep_below and path.exists() else []
+        kept = read(path) if keep_below and os.path.lexists(path) else []
         self.rows = [row for row in kept if row.step <= keep_below]
 
     def add(self, row: Row) -> None:
@@ -59,18 +61,31 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a log file."""
-    with path.open(newline="") as file:
-        return [
-            Row(
-                int(line["step"]),
-                int(line["images"]),
-                float(line["rate"]),
-                float(line["loss"]),
-                {name: float(value) for name, value in line.items() if name not in _FIRST},
-            )
-            for line in csv.DictReader(file)
-        ]
+    """The rows of a log file.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            if tuple(header[: len(_FIRST)]) != _FIRST or len(set(header)) != len(header) or len(header) == len(_FIRST):
+                raise ValueError(f"its columns are {','.join(header)[:80]!r}")
+            return [_row(header, row) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"cannot read the log {path}: {error}; mend it, or delete it: a run goes on without its earlier rows"
+        ) from error
+
+
+def _row(header: list[str], row: list[str]) -> Row:
+    if len(row) != len(header):
+        raise ValueError(f"a row has {len(row)} values, {len(header)} are needed")
+    step, images, rate, loss, *figures = row
+    return Row(
+        int(step), int(images), float(rate), float(loss), dict(zip(header[4:], map(float, figures), strict=True))
+    )
 
 
 def draw_curves(rows: list[Row], path: Path, title: str, unit: str) -> None:

@@ -9,40 +9,44 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
-from safetensors.torch import save_file
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic import dataclasses as pydantic_dataclasses
 from torch import Tensor
 from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
-from headpose.files import atomic_path, sha256_of, write_text
-from headpose.training import checkpoint, distributed, log, schedule, tasks
+from headpose.files import sha256_of, write_text
+from headpose.training import checkpoint, config, distributed, log, schedule, tasks
 from headpose.training.average import WeightAverage
 from headpose.training.network import ResNet, build
 from headpose.training.precision import autocast
 from headpose.training.pretrained import Match, initialise
 from headpose.training.recipe import Recipe
-from headpose.training.task import Batch, Objective, Score, Task
+from headpose.training.task import Batch, Objective, Score, Task, check_data, write_data
 
 LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
 INIT = "init.json"
 PICTURE = "predictions.jpg"
 
 
-@dataclass(slots=True)
+Steps = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+
+
+@pydantic_dataclasses.dataclass(slots=True, config=ConfigDict(extra="forbid"))
 class Progress:
     """Where a run stands: what a checkpoint holds beside the tensors."""
 
-    step: int = 0
-    best_error: float = math.inf
-    best_step: int = 0
-    size: int = 0
+    step: Steps = 0
+    best_error: Annotated[float, Field(strict=True)] = math.inf
+    best_step: Steps = 0
+    size: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     """Of the input, pixels; ``best_error`` is the best at this size."""
-    loss_sum: float = 0.0
+    loss_sum: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
     """Of the steps since the last validation."""
-    loss_steps: int = 0
+    loss_steps: Steps = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,9 @@ class Trainer:
     """One run in one folder.
 
     The folder holds ``recipe.json`` (resolved), ``environment.txt`` (revision and versions), ``split.json``
-    (numbers of faces), ``init.json`` (the weights that it started from, if there were any), ``log.csv``,
-    ``predictions.jpg`` (of the last validation), ``last.pt`` (the checkpoint) and ``best.safetensors`` (the
-    averaged weights that validated best).
+    (numbers of faces, and a hash of them), ``init.json`` (the weights that it started from, if there were any),
+    ``log.csv``, ``predictions.jpg`` (of the last validation), ``last.pt`` (the checkpoint) and ``best.safetensors``
+    (the averaged weights that validated best).
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Trainer:
         task: Task | None = None,
         network: ResNet | None = None,
         objective: Objective | None = None,
+        changed_data: bool = False,
     ) -> None:
         """Makes ready, or goes on where the folder's checkpoint stands.
 
@@ -82,18 +87,20 @@ class Trainer:
             task: the recipe's, if it is at hand.
             network: the one to train, with the weights to start from; otherwise one with random weights.
             objective: what to make smaller, if not the task's errors. It may watch ``network`` work.
+            changed_data: go on even if the data are others than those that the run began with.
 
         Raises:
             DataError, RecipeError: the data, the folder or the checkpoint do not fit.
         """
         self.recipe, self.folder = recipe, folder
-        if recipe.run.threads:
-            torch.set_num_threads(recipe.run.threads)
+        distributed.use_threads(recipe.run.threads)
         self.processes = distributed.join()
         if recipe.run.batch < self.processes.count:
             raise RecipeError(f"run.batch is {recipe.run.batch}: {self.processes.count} processes need one image each")
         self._check_folder(resume)
         self._whole_task = tasks.of(recipe) if task is None else task
+        if resume and not changed_data:
+            check_data(folder / SPLIT, self._whole_task)
         torch.manual_seed(recipe.run.seed)
         self.network = build(recipe.spec) if network is None else network
         self.network.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -125,6 +132,8 @@ class Trainer:
         result = None
         if self.progress.step == 0 and self.processes.first:
             self._describe()
+        elif self.processes.first:
+            write_data(self.folder / SPLIT, self._whole_task)
         bar = tqdm(
             total=self.steps,
             initial=self.progress.step,
@@ -176,10 +185,13 @@ class Trainer:
         return [Part(*part) for part in zip(sizes, [0, *ends[:-1]], ends, strict=True)]
 
     def _describe(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot use the folder {self.folder}: {error.strerror}") from error
         write_text(self.folder / RECIPE, self.recipe.to_json())
         write_text(self.folder / "environment.txt", _environment())
-        write_text(self.folder / SPLIT, json.dumps(self._whole_task.examples) + "\n")
+        write_data(self.folder / SPLIT, self._whole_task)
         if self._origin:
             write_text(self.folder / INIT, json.dumps(self._origin) + "\n")
 
@@ -249,8 +261,7 @@ class Trainer:
         progress.loss_sum, progress.loss_steps = 0.0, 0
         if result.error < progress.best_error:
             progress.best_error, progress.best_step = result.error, progress.step
-            with atomic_path(self.folder / BEST) as temporary:
-                save_file(contiguous_state(self.average.network), temporary)
+            checkpoint.save_weights(self.folder / BEST, contiguous_state(self.average.network))
         return result
 
     def _save(self) -> None:
@@ -267,14 +278,44 @@ class Trainer:
         try:
             self.network.load_state_dict(state["network"])
             self.average.network.load_state_dict(state["average"])
+            settings = [dict(group) for group in self.optimiser.param_groups]
             self.optimiser.load_state_dict(state["optimiser"])
-            self.progress = Progress(**state["progress"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            first = str(error).splitlines()[0]
+            for group, ours in zip(self.optimiser.param_groups, settings, strict=True):
+                group.update(ours)  # the recipe's, not the file's
+            self.progress = config.read(Progress, state["progress"])
+            self._check_state()
+        except ValidationError as error:
+            first = config.line(Progress, error)
+            raise DataError(f"{self.folder / LAST} is damaged: progress.{first}") from error
+        except Exception as error:  # values of a wrong type make torch raise nearly anything
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{self.folder / LAST} does not fit this recipe: {first}") from error
+
+    def _check_state(self) -> None:
+        """ValueError for what torch takes over unseen."""
+        if self.progress.step > self.steps:
+            raise ValueError(f"it is at step {self.progress.step} of {self.steps}")
+        kept: list[tuple[str, Tensor]] = [
+            *self.network.state_dict().items(),
+            *self.average.network.state_dict().items(),
+        ]
+        for parameter, values in self.optimiser.state.items():
+            for name, value in values.items():
+                if not isinstance(value, Tensor) or value.shape not in (parameter.shape, torch.Size()):
+                    raise ValueError(f"the optimiser's {name} is not a tensor of the shape {tuple(parameter.shape)}")
+                kept.append((f"the optimiser's {name}", value))
+        for name, value in kept:
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"{name} has values that are not finite")
 
     def _check_folder(self, resume: bool) -> None:
         last = self.folder / LAST
+        try:
+            last.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot use the folder {self.folder}: {error}") from error
         if resume and not last.is_file():
             raise DataError(f"nothing to resume: {last} does not exist; start without --resume")
         if not resume and last.exists():

@@ -42,7 +42,7 @@ def apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set needs key=value, got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number or a nesting that is too long for Python
         value = text
     *sections, key = path.strip().split(".")
     at: Any = values
@@ -63,6 +63,6 @@ def _item(values: Any, key: str, override: str) -> Any:
 
 
 def _index(values: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(values):
+    if not key.isdecimal() or int(key) >= len(values):
         raise RecipeError(f"--set {override}: {key} is not one of the numbers 0 to {len(values) - 1}")
     return int(key)

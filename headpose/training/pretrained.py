@@ -10,18 +10,17 @@ blue, green, red minus means: the recipe must say so (``stride_on = "1x1"``, ``s
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from headpose.errors import WeightsError
+from headpose.training import checkpoint
 
 _PREFIX = re.compile(r"^(module\.|backbone\.|model\.|encoder\.)+")
 _CAFFE = re.compile(
@@ -78,6 +77,8 @@ def initialise(network: nn.Module, file: Path) -> Match:
     stored = {our_name(name): value for name, value in _read(file).items()}
     own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     fits = {name: stored[name] for name, value in own.items() if name in stored and stored[name].shape == value.shape}
+    if wrong := [name for name, value in fits.items() if not bool(value.isfinite().all())]:
+        raise WeightsError(f"{file} has values in {wrong[0]} that are not finite: it is damaged")
     if not any(value.ndim == 4 for value in fits.values()):
         examples = ", ".join(list(stored)[:3]) or "none"
         raise WeightsError(f"no convolution of {file} fits this network: its names are such as {examples}")
@@ -105,9 +106,8 @@ def our_name(name: str) -> str:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        safe = file.suffix == ".safetensors"
-        values: Any = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        values: Any = load_file(file) if file.suffix == ".safetensors" else checkpoint.read_torch(file)
+    except Exception as error:  # a damaged file makes torch raise nearly anything
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"cannot read the weights {file}: {first}") from error
     for wrapper in ("state_dict", "model"):
@@ -115,4 +115,9 @@ def _read(file: Path) -> dict[str, Tensor]:
             values = values[wrapper]
     if not isinstance(values, dict):
         raise WeightsError(f"{file} holds no state dict")
-    return {str(name): value for name, value in values.items() if isinstance(value, Tensor)}
+    return {str(name): value for name, value in values.items() if isinstance(value, Tensor) and _is_plain(value)}
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor has a number in memory for each of its values: a view may repeat one a trillion times."""
+    return value.layout == torch.strided and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

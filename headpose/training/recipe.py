@@ -6,36 +6,48 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 
 from headpose.errors import RecipeError
 from headpose.training import config, overrides
-from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, resnet
+from headpose.training.config import (
+    CLOSED,
+    Batch,
+    Channels,
+    Decay,
+    Flag,
+    Images,
+    Name,
+    PathText,
+    Probability,
+    Processors,
+    Share,
+    Side,
+    Text,
+)
+from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.types import CropSpec
 
-Range = tuple[float, float]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
+Scale = Annotated[float, Field(strict=True, ge=0.1, le=10)]
+Degrees = Annotated[float, Field(strict=True, ge=0, le=180)]
+Bound = Annotated[float, Field(strict=True, ge=-100, le=100)]
+Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A length in sides of a square."""
+
 _PACKAGE = "headpose.recipes"
-_PROBABILITIES = (
-    "share",
-    "wide_turn",
-    "flip",
-    "brightness",
-    "shade",
-    "light",
-    "grey",
-    "blur",
-    "low_resolution",
-    "noise",
-    "jpeg",
-    "occlude",
-)
+_MOST_PARAMETERS = 500 * 10**6  # an ONNX file ends at 2 GB
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
 """Settings that a run may change when it goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class SourceRecipe:
     """One set of training faces.
 
@@ -50,36 +62,36 @@ class SourceRecipe:
     """
 
     kind: Literal["300w-lp", "manifest", "cifar-10"]
-    path: str
-    weight: float = 1.0
-    repeat: float = 1.0
-    near_duplicates: bool = False
+    path: PathText
+    weight: Annotated[float, Field(strict=True, gt=0, le=10**6)] = 1.0
+    repeat: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
+    near_duplicates: Flag = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class DataRecipe:
     """The examples, and the share of source photographs that is held out to validate on."""
 
-    sources: tuple[SourceRecipe, ...]
-    validation: float = 0.08
-    split_seed: int = 0
-    cache_gib: float = 2.0
+    sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
+    validation: Share = 0.08
+    split_seed: Seed = 0
+    cache_gib: Annotated[float, Field(strict=True, ge=0, le=65536)] = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class NetworkRecipe:
     """Arguments of ``spec.resnet``, one list value for each stage."""
 
     block: Block
-    depths: tuple[int, ...]
-    inner: tuple[int, ...]
-    out: tuple[int, ...]
+    depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
+    inner: tuple[Channels, ...]
+    out: tuple[Channels, ...]
     stem: StemSpec
-    first_stride: int = 1
-    head: tuple[int, ...] = ()
+    first_stride: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
-    classes: int = 0
+    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
 
     def __post_init__(self) -> None:
         self.build()  # a ValueError now, not when the network is made
@@ -88,7 +100,7 @@ class NetworkRecipe:
         return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class AugmentRecipe:
     """What training does to a face. Probabilities of 0 and empty ranges switch a step off.
 
@@ -115,27 +127,27 @@ class AugmentRecipe:
         occlude: probability of covering parts with coloured rectangles.
     """
 
-    share: float = 1.0
-    scale: Range = (1.1, 1.65)
-    shift: float = 0.04
-    stretch: float = 0.05
-    turn: float = 12.0
-    wide_turn: float = 0.1
-    wide_turn_degrees: float = 45.0
-    flip: float = 0.5
-    brightness: float = 0.0
-    shade: float = 0.0
-    light: float = 0.8
-    grey: float = 0.1
-    blur: float = 0.25
-    motion_blur: float = 0.125
-    low_resolution: float = 0.15
-    noise: float = 0.15
-    jpeg: float = 0.2
-    occlude: float = 0.3
+    share: Probability = 1.0
+    scale: tuple[Scale, Scale] = (1.1, 1.65)
+    shift: Sides = 0.04
+    stretch: Annotated[float, Field(strict=True, ge=0, le=2)] = 0.05
+    turn: Degrees = 12.0
+    wide_turn: Probability = 0.1
+    wide_turn_degrees: Degrees = 45.0
+    flip: Probability = 0.5
+    brightness: Probability = 0.0
+    shade: Probability = 0.0
+    light: Probability = 0.8
+    grey: Probability = 0.1
+    blur: Probability = 0.25
+    motion_blur: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.125
+    low_resolution: Probability = 0.15
+    noise: Probability = 0.15
+    jpeg: Probability = 0.2
+    occlude: Probability = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class OptimiserRecipe:
     """The optimiser and its learning rate over the run.
 
@@ -149,17 +161,17 @@ class OptimiserRecipe:
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
-    rate: float = 2e-3
-    weight_decay: float = 0.02
-    momentum: float = 0.9
+    rate: Rate = 2e-3
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.02
+    momentum: Decay = 0.9
     schedule: Literal["cosine", "htd", "steps"] = "cosine"
-    htd_bounds: Range = (-6.0, 3.0)
-    drops: tuple[float, ...] = ()
-    warmup: int = 20_000
-    clip: float = 1.0
+    htd_bounds: tuple[Bound, Bound] = (-6.0, 3.0)
+    drops: Annotated[tuple[Share, ...], Field(max_length=100)] = ()
+    warmup: Annotated[int, Field(strict=True, ge=0, le=10**12)] = 20_000
+    clip: Annotated[float, Field(strict=True, ge=0, le=10**6)] = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class SmallInput:
     """A part of a run whose input is smaller than the model's: cheap images first.
 
@@ -168,11 +180,11 @@ class SmallInput:
         until: the part ends when this many images have been shown.
     """
 
-    size: int
-    until: int
+    size: Side
+    until: Images
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class RunRecipe:
     """How long, and how often what is written.
 
@@ -186,25 +198,33 @@ class RunRecipe:
         ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
         bf16: ``auto`` uses bfloat16 autocast where the GPU or the CPU computes in it.
         checkpoint_images, validate_images: interval of each.
-        workers: processes that load pictures; 0 loads in the training process.
-        threads: of the training process; 0 leaves torch's choice.
+        workers: processes that load pictures; 0 loads in the training process. No more than there are processors.
+        threads: of the training process; 0 leaves torch's choice. No more than there are processors.
     """
 
-    images: int
-    growing: tuple[SmallInput, ...] = ()
-    batch: int = 64
-    accumulate: int = 1
-    frozen_norms: bool = False
-    seed: int = 0
-    ema: float = 0.999
+    images: Images
+    growing: Annotated[tuple[SmallInput, ...], Field(max_length=100)] = ()
+    batch: Batch = 64
+    accumulate: Batch = 1
+    frozen_norms: Flag = False
+    seed: Seed = 0
+    ema: Decay = 0.999
     bf16: Literal["auto", "on", "off"] = "auto"
-    checkpoint_images: int = 20_000
-    validate_images: int = 50_000
-    workers: int = 0
-    threads: int = 0
+    checkpoint_images: Images = 20_000
+    validate_images: Images = 50_000
+    workers: Processors = 0
+    threads: Processors = 0
 
 
-@dataclass(frozen=True, slots=True)
+def _network(values: Any) -> Any:
+    """Says of a network that is wrong what is wrong with it, where a union only says that nothing in it fits."""
+    if isinstance(values, ResNetSpec):
+        return values
+    by_blocks = isinstance(values, dict) and "stages" in values
+    return config.read(ResNetSpec if by_blocks else NetworkRecipe, values)
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class Recipe:
     """Everything that decides a training run.
 
@@ -215,13 +235,13 @@ class Recipe:
         task: what is learnt; a classifier's network has the output ``classes``.
     """
 
-    name: str
+    name: Name
     lane: Literal["clean", "research"]
-    data_note: str
-    licence: str
+    data_note: Text
+    licence: Text
     data: DataRecipe
-    network: NetworkRecipe | ResNetSpec
-    crop: CropSpec
+    network: Annotated[NetworkRecipe | ResNetSpec, BeforeValidator(_network)]
+    crop: Annotated[CropSpec, config.table(CropSpec)]
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
@@ -269,8 +289,10 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """
     try:
         values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"cannot read the recipe of the run, {path}: an object is wanted")
     for change in changes:
         if not RESUMABLE.fullmatch(change.partition("=")[0]):
             raise RecipeError(
@@ -278,42 +300,34 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
                 "a run that goes on can change its threads, workers, cache and where its data lie"
             )
         overrides.apply(values, change)
-    return from_dict(values)
+    try:
+        return from_dict(values)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
 
 
-def from_dict(values: dict[str, Any]) -> Recipe:
+def from_dict(values: Any) -> Recipe:
     """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
-    network = values.get("network")
-    if isinstance(network, dict):  # dacite says of a union only that nothing in it fits
-        values = {**values, "network": config.parse(ResNetSpec if "stages" in network else NetworkRecipe, network)}
     recipe = config.parse(Recipe, values)
-    if (recipe.spec.output == "classes") != (recipe.task == "classification"):
-        raise RecipeError(f"recipe: network.output {recipe.spec.output!r} does not go with task {recipe.task!r}")
     _check(recipe)
     return recipe
 
 
 def _check(recipe: Recipe) -> None:
-    run, augment, data = recipe.run, recipe.augment, recipe.data
-    untils = tuple(part.until for part in run.growing)
+    """What no setting can say of itself alone."""
+    run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
+    untils, size = [part.until for part in run.growing], parameters(recipe.spec)
     rules = {
-        "data.sources needs at least one entry": bool(data.sources),
-        "data.validation is a share above 0 and below 1": 0 < data.validation < 1,
-        "data.sources: weight and repeat are above 0": all(s.weight > 0 and s.repeat > 0 for s in data.sources),
-        "run.images, run.batch and run.accumulate are above 0": min(run.images, run.batch, run.accumulate) > 0,
-        "run.checkpoint_images and run.validate_images are above 0": min(run.checkpoint_images, run.validate_images)
-        > 0,
-        "run.growing: until ascends, below run.images": list(untils) == sorted({*untils})
-        and untils[-1:] < (run.images,),
-        "run.growing: size is 8 to 1024 pixels": all(8 <= part.size <= 1024 for part in run.growing),
-        "run.ema is at least 0 and below 1": 0 <= run.ema < 1,
-        "optimiser.rate is above 0": recipe.optimiser.rate > 0,
-        "optimiser.drops: shares of the run, ascending": list(recipe.optimiser.drops)
-        == sorted({*recipe.optimiser.drops})
-        and all(0 < drop < 1 for drop in recipe.optimiser.drops),
-        "augment.scale is two numbers above 0, the smaller first": 0 < augment.scale[0] <= augment.scale[1],
-        "augment.motion_blur is between 0 and 0.5": 0 <= augment.motion_blur <= 0.5,
-        "augment: probabilities are between 0 and 1": all(0 <= getattr(augment, name) <= 1 for name in _PROBABILITIES),
+        f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
+            recipe.spec.output == "classes"
+        )
+        == (recipe.task == "classification"),
+        f"network has {size / 1e6:,.0f} M parameters, {_MOST_PARAMETERS / 1e6:,.0f} M are the most": size
+        <= _MOST_PARAMETERS,
+        f"run.growing: until ascends, below run.images; got {untils}": untils == sorted({*untils})
+        and untils[-1:] < [run.images],
+        f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
+        f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
     }
     for rule, holds in rules.items():
         if not holds:

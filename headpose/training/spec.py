@@ -5,19 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from headpose.training import config
+from headpose.training.config import CLOSED, Channels, Flag
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler", "classes"]
 PoolPadding = Literal["around", "end"]
 StrideOn = Literal["3x3", "1x1"]
 
+Stride = Annotated[int, Field(strict=True, ge=1, le=8)]
+
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
 _POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class StemSpec:
     """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one.
 
@@ -29,18 +36,14 @@ class StemSpec:
             where the last window would hang over, as Caffe does, and so VGGFace2's networks.
     """
 
-    width: int
-    kernel: int = 7
-    stride: int = 2
-    max_pool: bool = True
+    width: Channels
+    kernel: Annotated[int, Field(strict=True, ge=1, le=31)] = 7
+    stride: Stride = 2
+    max_pool: Flag = True
     pool_padding: PoolPadding = "around"
 
-    def __post_init__(self) -> None:
-        if self.pool_padding not in ("around", "end"):
-            raise ValueError(f"pool_padding is 'around' or 'end', got {self.pool_padding!r}")
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class BlockSpec:
     """One residual block.
 
@@ -53,17 +56,17 @@ class BlockSpec:
             may leave a projection with as many inputs as outputs, and must not lose it.
     """
 
-    inner: tuple[int, ...]
-    out: int
-    stride: int = 1
-    projection: bool = False
+    inner: tuple[Channels, ...]
+    out: Channels
+    stride: Stride = 1
+    projection: Flag = False
 
     def projects(self, inputs: int) -> bool:
         """Whether the shortcut from a stream of ``inputs`` channels is a 1x1 convolution, not an identity."""
         return self.projection or self.stride != 1 or inputs != self.out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=CLOSED)
 class ResNetSpec:
     """A residual network of any widths (He et al., "Deep Residual Learning", CVPR 2016).
 
@@ -82,25 +85,23 @@ class ResNetSpec:
 
     block: Block
     stem: StemSpec
-    stages: tuple[tuple[BlockSpec, ...], ...]
-    head: tuple[int, ...] = ()
+    stages: Annotated[tuple[tuple[BlockSpec, ...], ...], Field(max_length=8)]
+    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
-    classes: int = 0
+    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
 
     def __post_init__(self) -> None:
-        if self.stride_on not in ("3x3", "1x1") or (self.stride_on == "1x1" and self.block == "basic"):
-            raise ValueError(f"stride_on is '3x3', or '1x1' for bottlenecks; got {self.stride_on!r}")
-        if self.block not in INNER_CONVOLUTIONS or self.output not in (*_POSE_VALUES, "classes"):
-            raise ValueError(f"unknown block {self.block!r} or output {self.output!r}")
+        if self.stride_on == "1x1" and self.block == "basic":
+            raise ValueError("stride_on is '3x3', or '1x1' for bottlenecks; got '1x1' and basic blocks")
         if (self.classes > 1) != (self.output == "classes"):
             raise ValueError(f"a classifier needs 2 classes or more, and nothing else has any: got {self.classes}")
         if not self.stages or not all(self.stages):
             raise ValueError("a network needs at least one stage, and every stage a block")
         wanted = INNER_CONVOLUTIONS[self.block]
         for block in self.blocks:
-            if len(block.inner) != wanted or min(*block.inner, block.out, block.stride) < 1:
-                raise ValueError(f"a {self.block} block has {wanted} inner widths, all above 0: {block}")
+            if len(block.inner) != wanted:
+                raise ValueError(f"a {self.block} block has {wanted} inner widths, got {list(block.inner)}")
 
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:
@@ -117,13 +118,11 @@ class ResNetSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
-        """Inverse of ``to_dict``; ValueError or TypeError when it is not one."""
-        stages = tuple(
-            tuple(BlockSpec(**{**block, "inner": tuple(block["inner"])}) for block in stage)
-            for stage in values["stages"]
-        )
-        stem = StemSpec(**values["stem"])
-        return cls(**{**values, "stem": stem, "stages": stages, "head": tuple(values.get("head", ()))})
+        """Inverse of ``to_dict``; ValueError, in one line, when it is not one."""
+        try:
+            return config.read(cls, values)
+        except ValidationError as error:
+            raise ValueError(config.line(cls, error)) from error
 
 
 def resnet(

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from headpose.errors import HeadPoseError
+from headpose.training import distributed
 from headpose.training.task import Batch
 
 Draw = tuple[int, int, int]
@@ -88,16 +90,55 @@ class Stream(Sampler[list[Draw]]):
 
 
 def load(views: Dataset[Any], stream: Stream, collate: Callable[[list[Any]], Batch], workers: int) -> Iterator[Batch]:
-    """The batches of a stream, made by ``workers`` processes, or by this one if there are none."""
-    loader = DataLoader(
-        views,
+    """The batches of a stream, made by ``workers`` processes, or by this one if there are none.
+
+    Raises:
+        HeadPoseError: a picture cannot be read, whichever process reads it; or a loader process has died.
+    """
+    workers = distributed.at_most_processors(workers, "run.workers")
+    loader: DataLoader[Any] = DataLoader(
+        _Told(views),
         batch_sampler=stream,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_CollateTold(collate),
         worker_init_fn=_one_thread,
         multiprocessing_context="fork" if workers else None,
     )
-    return iter(loader)
+    try:
+        for batch in loader:
+            if isinstance(batch, HeadPoseError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise HeadPoseError(
+            "a process that loads pictures has died, most often for lack of memory: lower run.workers or "
+            "data.cache_gib, then go on with --resume"
+        ) from error
+
+
+class _Told(Dataset[Any]):
+    """Views, or the error in place of one: torch would bring it out of a loader process as a page of text."""
+
+    def __init__(self, views: Dataset[Any]) -> None:
+        self._views = views
+
+    def __getitem__(self, draw: Draw) -> Any:
+        try:
+            return self._views[draw]
+        except HeadPoseError as error:
+            return error
+
+
+class _CollateTold:
+    """A batch, or the first error in it."""
+
+    def __init__(self, collate: Callable[[list[Any]], Batch]) -> None:
+        self._collate = collate
+
+    def __call__(self, views: list[Any]) -> Batch | HeadPoseError:
+        return next((view for view in views if isinstance(view, HeadPoseError)), None) or self._collate(views)
 
 
 def _one_thread(_worker: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from headpose.errors import DataError
+from headpose.files import write_text
 from headpose.training.network import ResNet
 from headpose.training.recipe import Recipe
 
@@ -84,6 +87,11 @@ class Task(Protocol):
         """Numbers of examples by side of the split: ``training`` and ``validation``."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the data and their split, in hexadecimal: a run that goes on needs the same."""
+        ...
+
     def at(self, size: int) -> Task:
         """The same with another input size."""
         ...
@@ -115,3 +123,33 @@ class Task(Protocol):
     def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
         """Scores a network on the held-out data; draws what it says into the picture ``sheet``, if the task can."""
         ...
+
+
+def write_data(file: Path, task: Task) -> None:
+    """Notes the numbers of a task's examples and their hash, for ``check_data``."""
+    write_text(file, json.dumps({**task.examples, "sha256": task.fingerprint}) + "\n")
+
+
+def check_data(file: Path, task: Task) -> None:
+    """Compares a task's data with what ``write_data`` has noted; files of old have numbers alone.
+
+    Raises:
+        DataError: the data have changed, or the file is damaged.
+    """
+    remedy = "give a run that goes on the data that it began with, or add --changed-data"
+    try:
+        noted = json.loads(file.read_text("utf-8"))
+        began = {side: int(noted[side]) for side in task.examples}
+        sha256 = noted.get("sha256", task.fingerprint)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f"cannot read {file}, which says what the run began with ({error!r:.80}): {remedy}") from error
+    if began != task.examples:
+        then, now = (" and ".join(f"{n} for {side}" for side, n in counts.items()) for counts in (began, task.examples))
+        raise DataError(f"the data have changed since the run began: {then} then, {now} now; {remedy}")
+    if sha256 != task.fingerprint:
+        raise DataError(
+            "the data have changed since the run began: there are as many examples, but their pictures, boxes, labels "
+            f"or weights are others; {remedy}"
+        )

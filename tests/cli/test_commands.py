@@ -8,6 +8,9 @@ import re
 import subprocess
 import sys
 
+import onnxruntime
+import pytest
+
 import headpose
 from headpose import cli, inference, weights
 from headpose.cli.estimate import add_arguments
@@ -33,8 +36,19 @@ def test_doctor_looks_at_everything(capsys):
     status = cli.main(["doctor"])
     out = capsys.readouterr().out
     assert status == int("PROBLEM" in out)
-    for subject in ("headpose", "numpy", "OpenCV", "windows", "ONNX Runtime", "devices", "extra train", "detector"):
+    for subject in ("headpose", "numpy", "OpenCV", "windows", "ONNX Runtime", "device cpu", "extra train", "detector"):
         assert re.search(rf"^(ok|note|PROBLEM) +{subject} ", out, re.MULTILINE), subject
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_doctor_tries_each_device(capsys, monkeypatch):
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert re.search(r"^ok +device cpu +starts$", out, re.MULTILINE)
+    if "CUDAExecutionProvider" not in onnxruntime.capi._pybind_state.get_available_providers():
+        assert re.search(r"^note +device cuda +device cuda is installed but does not start", out, re.MULTILINE)
 
 
 def test_doctor_tells_of_two_versions_of_opencv_in_one_folder(capsys, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from headpose import cli, inference
 from headpose.cli.estimate import add_arguments
 from headpose.draw import STYLES
 from tests.cli.errors import assert_error
+from tests.evaluation.faces import write_coloured_faces
 from tests.videos import read_video, write_video
 
 
@@ -89,6 +91,83 @@ def test_a_full_disk_behind_stdout_is_an_error_in_a_line(network, astronaut):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == "headpose: error: cannot write to stdout: No space left on device\n"
+
+
+PROGRAMS = {
+    "models": ["-m", "headpose", "models"],
+    "json": ["-m", "headpose", "estimate", "PHOTO", "--model", "NETWORK", "--json", "-"],
+    "help": ["-m", "headpose", "--help"],
+    "webcam": ["apps/webcam.py", "--help"],
+    "requirements": ["scripts/runtime_requirements.py"],
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams of Unix")
+@pytest.mark.parametrize(
+    ("program", "unbuffered"), [*((name, "") for name in PROGRAMS), ("models", "1"), ("help", "1")]
+)
+def test_a_stdout_that_takes_nothing_is_one_line(repo, network, astronaut, program, unbuffered):
+    words = [{"PHOTO": str(astronaut), "NETWORK": str(network)}.get(word, word) for word in PROGRAMS[program]]
+    environment = {**os.environ, "PYTHONPATH": str(repo), "PYTHONUNBUFFERED": unbuffered}
+
+    def run(redirection):
+        command = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, *words]
+        return subprocess.run(command, cwd=repo, env=environment, stderr=subprocess.PIPE, text=True)
+
+    closed = run(">&-")
+    assert closed.returncode == 1
+    assert re.fullmatch(r"[a-z_0-9]+: error: cannot write to stdout: Bad file descriptor\n", closed.stderr)
+    if os.path.exists("/dev/full"):  # noqa: PTH110
+        full = run(">/dev/full")
+        assert full.returncode == 1
+        assert re.fullmatch(r"[a-z_0-9]+: error: cannot write to stdout: No space left on device\n", full.stderr)
+    assert run(">&- 2>&-").returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams of Unix")
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_results_do_not_suffer_from_a_stderr_that_takes_nothing(network, clip, tmp_path, redirection):
+    words = ["-m", "headpose", "estimate", str(clip), "--model", str(network), "--threads", "1", "-q"]
+    outputs = ["--json", str(tmp_path / "a.json"), "--out", str(tmp_path / "out.mp4")]
+    command = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, *words[:-1], *outputs]
+    if ">&- 2" in redirection:
+        command.append("-q")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert len((tmp_path / "a.json").read_text().splitlines()) == 5
+    assert len(read_video(tmp_path / "out.mp4")[0]) == 5
+    assert done.stdout.count("\n") == (0 if "-q" in command else 5)  # stderr's lines have not gone there
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
+def test_a_reader_that_leaves_ends_other_programs_too(repo, tmp_path):
+    data = write_coloured_faces(tmp_path / "faces", [(float(yaw), 0.0, 0.0) for yaw in range(-40, 41, 10)])
+    rows = [f"image{index:05},0,0,0" for index in range(9)]
+    (tmp_path / "angles.csv").write_text("\n".join(["image,yaw,pitch,roll", *rows]))
+    command = [sys.executable, "eval/aflw2000.py", "--data", data, "--score", tmp_path / "angles.csv", "--audit"]
+    environment = {**os.environ, "PYTHONPATH": str(repo), "PYTHONUNBUFFERED": "1"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen([*map(str, command)], cwd=repo, env=environment, **options)
+    running.stdout.close()
+    err = running.stderr.read()
+    assert running.wait(timeout=60) == 141
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_a_killed_run_leaves_nothing_for_good(tmp_path, photo, network):
+    video = write_video(tmp_path / "a.avi", [photo] * 400)
+    (tmp_path / "out").mkdir()
+    outputs = ["--csv", tmp_path / "out/a.csv", "--out", tmp_path / "out/a.mp4"]
+    running = program("estimate", video, "--model", network, "--threads", 1, *outputs)
+    assert running.stdout and "frame 0" in running.stdout.readline()
+    running.kill()
+    running.communicate()
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left and all(name.startswith(".") for name in left)
+    short = write_video(tmp_path / "b.avi", [photo] * 3)
+    assert program("estimate", short, "--model", network, "--threads", 1, *outputs).wait(timeout=60) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "a.mp4"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["estimate", "--help"], ["--version"]])

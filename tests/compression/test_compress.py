@@ -219,14 +219,14 @@ def test_a_classifier_goes_through_it(run, tmp_path):
     ("change", "message"),
     [
         ("prune.importance=magic", "prune.importance is one of apoz"),
-        ("prune.rule.kind=magic", "rule"),
+        ("prune.rule.kind=magic", "prune.rule.kind is one of mean_plus_std"),
         ("prune.protected=['layer9']", "there is no layer9"),
-        ("students.student.stages.0.labels=-1.0", "no weight below 0"),
-        ("students.student.stages=[]", "each has a stage"),
+        ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels is a number from 0 to"),
+        ("students.student.stages=[]", "students.student.stages is a list of at least 1 value"),
         ("students.student.start=magic", "start is one of apoz"),
         ("prune.guide.labels=0.0", "prune.guide has a loss"),
         ("prune={guide={features=1.0},groups='stream'}", "prune.guide.features compares streams"),
-        ("quantize.students=['other']", "among the students"),
+        ("quantize.students=['other']", "among student, student-scratch; got .other."),
         ("nonsense=1", "nonsense"),
         ("baseline.weights=missing.safetensors", "missing.safetensors does not exist"),
         ("baseline.weights=compact", "different crops"),
@@ -280,3 +280,32 @@ def test_the_recipes_of_the_package_can_be_read(name):
     settings = recipes.load(name)
     assert settings.name == name
     assert recipes.from_dict(json.loads(settings.to_json())) == settings
+
+
+def test_parts_made_with_other_data_are_refused(run, tmp_path):
+    values = write_baseline(tmp_path, {**recipe_values(write_drawn_heads(tmp_path, 30)), "network": NETWORK})
+    values["prune"] |= {"steps": 0, "scan": [], "control": False, "last_images": 32}
+    (tmp_path / "tiny.toml").write_text(tomlkit.dumps(values))
+    command = (tmp_path / "tiny.toml", "--out", tmp_path / "run", "--only", "prune", "--only", "distill")
+    command = (*command, "--student", "student-scratch")
+    assert run(*command[:5])[0] == 0
+    labels = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text("\n".join(labels.splitlines()[:-2]) + "\n")
+    assert_error(run(*command), "the data have changed since the run began: .*--changed-data")
+    assert not (tmp_path / "run" / "students").exists()
+    assert run(*command, "--changed-data")[0] == 0
+    assert run(*command)[0] == 0
+    (tmp_path / "run" / "split.json").write_text("{")
+    assert_error(run(*command), "cannot read .*split.json")
+
+
+def test_two_compressions_do_not_share_a_folder(heads, run, tmp_path):
+    hold = "import pathlib, sys\nfrom headpose import folders\n"
+    hold += "with folders.occupied(pathlib.Path(sys.argv[1])):\n print('ready', flush=True)\n sys.stdin.read()\n"
+    command = [sys.executable, "-c", hold, tmp_path / "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert_error(
+            run(heads / "tiny.toml", "--out", tmp_path / "run"), f"in use by another run .process {process.pid}"
+        )
+        process.communicate("")

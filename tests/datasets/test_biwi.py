@@ -87,6 +87,11 @@ def spoil_rotation(file):
         (lambda file: file.with_name("frame_00003_rgb.png").unlink(), "has no picture frame_00003_rgb.png"),
         (lambda file: file.with_name("rgb.cal").unlink(), "cannot read .*rgb.cal"),
         (lambda file: file.with_name("rgb.cal").write_text("0 " * 27), "focal length is 0"),
+        (lambda file: file.with_name("rgb.cal").write_text("1e300 " * 27), "focal length is 1e.300"),
+        (lambda file: file.with_name("rgb.cal").write_text("500 " + "1e9 " * 26), "1e.09 is beyond reason"),
+        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 1e300 0 900"), "1e.300 is beyond reason"),
+        (lambda file: file.write_text("1e300 0 0 0 1 0 0 0 1 0 0 900"), "1e.300 is beyond reason"),
+        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 0 0 1e-9"), "behind the camera"),
     ],
 )
 def test_a_bad_file_is_an_error_that_names_it(layout, spoil, says):

@@ -5,6 +5,7 @@ import pytest
 import scipy.io
 
 from headpose.datasets import matlab5
+from tests import memory
 
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 
@@ -97,11 +98,53 @@ def test_noise_gives_arrays_or_a_value_error_and_nothing_else(compressed):
     assert damaged > 300
 
 
-def test_a_file_that_unpacks_to_gigabytes_is_refused():
-    packed = saved({"zeros": np.zeros((4000, 4000))}, compressed=True)
-    assert len(packed) < 1 << 20
-    with pytest.raises(ValueError, match="too large"):
-        matlab5.read(packed)
+LARGE = {
+    "one array": [np.zeros((100, 2_000_000), np.uint8)],
+    "many arrays, each small enough": [np.zeros((1000, 1000))] * 40,
+    "bytes that become a large array": [np.zeros((1000, 5000), np.uint8)],
+    "bytes that become many arrays": [np.zeros((1000, 4000), np.uint8)] * 2,
+    "texts, which are passed over": ["a" * 20_000_000] * 2,
+}
+MEASURE = """
+import sys
+from headpose.datasets import matlab5
+
+before = peak_mb()
+try:
+    matlab5.read_file(pathlib.Path(sys.argv[1]))
+except ValueError as error:
+    print(error, end="|")
+print(peak_mb() - before)
+"""
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("content", LARGE)
+def test_a_file_that_unpacks_to_more_than_a_label_is_refused_without_the_memory_for_it(tmp_path, content, compressed):
+    data = saved({f"x{index}": array for index, array in enumerate(LARGE[content])}, compressed)
+    assert not compressed or len(data) < 1 << 20
+    file = tmp_path / "a.mat"
+    file.write_bytes(data)
+    message, megabytes = memory.output_of(MEASURE, file).split("|")
+    assert message == "too large for a label: more than 32 MB"
+    assert float(megabytes) < 140
+
+
+def test_a_file_larger_than_a_label_is_not_read_to_its_end(tmp_path):
+    file = tmp_path / "a.mat"
+    with file.open("wb") as stream:
+        stream.write(saved({"x": np.ones((2, 2))}))
+        stream.truncate(1 << 40)
+    with pytest.raises(ValueError, match="more than 32 MB"):
+        matlab5.read_file(file)
+
+
+def test_what_a_label_may_hold_is_read():
+    content = {"a": np.zeros((1000, 2000)), "b": np.zeros((1000, 2000), np.uint8)}
+    assert {name: array.shape for name, array in matlab5.read(saved(content, True)).items()} == {
+        "a": (1000, 2000),
+        "b": (1000, 2000),
+    }
 
 
 @pytest.mark.data

@@ -42,6 +42,16 @@ def test_boxes_without_an_area_are_dropped():
     assert decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0).shape == (0, 5)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_boxes_that_are_not_finite_are_dropped(value):
+    boxes = np.tile(np.float32([0, 0, 4, 4, *[0] * 12]), (14, 1))
+    for column in range(3):
+        boxes[column, column] = value
+    with np.errstate(over="ignore"):
+        found = decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0)
+    assert np.isfinite(found).all() and len(found) >= 11
+
+
 @np.errstate(over="raise")
 def test_scores_are_clipped_and_in_range():
     assert sigmoid(np.array([-2000.0, 0.0, 2000.0], np.float32)).tolist() == pytest.approx([0.0, 0.5, 1.0])

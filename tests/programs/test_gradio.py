@@ -5,8 +5,6 @@ import io
 import os
 import re
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 
@@ -18,6 +16,7 @@ from apps import gradio_ui
 from headpose import EulerAngles, HeadPoseEstimator
 from headpose.estimator import DEFAULT_MODEL
 from tests.programs.chromium import open_browser, outside_requests, write_camera_file
+from tests.programs.gradio_server import free_port, launch
 from tests.videos import write_video
 
 MODEL = os.environ.get("HEADPOSE_TEST_MODEL", DEFAULT_MODEL)  # a trained one: signs are checked
@@ -32,17 +31,6 @@ def until(condition, what, seconds=60.0):
             return result
         time.sleep(0.1)
     raise AssertionError(f"waited {seconds} seconds in vain for {what}")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def launch(port, *arguments):
-    command = [sys.executable, str(gradio_ui.__file__), "--port", str(port), "--threads", "1", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -30,12 +31,13 @@ def peer(tmp_path):
 
 def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer):
     model, file = colour_network(tmp_path / "colour.onnx"), tmp_path / "times.json"
-    options = ("--rounds", 2, "--calls", 3, "--threads", "1,2", "--json", file)
+    options = ("--rounds", 2, "--calls", 3, "--threads", f"1,2,{10**6}", "--json", file)
     done = run("--model", model, "--adapter", peer[0], "--peers", peer[1], *options)
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
     assert record["reference"] == "colour" and record["device"] == "cpu"
-    assert [each["threads"] for each in record["runs"]] == [1, 2]
+    assert [each["threads"] for each in record["runs"]] == list(dict.fromkeys([1, 2, os.cpu_count()]))
+    assert done.stderr.count("latency: warning: 1000000 threads are more") == 1
     for each in record["runs"]:
         times = {(row["network"], row["stage"]): row for row in each["times_ms"]}
         assert list(times) == [

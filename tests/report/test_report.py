@@ -165,7 +165,7 @@ def test_html_shows_names_as_they_are():
         (["DIR"], "nothing to write"),
         (["nowhere", "--out", "OUT"], "nowhere does not exist"),
         (["DIR", "--readme", "nowhere.md"], "cannot read nowhere.md"),
-        (["DIR", "--readme", "DIR/latency.json"], "needs one line <!-- results -->"),
+        (["DIR", "--readme", "PLAIN"], "needs one line <!-- results -->"),
         (["DIR", "--docs", "nowhere/results.md"], "does not exist"),
         (["DIR/networks.json", "--out", "OUT"], "has no list_sha256"),
         (["DIR/latency.json", "--out", "OUT", "--data", "DATA"], "is a file"),
@@ -174,8 +174,10 @@ def test_html_shows_names_as_they_are():
     ],
 )
 def test_user_errors_are_one_line(results, tmp_path, capsys, arguments, says):
+    (tmp_path / "plain.md").write_text("no marks\n")
     places = {"DIR": str(results[0]), "OUT": str(tmp_path / "out"), "DATA": str(results[1])}
-    words = [re.sub("DIR|OUT|DATA", lambda found: places[found[0]], word) for word in arguments]
+    places["PLAIN"] = str(tmp_path / "plain.md")
+    words = [re.sub("DIR|OUT|DATA|PLAIN", lambda found: places[found[0]], word) for word in arguments]
     # A word such as --data is no place.
     words = [given if given.startswith("--") else word for given, word in zip(arguments, words, strict=True)]
     assert main(["report", *words]) == 1

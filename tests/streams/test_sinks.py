@@ -32,7 +32,8 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]
+    assert list(first) == ["frame", "name", "box", "score", "yaw", "pitch", "roll", "rotation"]  # a picture has no time
+    assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["name"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
     np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
@@ -45,9 +46,24 @@ def test_csv_has_a_header_and_quotes_names(tmp_path):
         sink.write(frame(3, 'a, "b".jpg'), [pose(10, -20, 30)])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert row["name"] == 'a, "b".jpg' and row["frame"] == "3"
+    assert row["name"] == 'a, "b".jpg' and row["frame"] == "3" and row["time_s"] == ""
     box_score_angles = [float(row[key]) for key in ("x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")]
     assert box_score_angles == pytest.approx([10.25, 20.5, 50, 70, 0.875, 10, -20, 30])
+
+
+def test_rows_say_when_and_of_which_source(tmp_path):
+    of_video = Frame(7, 0.2333333, "", frame().image, "clip.mp4")
+    of_folder = Frame(3, 0.0, "b.jpg", frame().image, "photos")
+    with csv_file(tmp_path / "a.csv", tracks=True, sources=True) as table, json_lines(tmp_path / "a.json") as lines:
+        for sink in (table, lines):
+            sink.write(of_video, [pose(1, 2, 3)])
+            sink.write(of_folder, [pose(1, 2, 3)])
+    first, second = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
+    assert (first["frame"], first["time_s"], first["source"], first["track"]) == ("7", "0.233333", "clip.mp4", "")
+    assert (second["name"], second["time_s"], second["source"]) == ("b.jpg", "", "photos")
+    first, second = map(json.loads, (tmp_path / "a.json").read_text().splitlines())
+    assert (first["source"], first["time_s"], "name" in first) == ("clip.mp4", 0.233333, False)
+    assert (second["source"], second["name"], "time_s" in second) == ("photos", "b.jpg", False)
 
 
 def test_no_face_is_an_empty_file_with_its_header(tmp_path):
@@ -55,7 +71,7 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll\n"
+    assert (tmp_path / "a.csv").read_text() == "frame,name,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
 
 
 def test_stdout_gets_each_frame_at_once(capsys):
@@ -74,6 +90,14 @@ def test_a_picture_and_a_folder_hold_what_draw_poses_draws(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "b.png"), expected)
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "c.png"), frame().image)
+
+
+def test_pictures_of_formats_that_cannot_be_written_become_jpegs(tmp_path):
+    with PictureFolder(tmp_path) as folder:
+        for name in ("a.heic", "a.jpg", "a.j2k"):
+            folder.write(frame(name=name), [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.heic.jpg", "a.j2k.jpg", "a.jpg"]
+    assert read_image(tmp_path / "a.heic.jpg").shape == frame().image.shape
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov", ".m4v"])
@@ -95,6 +119,91 @@ def test_a_slow_camera_is_recorded_at_its_real_speed(tmp_path):
             sink.write(frame(index, time_s=index * 0.5), [])
     frames, _ = read_video(tmp_path / "a.avi")
     assert len(frames) == 21  # 2 seconds at 10 frames/s, and the last frame
+
+
+@pytest.mark.parametrize("size", [(49, 65), (48, 65), (49, 64), (1, 1)])
+def test_a_video_of_odd_sides_keeps_its_last_row_and_column(tmp_path, size):
+    image = np.full((*size, 3), 30, np.uint8)
+    image[-1:], image[:, -1:] = 220, 220
+    with VideoFile(tmp_path / "a.avi", 10) as sink:
+        for index in range(3):
+            sink.write(Frame(index, 0.0, "", image), [])
+    frames, _ = read_video(tmp_path / "a.avi")
+    height, width = (side + side % 2 for side in size)
+    assert frames[0].shape == (height, width, 3)
+    assert frames[0][size[0] - 1].mean() > 150 and frames[0][:, size[1] - 1].mean() > 150
+    (note,) = sink.notes
+    assert f"{width}x{height}, not {size[1]}x{size[0]}" in note
+
+
+@pytest.mark.parametrize("fps", [0.0, -5.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_an_error(tmp_path, fps):
+    with pytest.raises(HeadPoseError, match="no rate"):
+        VideoFile(tmp_path / "a.mp4", fps)
+
+
+@pytest.mark.parametrize("fps", [0.5, 12.3456, 24.365, 119.88, 143.123456, 1000.0])
+def test_any_other_rate_can_be_written(tmp_path, fps):
+    with VideoFile(tmp_path / "a.mp4", fps) as sink:
+        for index in range(4):
+            sink.write(frame(index), [])
+    frames, written = read_video(tmp_path / "a.mp4")
+    assert len(frames) == 4 and written == pytest.approx(fps, rel=1e-3)
+
+
+def test_times_that_tremble_double_and_drop_no_frame(tmp_path):
+    times = [index / 10 + 0.06 * (-1) ** index for index in range(1, 40)]
+    with VideoFile(tmp_path / "a.avi", 10, by_clock=True) as sink:
+        for index, time_s in enumerate([0.0, *times]):
+            sink.write(frame(index, time_s=time_s), [])
+    assert len(read_video(tmp_path / "a.avi")[0]) == 40 and sink.notes == []
+
+
+def test_a_long_gap_is_shortened_once(tmp_path):
+    with VideoFile(tmp_path / "a.avi", 2, by_clock=True) as sink:
+        for index, time_s in enumerate((0, 1000, 1000.5, 1001)):
+            sink.write(frame(index, time_s=time_s), [])
+    assert len(read_video(tmp_path / "a.avi")[0]) == 1 + 20 + 3
+
+
+def test_a_camera_that_is_faster_than_it_says_is_not_slowed_down(tmp_path):
+    with VideoFile(tmp_path / "a.avi", 10, by_clock=True) as sink:
+        for index in range(61):
+            sink.write(frame(index, time_s=index / 30), [])
+    count = len(read_video(tmp_path / "a.avi")[0])
+    assert count == pytest.approx(21, abs=1)
+    (note,) = sink.notes
+    assert f"without {61 - count} frames" in note and "10 a second" in note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"])
+def test_no_frame_is_lost_in_silence_on_a_full_disk(tmp_path, suffix):
+    """Short videos too: a container whose end is still in memory when the disk is full has been closed for whole."""
+    program = f"""
+import os, resource
+import numpy as np
+from pathlib import Path
+from headpose import streams, errors
+streams.silence_codecs()
+def write(path):
+    with streams.VideoFile(path, 10) as opened:
+        for index in range(60):
+            opened.write(streams.Frame(index, index / 10, "", np.full((120, 160, 3), 4 * index, np.uint8)), [])
+write(Path({str(tmp_path / ("whole" + suffix))!r}))
+size = os.path.getsize({str(tmp_path / ("whole" + suffix))!r})
+for part in (*range(2, 40, 4), 39):
+    limit = size * part // 40
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write(Path({str(tmp_path / ("cut" + suffix))!r}))
+        print("whole with", limit, "of", size)
+    except errors.HeadPoseError as error:
+        assert "cannot write" in str(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == [f"whole{suffix}"]
 
 
 def test_a_failure_leaves_the_old_files(tmp_path):

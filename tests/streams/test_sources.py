@@ -9,8 +9,9 @@ import pytest
 
 from headpose.errors import ImageError
 from headpose.images import write_image
-from headpose.streams import open_source
+from headpose.streams import open_pictures, open_source
 from headpose.streams.sources import CaptureSource
+from tests.picture_files import encoded, with_pillow
 from tests.videos import FPS, shade, write_video
 
 
@@ -32,6 +33,33 @@ def test_a_picture_without_an_ending_is_known_by_its_content(tmp_path, photo):
     (tmp_path / "a.png").rename(tmp_path / "a")
     (_,), source = frames_of(tmp_path / "a")
     assert source.kind == "image"
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.mp4", "a"])
+@pytest.mark.parametrize("kind", ["grid.heic", "avif"])
+def test_heic_and_avif_are_pictures_whatever_their_names(tmp_path, photo, kind, name):
+    """A video reader takes them too, and gives the first tile of a grid for the whole picture."""
+    (tmp_path / name).write_bytes(encoded(kind, photo))
+    (frame,), source = frames_of(tmp_path / name)
+    assert source.kind == "image"
+    assert np.abs(frame.image.astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.avi", "a"])
+def test_an_animation_is_no_video_and_no_picture(tmp_path, photo, name):
+    (tmp_path / name).write_bytes(with_pillow("GIF", [photo, photo[::-1]]))
+    with pytest.raises(ImageError, match="animation of 2 frames"):
+        frames_of(tmp_path / name)
+
+
+def test_an_animation_in_a_folder_is_noted(tmp_path, photo):
+    write_image(tmp_path / "a.png", photo)
+    (tmp_path / "b.gif").write_bytes(with_pillow("GIF", [photo, photo[::-1]]))
+    (tmp_path / "c.heic").write_bytes(encoded("heic", photo))
+    frames, source = frames_of(tmp_path)
+    assert [frame.name for frame in frames] == ["a.png", "c.heic"]
+    (problem,) = source.problems
+    assert "b.gif is an animation" in problem
 
 
 def test_a_folder_in_the_order_of_names(tmp_path, photo):
@@ -125,3 +153,108 @@ def test_sources_that_are_not_there(tmp_path):
         open_source("97")
     with pytest.raises(ImageError, match="GStreamer"):
         open_source("nosuchelement ! appsink")
+
+
+@pytest.mark.parametrize("name", ["20240115", "99999999999999999999", "0"])
+def test_a_folder_or_file_comes_before_a_camera_of_that_number(tmp_path, monkeypatch, photo, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    write_image(tmp_path / name / "a.png", photo)
+    (frame,), source = frames_of(name)
+    assert (source.kind, frame.name) == ("folder", "a.png")
+    (tmp_path / name / "a.png").rename(tmp_path / "a")
+    (tmp_path / name).rmdir()
+    (tmp_path / "a").rename(tmp_path / name)
+    assert frames_of(name)[1].kind == "image"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not allow")
+def test_a_file_comes_before_a_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:" / "host").mkdir(parents=True)
+    write_video(tmp_path / "http:" / "host" / "a.avi", 5)
+    assert len(frames_of("http://host/a.avi")[0]) == 5
+
+
+def test_names_that_are_none(tmp_path, monkeypatch, photo):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "a.png", photo)
+    with pytest.raises(ImageError, match="empty text"):
+        open_source("")  # not the working folder
+    for number in ("20240115", "99999999999999999999"):
+        with pytest.raises(ImageError, match=f"camera {number} cannot be opened"):
+            open_source(number)
+    with pytest.raises(ImageError, match="does not exist"):
+        open_source("x" * 5000)
+    with pytest.raises(ImageError, match="camera /dev/null cannot be opened"):
+        open_source("/dev/null")
+
+
+def test_the_files_of_a_folder_that_are_passed_over_are_counted(tmp_path, photo):
+    write_image(tmp_path / "a.png", photo)
+    assert frames_of(tmp_path)[1].notes == []
+    for name in ("b.txt", "c.TXT", "d.pdf", "noending", ".hidden"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "folder.txt").mkdir()
+    _, source = frames_of(tmp_path)
+    (note,) = source.notes
+    assert (
+        note == f"{tmp_path}: 4 files were passed over, by the ending no picture: 2 .txt, 1 .pdf, 1 without an ending"
+    )
+
+
+def test_pictures_and_folders_together(tmp_path, photo):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/b.png", "folder/a.png", "c.png"):
+        write_image(tmp_path / name, photo)
+    video = write_video(tmp_path / "v.avi", 5)
+    sources = [str(tmp_path / name) for name in ("c.png", "v.avi", "folder")]
+    with open_pictures(sources) as pictures:
+        frames = list(pictures)
+    assert [(frame.index, frame.name, frame.source) for frame in frames] == [
+        (0, "c.png", sources[0]),
+        (1, "a.png", sources[2]),
+        (2, "b.png", sources[2]),
+    ]
+    assert open_pictures([str(video)]) is None
+    with pytest.raises(ImageError, match=r"none\.png does not exist"):
+        open_pictures([*sources, str(tmp_path / "none.png")])
+
+
+class Unsteady:
+    """A capture device, some of whose reads fail."""
+
+    def __init__(self, reads):
+        self._reads, self.calls = iter(reads), 0
+
+    def get(self, prop):
+        return {cv2.CAP_PROP_FPS: float("nan")}.get(prop, -1.0)
+
+    def read(self):
+        self.calls += 1
+        good = next(self._reads, False)
+        return good, np.zeros((4, 4, 3), np.uint8) if good else None
+
+    def release(self):
+        pass
+
+
+def test_a_camera_may_miss_a_read_and_ends_when_it_misses_many():
+    device = Unsteady([True, False, False, True] + [False] * 49 + [True] + [False] * 10_000)
+    with CaptureSource(device, "camera 0", "camera") as camera:
+        frames = list(camera)
+    assert [frame.index for frame in frames] == [0, 1, 2] and camera.problems == []
+    assert device.calls < 200
+    assert camera.fps == 30
+
+
+@pytest.mark.parametrize("reported", [0.0, -9.2e15, float("nan")])
+def test_frames_without_times_follow_at_the_rate(reported):
+    class Timeless(Unsteady):
+        def get(self, prop):
+            return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_POS_MSEC: reported}.get(prop, 0.0)
+
+    with CaptureSource(Timeless([True] * 3 + [False] * 2 + [True]), "a.h264", "video") as video:
+        frames = list(video)
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.2])
+    assert [frame.index for frame in frames] == [0, 1, 2, 5]

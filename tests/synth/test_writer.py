@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from headpose import geometry
 from headpose.datasets import manifest, w300lp
 from headpose.datasets import matlab5 as reader
-from headpose.errors import DataError
+from headpose.errors import DataError, HeadPoseError
 from headpose.images import read_image
 from headpose.synth import labels, layout, matlab5, writer
 from headpose.synth import render as render_module
@@ -92,6 +94,18 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path):
     (tmp_path / "synth.json").write_text("[1]")
     with pytest.raises(DataError, match="cannot use the folder"):
         writer.write(SETTINGS, 1, tmp_path)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    hold = "import pathlib, sys\nfrom headpose import folders\n"
+    hold += "with folders.occupied(pathlib.Path(sys.argv[1])):\n print('ready', flush=True)\n sys.stdin.read()\n"
+    command = [sys.executable, "-c", hold, tmp_path / "heads"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        with pytest.raises(HeadPoseError, match="in use by another run"):
+            writer.write(SETTINGS, 1, tmp_path / "heads")
+        process.communicate("")
+    assert not (tmp_path / "heads").exists()
 
 
 def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monkeypatch):

@@ -47,5 +47,5 @@ def test_a_spec_from_before_there_were_needless_projections_is_read():
     ids=["block", "output", "no stages", "inner widths of a bottleneck in a basic block"],
 )
 def test_an_impossible_spec_is_refused(change):
-    with pytest.raises(ValueError, match=r"block|network|stage"):
+    with pytest.raises(ValueError, match=r"block|network|stage|output"):
         ResNetSpec(**{"block": "basic", "stem": StemSpec(8), "stages": ((BlockSpec((8,), 8),),), **change})
