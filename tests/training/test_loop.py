@@ -245,6 +245,13 @@ def test_a_checkpoint_of_another_network_is_refused(values, tmp_path):
         Trainer(recipe.from_dict(values), tmp_path / "run", resume=True)
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    for state in ({"format": checkpoint.FORMAT + 1}, {"network": {}}, [1]):
+        torch.save(state, tmp_path / "other.pt")
+        with pytest.raises(DataError, match="checkpoint of this version"):
+            checkpoint.load(tmp_path / "other.pt")
+
+
 class Exploit:
     def __reduce__(self):
         return os.system, ("echo unpickled > /dev/null",)
