@@ -67,7 +67,7 @@ def test_the_score_of_known_errors():
 
 
 def test_a_face_is_in_the_bin_of_its_label_not_of_what_was_read():
-    result = accuracy.score(geometry.rotation_from_euler([(40, 0, 0), (20, 0, 0)]), labelled([(25, 0, 0), (35, 0, 0)]))
+    result = accuracy.score(geometry.rotation_from_euler([(40, 0, 0), (29, 0, 0)]), labelled([(25, 0, 0), (35, 0, 0)]))
     assert [(name, bin.n) for name, bin in result.bins.items()] == [("0-30", 1), ("30-60", 1), ("60-99", 0)]
     assert result.bins["0-30"].mae == pytest.approx(5)
 

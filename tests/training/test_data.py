@@ -77,6 +77,13 @@ def test_no_photograph_is_on_both_sides(settings):
     assert len(split.training) + len(split.validation) == 40
 
 
+def test_the_weights_of_faces_reach_the_batches(settings):
+    source = dataclasses.replace(settings.data.sources[0], weight=0.25)
+    task = HeadPoseTask(dataclasses.replace(settings, data=dataclasses.replace(settings.data, sources=(source,))))
+    for batch in (next(task.batches(0, 1)), next(task.held_out(3))):
+        assert batch.weights.tolist() == [0.25] * len(batch.images)
+
+
 def test_a_sources_repeat_is_that_of_its_samples(settings):
     once, thrice = (dataclasses.replace(settings.data.sources[0], repeat=repeat) for repeat in (1.0, 3.0))
     split = data.read(dataclasses.replace(settings.data, sources=(once, thrice)))

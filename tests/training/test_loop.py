@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from headpose.errors import DataError
+from headpose.errors import DataError, RecipeError
 from headpose.images import read_image
 from headpose.training import checkpoint, log, recipe, schedule
 from headpose.training.average import WeightAverage
@@ -138,6 +138,16 @@ def test_a_gradient_is_cut_to_the_recipes_length(values, tmp_path):
         lengths[clip] = float(gradients(trainer.network).norm())
     assert lengths[0.0] > 0.1
     assert lengths[0.05] == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(values, tmp_path, value):
+    trainer = Trainer(recipe.from_dict(values), tmp_path / "run")
+    batch = weighed(trainer, [1.0] * 16)
+    batch.images[3, 0, 5, 5] = value
+    with pytest.raises(RecipeError, match=r"the loss is nan at step 0: lower optimiser\.rate"):
+        trainer.step(batch)
+    assert trainer.progress.step == 0
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
