@@ -76,6 +76,15 @@ def test_scale_and_shift_are_in_multiples_of_the_box():
     np.testing.assert_array_equal(shifted, image[92:156, 84:148])
 
 
+def test_cubic_interpolation_overshoots_at_an_edge_and_linear_does_not():
+    edge = np.full((40, 40, 3), 50, np.uint8)
+    edge[:, 20:] = 200
+    box = Box(4, 4, 36, 36)  # twice as large in the crop
+    linear, cubic = (crop.cut(edge, box, CropSpec(64, 1.0, interpolation=name)) for name in ("linear", "cubic"))
+    assert (linear.min(), linear.max()) == (50, 200)
+    assert cubic.min() < 45 and cubic.max() > 205
+
+
 def test_normalise_flips_to_rgb_and_uses_each_channels_mean_and_std():
     bgr = np.zeros((1, 8, 8, 3), np.uint8)
     bgr[..., 0], bgr[..., 1], bgr[..., 2] = 255, 51, 102  # blue, green, red

@@ -66,6 +66,12 @@ def test_a_profile_past_90_degrees_reads_as_a_profile():
     assert (yaw, abs(pitch), abs(roll)) == pytest.approx((87, 180, 180))
 
 
+@pytest.mark.parametrize("yaw", [89.5, 89.99, -89.9999])
+def test_beside_gimbal_lock_pitch_and_roll_stay_apart(yaw):
+    found = geometry.euler_from_rotation(geometry.rotation_from_euler((yaw, 20, 30)))
+    np.testing.assert_allclose(found, (yaw, 20, 30), atol=1e-5)
+
+
 @pytest.mark.parametrize("yaw", [90, -90])
 def test_gimbal_lock_keeps_the_rotation_and_has_no_roll(yaw):
     locked = geometry.rotation_from_euler((yaw, 25, 40))

@@ -144,8 +144,8 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(school):
     torch.testing.assert_close(parts["features"], sum(distances) / 2)
     for tap in taps:
         tap.remove()
-    both = loss_of(school, StageRecipe(1, features=2.0, output=1.0, rotation=0.5, labels=3.0), teacher, student, batch)
-    weighted = 2 * parts["features"] + parts["output"] + 0.5 * parts["rotation"] + 3 * parts["labels"]
+    both = loss_of(school, StageRecipe(1, features=2.0, output=1.5, rotation=0.5, labels=3.0), teacher, student, batch)
+    weighted = 2 * parts["features"] + 1.5 * parts["output"] + 0.5 * parts["rotation"] + 3 * parts["labels"]
     torch.testing.assert_close(both, weighted)
 
 
@@ -170,9 +170,32 @@ def test_only_the_student_learns(school):
 def test_maps_of_two_sizes_meet_at_the_smaller(school):
     teacher = network(TEACHER, 1)
     student = network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2, max_pool="no")), 2)
-    loss = loss_of(school, StageRecipe(1, features=1.0), teacher, student, batch_of())
-    assert loss.shape == (3,)
-    assert torch.isfinite(loss).all()
+    batch = batch_of()
+    loss = loss_of(school, StageRecipe(1, features=1.0), teacher, student, batch, ("layer2.1.conv1",))
+    taps = [Taps(net, ["layer2.1.conv1"]) for net in (teacher, student)]
+    teacher.raw(batch.images), student.raw(batch.images)
+    (wanted,), (found,) = (tap.take() for tap in taps)
+    assert found.shape[2] == 2 * wanted.shape[2]
+    averaged = functional.avg_pool2d(found, 2)
+    torch.testing.assert_close(loss, 1 - functional.cosine_similarity(wanted.flatten(1), averaged.flatten(1)))
+
+
+def test_a_teacher_is_asked_in_eval_mode_whatever_its_own(school):
+    student, batch = network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2)), 2), batch_of()
+    stage = StageRecipe(1, output=1.0)
+    losses = [loss_of(school, stage, network(TEACHER, 1).train(mode), student, batch) for mode in (False, True)]
+    torch.testing.assert_close(losses[1], losses[0])
+
+
+def test_the_students_seed_draws_its_weights(school, tmp_path):
+    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(school.training.optimiser, rate=1e-12))
+    teacher = network(TEACHER, 1)
+    weights = [
+        train_student(school, teacher, StudentRecipe((still,), ratio=2, seed=seed), "a", tmp_path / name).conv1.weight
+        for seed, name in ((0, "first"), (0, "again"), (1, "other"))
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2], atol=1e-3)
 
 
 def test_features_need_equal_widths(school):

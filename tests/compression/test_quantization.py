@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from headpose import crop, geometry
+from headpose.compression.folding import read_folded
 from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8, to_stock_int8
 from headpose.compression.parity import check_parity, measure_parity, noise_pictures, predict, predict_anyhow
@@ -230,6 +231,36 @@ def test_calibration_needs_faces_of_the_networks_size(source, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("epsilon", [None, 0.3])
+def test_a_folded_network_computes_what_it_did(source, tmp_path, epsilon):
+    """With an epsilon that says something, and convolutions that have a bias: other exporters write both."""
+    model = onnx.load(source)
+    stored = {value.name: value for value in model.graph.initializer}
+    rng = np.random.default_rng(0)
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            variance = stored[node.input[4]]
+            values = rng.choice([1e-5, 1.0], len(numpy_helper.to_array(variance))).astype(np.float32)
+            variance.CopyFrom(numpy_helper.from_array(values, variance.name))
+            shrunk = numpy_helper.to_array(stored[node.input[1]]) * np.sqrt(values + 1e-5)
+            stored[node.input[1]].CopyFrom(numpy_helper.from_array(shrunk.astype(np.float32), node.input[1]))
+            if epsilon:
+                node.attribute.append(onnx.helper.make_attribute("epsilon", epsilon))
+        elif node.op_type == "Conv":
+            outputs = len(numpy_helper.to_array(stored[node.input[1]]))
+            bias = numpy_helper.from_array(rng.normal(size=outputs).astype(np.float32), f"{node.name}.given")
+            model.graph.initializer.append(bias)
+            node.input.append(bias.name)
+    given, folded = tmp_path / "given.onnx", tmp_path / "folded.onnx"
+    onnx.save(model, given)
+    made = read_folded(given)
+    assert not any(node.op_type == "BatchNormalization" for node in made.graph.node)
+    onnx.save(made, folded)
+    before, after = (predict(OnnxPoseModel(file, device="cpu", threads=1), CROPS) for file in (given, folded))
+    assert measure_parity(before, after).max < 0.01
+    assert measure_parity(before, predict(OnnxPoseModel(source, device="cpu"), CROPS)).mean > 1
+
+
 def test_only_networks_with_a_dense_layer_are_taken(tmp_path):
     with pytest.raises(WeightsError, match="no dense layer"):
         to_fp16(colour_network(tmp_path / "colour.onnx"), tmp_path / "fp16.onnx")
@@ -240,6 +271,8 @@ def test_the_gate_stops_a_spoiled_network_and_leaves_no_file(source, tmp_path):
     export_onnx(spoiled, CROP, CARD, tmp_path / "other.onnx")
     with pytest.raises(WeightsError, match=r"more than 0\.5 allows"):
         check_parity(source, tmp_path / "other.onnx", CROPS, LIMITS["int8"])
+    with pytest.raises(WeightsError, match="more than nan allows"):
+        check_parity(source, source, CROPS, float("nan"))
     out = tmp_path / "out"
     out.mkdir()
     for precision in LIMITS:

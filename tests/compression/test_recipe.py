@@ -39,9 +39,8 @@ from headpose.errors import RecipeError
     ],
 )
 def test_a_setting_out_of_range_is_told_with_its_path_and_what_is_allowed(change, says):
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises(RecipeError, match=r"^recipe: ") as caught:
         recipe.load("paper", ["quantize.students=['student']", change])
-    assert str(caught.value).startswith("recipe: ")
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 
 def one_line(read, *arguments):
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=r"\w") as caught:
         read(*arguments)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)

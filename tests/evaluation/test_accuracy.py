@@ -67,6 +67,12 @@ def test_the_score_of_known_errors():
         assert low <= getattr(result, name) <= high
 
 
+def test_a_face_is_in_the_bin_of_its_label_not_of_what_was_read():
+    result = accuracy.score(geometry.rotation_from_euler([(40, 0, 0), (29, 0, 0)]), labelled([(25, 0, 0), (35, 0, 0)]))
+    assert [(name, bin.n) for name, bin in result.bins.items()] == [("0-30", 1), ("30-60", 1), ("60-99", 0)]
+    assert result.bins["0-30"].mae == pytest.approx(5)
+
+
 def test_a_bin_without_faces_has_no_mean():
     result = accuracy.score(np.eye(3)[None], labelled([(0, 0, 0)]))
     assert dataclasses.asdict(result.bins["60-99"]) == {"n": 0, "mae": None, "geodesic": None}

@@ -71,6 +71,26 @@ def test_the_error_of_a_known_corruption(samples, model):
     assert (dark.n, dark.seeds, dark.seed_sd) == (len(GRID), 1, 0)
 
 
+def test_every_picture_draws_its_own_and_draws_it_again(tmp_path):
+    image = np.full((32, 32, 3), 128, np.uint8)
+    twins = [pictured(tmp_path, image, name=name) for name in ("one", "two")]
+    setup, noise = Setup(ContrastModel()), parse("noise-5")[0]
+    cell = Cell(setup.name, noise.label, 0)
+    first, second = (robustness.errors({cell: (setup, noise)}, twins)[cell] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first[0, 0] != first[1, 0]
+
+
+def test_the_ratio_is_to_the_networks_own_clean_error():
+    clean, dark = CLEAN.label, "LB"
+    errors = {("a", clean): 2.0, ("a", dark): 3.0, ("b", clean): 4.0, ("b", dark): 10.0}
+    measured = {Cell(*key, 0): np.full((6, 5), value) for key, value in errors.items()}
+    found = {(each.network, each.condition): each for each in robustness.summarise(measured)}
+    assert [found[key].ratio for key in errors] == [1.0, 1.5, 1.0, 2.5]
+    assert [found[key].ratio_mae for key in errors] == [1.0, 1.5, 1.0, 2.5]
+    assert found["b", dark].ci["ratio"] == pytest.approx((2.5, 2.5))
+
+
 def test_clean_is_measured_once_and_comes_first(samples, model):
     results = measure(model, samples, [*parse("grey-2"), CLEAN, *parse("LB")])
     assert [result.condition for result in results] == ["clean", "grey-2", "LB"]

@@ -315,6 +315,6 @@ def test_ffmpeg_options_of_the_user_stay_and_win(tmp_path, monkeypatch):
     assert len(frames_of(video)[0]) == 6 and name not in os.environ
     monkeypatch.setenv(name, "format_whitelist;avi")
     assert len(frames_of(video)[0]) == 6
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match=r"a\.mkv"):
         open_source(other)
     assert os.environ[name] == "format_whitelist;avi"

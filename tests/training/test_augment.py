@@ -48,6 +48,36 @@ def test_the_label_turns_with_the_picture(change):
         assert np.std(labels, axis=0).max() > 0.1
 
 
+def places(change, count=400):
+    """Middle and sides of a white box in crops, in shares of the box's own side."""
+    picture = np.zeros((300, 320, 3), np.uint8)
+    picture[80:200, 100:220] = 255  # BOX
+    augmenter = Augmenter(
+        dataclasses.replace(STILL, scale=(2.0, 2.0), **change), dataclasses.replace(SPEC, square=False)
+    )
+    found = []
+    for seed in range(count):
+        view = augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0][..., 0] / 255
+        across, down = view.max(0), view.max(1)
+        middle = [(side * (np.arange(96) + 0.5)).sum() / side.sum() - 48 for side in (across, down)]
+        found.append([*middle, across.sum(), down.sum()])
+    return np.array(found) / 48
+
+
+def test_the_crop_shifts_by_shares_of_the_box():
+    x, y, width, height = places({"shift": 0.1}).T
+    assert (x.std(), y.std()) == pytest.approx((0.1, 0.1), rel=0.15)
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.2
+    np.testing.assert_allclose([width, height], 1, atol=0.05)
+
+
+def test_the_crop_stretches_and_keeps_its_area():
+    x, y, width, height = places({"stretch": 0.2}).T
+    assert np.log(width / height).std() == pytest.approx(0.2, rel=0.15)
+    np.testing.assert_allclose(width * height, 1, atol=0.06)
+    np.testing.assert_allclose([x, y], 0, atol=0.03)
+
+
 def test_everything_off_is_the_plain_crop():
     picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
     view, rotation = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))

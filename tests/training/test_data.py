@@ -6,7 +6,7 @@ import torch
 
 from headpose.training import data, recipe
 from headpose.training.head_pose import HeadPoseTask
-from headpose.training.stream import Stream
+from headpose.training.stream import Stream, generator
 from tests.training.networks import recipe_values, write_drawn_heads
 
 
@@ -33,6 +33,14 @@ def test_an_epoch_of_plain_samples_shows_each_once():
     batches = list(Stream(np.ones(12), 4, seed=0, first=3, last=6))
     assert sorted(index for batch in batches for index, _, _ in batch) == list(range(12))
     assert {epoch for batch in batches for _, epoch, _ in batch} == {1}
+
+
+def test_every_draw_of_a_sample_is_another_view(settings):
+    """Of another sample, epoch or run, too; and the same draw is the same view."""
+    draws = [(3, 0, 0), (4, 0, 0), (3, 1, 0), (3, 0, 1)]
+    numbers = [generator(draw).random() for draw in draws]
+    assert len({*numbers}) == 4
+    assert [generator(draw).random() for draw in draws] == numbers
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
@@ -67,6 +75,20 @@ def test_no_photograph_is_on_both_sides(settings):
     assert split.training and split.validation
     assert not {s.group for s in split.training} & {s.group for s in split.validation}
     assert len(split.training) + len(split.validation) == 40
+
+
+def test_the_weights_of_faces_reach_the_batches(settings):
+    source = dataclasses.replace(settings.data.sources[0], weight=0.25)
+    task = HeadPoseTask(dataclasses.replace(settings, data=dataclasses.replace(settings.data, sources=(source,))))
+    for batch in (next(task.batches(0, 1)), next(task.held_out(3))):
+        assert batch.weights.tolist() == [0.25] * len(batch.images)
+
+
+def test_a_sources_repeat_is_that_of_its_samples(settings):
+    once, thrice = (dataclasses.replace(settings.data.sources[0], repeat=repeat) for repeat in (1.0, 3.0))
+    split = data.read(dataclasses.replace(settings.data, sources=(once, thrice)))
+    half = len(split.training) // 2
+    assert split.repeats.tolist() == [1.0] * half + [3.0] * half
 
 
 def test_a_sources_weight_multiplies_its_samples(settings):

@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from headpose.errors import DataError
+from headpose.errors import DataError, RecipeError
 from headpose.images import read_image
-from headpose.training import checkpoint, log, recipe
+from headpose.training import checkpoint, log, recipe, schedule
 from headpose.training.average import WeightAverage
 from headpose.training.loop import BEST, LAST, Trainer
 from headpose.training.task import Batch
@@ -139,6 +140,16 @@ def test_a_gradient_is_cut_to_the_recipes_length(values, tmp_path):
     assert lengths[0.05] == pytest.approx(0.05, rel=1e-3)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(values, tmp_path, value):
+    trainer = Trainer(recipe.from_dict(values), tmp_path / "run")
+    batch = weighed(trainer, [1.0] * 16)
+    batch.images[3, 0, 5, 5] = value
+    with pytest.raises(RecipeError, match=r"the loss is nan at step 0: lower optimiser\.rate"):
+        trainer.step(batch)
+    assert trainer.progress.step == 0
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 def test_weights_decay_and_norms_and_biases_do_not(values, tmp_path, kind):
     """A step without a gradient: the only force is the decay."""
@@ -150,6 +161,78 @@ def test_weights_decay_and_norms_and_biases_do_not(values, tmp_path, kind):
         left = 1 - 0.1 * 0.5 if value.ndim > 1 else 1.0
         torch.testing.assert_close(value, left * before[name], msg=name)
     assert any(value.ndim == 1 and value.abs().max() > 0 for value in before.values())
+
+
+def test_sgd_goes_on_by_its_momentum(values, tmp_path):
+    """A step without a gradient is a share of the one before."""
+    steady = {"kind": "sgd", "rate": 0.1, "momentum": 0.6, "weight_decay": 0.0, "warmup": 0, "schedule": "steps"}
+    trainer = Trainer(recipe.from_dict({**values, "optimiser": steady}), tmp_path / "run")
+    seen = []
+    for weight in (1.0, 0.0):
+        before = trainer.network.conv1.weight.detach().clone()
+        trainer.step(weighed(trainer, [weight] * 16))
+        seen.append(trainer.network.conv1.weight.detach() - before)
+    assert seen[0].abs().max() > 0
+    torch.testing.assert_close(seen[1], 0.6 * seen[0], rtol=1e-3, atol=1e-6)
+
+
+def short(values, **run):
+    """A recipe of 8 steps that is validated at the fourth and at the last."""
+    return recipe.from_dict({**values, "run": {**values["run"], "images": 128, "validate_images": 64, **run}})
+
+
+def test_what_is_validated_and_kept_is_the_average(values, tmp_path):
+    trainer = Trainer(short(values, ema=0.999), tmp_path / "run")
+    trainer.progress.best_error = 0.0
+    trainer.progress.size = 32
+    result = trainer.run()
+    errors = [trainer.task.evaluate(each).error for each in (trainer.average.network, trainer.network)]
+    assert result.error == errors[0] != errors[1]
+    assert not (trainer.folder / BEST).exists()  # nothing is better than no error
+    trainer.progress.best_error = 1000.0
+    trainer.progress.step -= 1
+    trainer.run()
+    kept, average = load_file(trainer.folder / BEST), trainer.average.network.state_dict()
+    assert all(torch.equal(value, average[name]) for name, value in kept.items())
+
+
+def test_what_was_best_at_a_smaller_input_is_beaten_by_whatever_comes(values, tmp_path):
+    trainer = Trainer(short(values, growing=[{"size": 16, "until": 64}]), tmp_path / "run")
+    trainer.folder.mkdir()
+    trainer.progress.step, trainer.progress.size, trainer.progress.best_error = 4, 16, 0.0
+    trainer.run()
+    assert trainer.progress.best_step == 8
+    assert 0 < trainer.progress.best_error < 180
+
+
+def test_the_log_has_the_rate_of_its_step_and_the_loss_since_the_last_row(values, tmp_path):
+    settings = short(values)
+    trainer = Trainer(settings, tmp_path / "run")
+    losses, step = [], trainer.step
+
+    def watched(batch):
+        before = trainer.progress.loss_sum
+        step(batch)
+        losses.append(trainer.progress.loss_sum - before)
+
+    trainer.step = watched
+    trainer.run()
+    rows = log.read(tmp_path / "run" / log.FILE)
+    assert [row.step for row in rows] == [4, 8]
+    for row in rows:
+        assert row.rate == pytest.approx(schedule.rate(settings.optimiser, (row.step - 1) * 16, 128))
+        assert row.loss == pytest.approx(np.mean(losses[row.step - 4 : row.step]))
+    assert rows[0].rate > 1.2 * rows[1].rate
+
+
+def test_a_run_that_goes_on_forgets_the_rows_after_its_checkpoint(values, tmp_path):
+    settings = short(values)
+    Trainer(settings, tmp_path / "run").run()
+    state = final_state(tmp_path / "run")
+    state.pop("format")
+    checkpoint.save(tmp_path / "run" / LAST, {**state, "progress": {**state["progress"], "step": 6}})
+    Trainer(settings, tmp_path / "run", resume=True).run()
+    assert [row.step for row in log.read(tmp_path / "run" / log.FILE)] == [4, 8]
 
 
 def test_a_folder_in_use_and_nothing_to_resume_are_said(values, tmp_path):
@@ -170,6 +253,13 @@ def test_a_checkpoint_of_another_network_is_refused(values, tmp_path):
     checkpoint.save(tmp_path / "run" / LAST, state)
     with pytest.raises(DataError, match="does not fit"):
         Trainer(recipe.from_dict(values), tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    for state in ({"format": checkpoint.FORMAT + 1}, {"network": {}}, [1]):
+        torch.save(state, tmp_path / "other.pt")
+        with pytest.raises(DataError, match="checkpoint of this version"):
+            checkpoint.load(tmp_path / "other.pt")
 
 
 class Exploit:
