@@ -190,6 +190,7 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
             continue
         # A provider that is installed but whose libraries are missing is dropped without an error.
         if session.get_providers()[0] == _PROVIDER[candidate]:
+            _check_texts(session, path)
             if failed:
                 warn_once(f"{failed}: using {candidate}")
             _log.info("%s runs on %s, threads: %s", Path(path).name, candidate, threads or "all")
@@ -197,6 +198,16 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
         failed = failed or f"device {candidate} is installed but does not start"
     create_session(path, device="cpu")  # raises if it is the file's fault
     raise HeadPoseError(f"{failed}: check its driver and libraries, or use cpu")
+
+
+def _check_texts(session: Session, path: str | os.PathLike[str]) -> None:
+    """WeightsError unless names and metadata are UTF-8: ONNX Runtime decodes them when they are asked for."""
+    try:
+        session.get_modelmeta().custom_metadata_map  # noqa: B018
+        for tensor in (*session.get_inputs(), *session.get_outputs()):
+            tensor.name  # noqa: B018
+    except UnicodeDecodeError:
+        raise WeightsError(f"{path} is damaged: a name or the metadata in it are not UTF-8 text") from None
 
 
 def bounded_threads(threads: int) -> int:

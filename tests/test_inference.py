@@ -260,3 +260,16 @@ def test_a_device_that_fails_at_work_is_told_in_a_line(network, capfd):
         session.run(None, {"image": np.zeros((1, 2, 3), np.float32)})
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", [b"headpose.crop", b"colour", b"image", b"rotation"])
+def test_names_that_are_no_text_are_refused(tmp_path, text):
+    network = colour_network(tmp_path / "network.onnx")
+    data = bytearray(network.read_bytes())
+    at = data.find(text)
+    while at >= 0:  # every place that has it, so that the graph still fits together
+        data[at] = 0x80
+        at = data.find(text)
+    network.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"UTF-8|is no network|has no headpose\.crop|one input, image"):
+        OnnxPoseModel(network)
