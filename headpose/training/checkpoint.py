@@ -66,11 +66,11 @@ def read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a state dict as .safetensors, atomically; HeadPoseError if it cannot be written."""
+def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes a state dict and metadata as .safetensors, atomically; HeadPoseError if it cannot be written."""
     with atomic_path(path) as temporary:
         try:
-            save_file(state, temporary)
+            save_file(state, temporary, metadata)
         except SafetensorError as error:
             raise OSError(_first_line(error)) from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from headpose.errors import RecipeError
-from headpose.training import config, overrides
+from headpose.training import config, overrides, provenance
 from headpose.training.config import (
     CLOSED,
     Batch,
@@ -30,6 +31,7 @@ from headpose.training.config import (
     Side,
     Text,
 )
+from headpose.training.provenance import Lane, Statement
 from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.types import CropSpec
 
@@ -230,13 +232,15 @@ class Recipe:
 
     Attributes:
         name: of the model.
-        lane: ``clean`` or ``research``, and ``data``, ``licence``: what the model's card will say.
+        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
+        data_note: what the network is trained on, in words; its file and card say this, ``lane`` and ``licence``.
+        licence: of the weights, in words.
         network: its widths, stage by stage or, for a network that has been pruned, block by block.
         task: what is learnt; a classifier's network has the output ``classes``.
     """
 
     name: Name
-    lane: Literal["clean", "research"]
+    lane: Lane
     data_note: Text
     licence: Text
     data: DataRecipe
@@ -252,6 +256,15 @@ class Recipe:
         """Widths of the network."""
         return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
 
+    @property
+    def statement(self) -> Statement:
+        """What the trained network will say of its origin."""
+        return Statement(self.lane, self.licence, self.data_note)
+
+    def stating(self, statement: Statement) -> Recipe:
+        """The same with another statement."""
+        return dataclasses.replace(self, **dataclasses.asdict(statement))
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
@@ -261,28 +274,60 @@ def names() -> list[str]:
     return list(config.packaged(_PACKAGE))
 
 
-def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe.
+def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()) -> Recipe:
+    """Reads a recipe. Its statement is of the data that it names: with others it is theirs (``provenance``).
 
     Args:
         name_or_path: of a recipe of the package, a TOML file, or the ``recipe.json`` of a run.
         changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        sources: in place of the recipe's own, if there are any; before ``changes``.
 
     Raises:
         RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
     """
     values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    own = copy.deepcopy(values.get("data"))
+    if sources:
+        table = values.setdefault("data", {})
+        if isinstance(table, dict):
+            table["sources"] = [dict(source) for source in sources]
     for change in changes:
         overrides.apply(values, change)
-    return from_dict(values)
+    recipe = from_dict(values)
+    changed = _places(own) != _places(dataclasses.asdict(recipe.data))
+    return restate(recipe, changed=True, said=said(changes)) if changed else recipe
 
 
-def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
+def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Recipe:
+    """The recipe with the statement of the data that are there now, for work that is about to read them.
+
+    ``changed`` and ``said``: see ``provenance.of_sources``.
+    """
+    if recipe.task != "head-pose" and not changed:
+        return recipe
+    places = [(source.kind, source.path) for source in recipe.data.sources]
+    return recipe.stating(provenance.of_sources(recipe.statement, places, changed=changed, said=said))
+
+
+def said(changes: Sequence[str]) -> set[str]:
+    """Which parts of the statement the user's changes set."""
+    return {change.partition("=")[0].strip() for change in changes} & {*provenance.KEYS}
+
+
+def _places(data: Any) -> list[tuple[Any, Any]]:
+    """Kind and path of each source of plain values that may be anything."""
+    sources = data.get("sources") if isinstance(data, dict) else None
+    listed = sources if isinstance(sources, list | tuple) else []
+    return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
+
+
+def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = False) -> Recipe:
     """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
 
     Args:
         path: the JSON file.
         changes: as for ``load``, of ``RESUMABLE`` settings alone.
+        changed_data: whether the data may be others: sources with another path then count into its statement.
 
     Raises:
         RecipeError: the file is damaged, or a setting would make it another run.
@@ -293,6 +338,7 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"cannot read the recipe of the run, {path}: an object is wanted")
+    own = copy.deepcopy(values.get("data"))
     for change in changes:
         if not RESUMABLE.fullmatch(change.partition("=")[0]):
             raise RecipeError(
@@ -301,9 +347,13 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
             )
         overrides.apply(values, change)
     try:
-        return from_dict(values)
+        recipe = from_dict(values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
+    if changed_data and _places(own) != _places(dataclasses.asdict(recipe.data)):
+        began = provenance.Origin("before", "", recipe.statement)
+        return recipe.stating(provenance.combine(restate(recipe, changed=True).statement, began))
+    return recipe  # other paths alone are the same data elsewhere: their hash is compared
 
 
 def from_dict(values: Any) -> Recipe:
