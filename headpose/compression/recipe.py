@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ from headpose.training.config import (
     Text,
     Weight,
 )
-from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
+from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput, SourceRecipe
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 """Smaller than a training's: a stage's own seed is a sum of two and its number."""
@@ -55,16 +55,19 @@ class BaselineRecipe:
         weights: a name of the manifest, an .onnx or a .safetensors file.
         teacher: a network that has been pruned already, named as ``weights``: it is taken, and nothing is pruned.
         changes: to the training recipe, as for ``headpose train --set``.
+        data: sources in place of the training recipe's, before ``changes``.
     """
 
     recipe: PathText
     weights: PathText
     teacher: Text = ""
     changes: tuple[str, ...] = ()
+    data: tuple[SourceRecipe, ...] = ()
 
     def training(self) -> Recipe:
         """The training recipe, changed; RecipeError if there is none."""
-        return recipe.load(self.recipe, self.changes)
+        loaded = recipe.load(self.recipe, self.changes, [dataclasses.asdict(source) for source in self.data])
+        return recipe.restate(loaded, changed=False)
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -272,17 +275,22 @@ def names() -> list[str]:
     return list(config.packaged(_PACKAGE))
 
 
-def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
+def load(
+    name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()
+) -> CompressionRecipe:
     """Reads a compression recipe.
 
     Args:
         name_or_path: of a recipe of the package, or a TOML file.
         changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        sources: ``baseline.data``, if there are any; before ``changes``.
 
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
     values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    if sources and isinstance(table := values.setdefault("baseline", {}), dict):
+        table["data"] = [dict(source) for source in sources]
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)

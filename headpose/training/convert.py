@@ -6,12 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save
-
 from headpose import weights
 from headpose.errors import HeadPoseError
 from headpose.files import check_outputs, write_bytes
-from headpose.training import provenance
+from headpose.training import checkpoint, provenance
 from headpose.training.export import state_from_onnx
 
 
@@ -41,6 +39,6 @@ def run(args: argparse.Namespace) -> int:
     spec, crop, state = state_from_onnx(source)
     about = {"spec": json.dumps(spec.to_dict()), "crop": json.dumps(crop.to_dict())}
     about |= provenance.about_metadata(provenance.read_onnx(source))
-    write_bytes(out, save(state, metadata=about))
+    write_bytes(out, checkpoint.to_bytes(state, about))
     print(f"{out}: {len(state)} tensors, {sum(value.numel() for value in state.values()):,} values")
     return 0

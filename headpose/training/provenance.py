@@ -132,7 +132,7 @@ def of_network(name_or_path: str | Path) -> Origin:
     if isinstance(name_or_path, str) and (info := weights.manifest().get(name_or_path)):
         return _origin(Path(info.name), dataclasses.asdict(info))
     path = Path(name_or_path)
-    return _origin(path, _about_onnx(path) if path.suffix == ".onnx" else _about_safetensors(path))
+    return _origin(path, _about_safetensors(path) if path.suffix == ".safetensors" else _about_onnx(path))
 
 
 def metadata(name: str, statement: Statement, parent: str = "") -> dict[str, str]:

@@ -72,7 +72,7 @@ sys.exit(main(["train", "compact", "--dry-run"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"headpose: error: .*pip install .*open-headpose\[train\].*\n", done.stderr), done.stderr
+    assert re.fullmatch(r"headpose: error: .*pip install .*\[train\].* in a checkout.*\n", done.stderr), done.stderr
 
 
 def test_the_default_network_is_the_estimators() -> None:
