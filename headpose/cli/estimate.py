@@ -203,7 +203,7 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
 def _print_licence(estimator: HeadPoseEstimator) -> None:
     """One line if not everybody may use the network for everything."""
     about = getattr(estimator.model, "metadata", {})
-    terms = {"research": "are for research only", "unknown": "have an unknown licence"}.get(about.get("lane"))
+    terms = {"research": "are for research only", "unknown": "have an unknown licence"}.get(str(about.get("lane")))
     if terms:
         print(f"headpose: the weights of {estimator.model.name} {terms} (headpose models says more)", file=sys.stderr)
 

@@ -27,7 +27,7 @@ from headpose.training.export import ModelCard, export_onnx, state_from_onnx
 from headpose.training.head_pose import HeadPoseTask
 from headpose.training.loop import SPLIT
 from headpose.training.network import HeadPoseNet, ResNet, build
-from headpose.training.recipe import Recipe, said
+from headpose.training.recipe import Recipe
 from headpose.training.task import Task, check_data, write_data
 from headpose.types import Image
 
@@ -52,7 +52,7 @@ class Compression:
         self._origins = {BASELINE: provenance.of_network(recipe.baseline.weights)}
         if recipe.baseline.teacher:
             self._origins[TEACHER] = provenance.of_network(recipe.baseline.teacher)
-        self._said = said(recipe.baseline.changes)
+        self._said = provenance.said(recipe.baseline.changes)
         whole = self._data
         for origin in self._origins.values():
             whole = provenance.combine(whole, origin, self._said)

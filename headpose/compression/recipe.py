@@ -109,7 +109,7 @@ class PruneRecipe:
     """Iterated pruning and fine-tuning.
 
     Attributes:
-        importance: a criterion of ``importance.CRITERIA``.
+        importance: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
         rule: which channels go in one step.
         schedule: ``all``, every layer in each step, as the paper does; ``layerwise``, one layer a step, in
             the order of the network and over again (Zeng et al., Cognitive Computation 2018).
@@ -118,14 +118,15 @@ class PruneRecipe:
         minimum: channels that every group keeps.
         multiple: to which widths are rounded, once, on the last good step; the paper's is 1.
         steps: at most.
-        images: of fine-tuning after each step; ``last_images`` after the rounding.
+        images: of fine-tuning after each step.
+        last_images: of fine-tuning after the rounding.
         size: of the input during the steps, pixels; 0 for the crop's. The last fine-tuning has the crop's.
         recalibration_images: from which BatchNorm's statistics are taken anew after each cut.
         scan: shares of each layer that are removed alone, to see what the network feels (report only).
         scan_images: held-out images on which it is seen.
         optimiser, last_optimiser: of the fine-tunings.
         guide: what the last of them learns from.
-        codec: how weights are stored, of ``codec.CODECS``.
+        codec: how weights are stored; ``plain``, or ``half`` for float16.
         control: prunes at random to the same widths, step by step, beside it.
     """
 

@@ -154,7 +154,7 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | N
         return settings, folder, None
     file = pretrained.locate(args.init)
     start = _Start(file, provenance.of_network(file))
-    statement = provenance.combine(settings.statement, start.origin, recipe.said(args.overrides))
+    statement = provenance.combine(settings.statement, start.origin, provenance.said(args.overrides))
     return settings.stating(statement), folder, start
 
 

@@ -95,6 +95,18 @@ def of_sources(
     return _replaced(found, stated, said)
 
 
+def said(changes: Iterable[str]) -> set[str]:
+    """Which of ``KEYS`` the user's changes to a recipe (``--set``) set."""
+    return {change.partition("=")[0].strip() for change in changes} & {*KEYS}
+
+
+def places(data: Any) -> list[tuple[Any, Any]]:
+    """Kind and path of each source of a recipe's ``data``: plain values that may be anything."""
+    sources = data.get("sources") if isinstance(data, dict) else None
+    listed = sources if isinstance(sources, list | tuple) else []
+    return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
+
+
 def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: str = "then") -> Statement:
     """The statement of a network that started or learnt from ``origin`` and went on with ``data``.
 

@@ -72,7 +72,14 @@ class SourceRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class DataRecipe:
-    """The examples, and the share of source photographs that is held out to validate on."""
+    """The examples.
+
+    Attributes:
+        sources: of the examples; ``--data PATH`` replaces them.
+        validation: share of the source photographs that is held out to validate on.
+        split_seed: of the choice of these photographs.
+        cache_gib: memory for decoded pictures, GiB a process.
+    """
 
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     validation: Share = 0.08
@@ -82,7 +89,20 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class NetworkRecipe:
-    """Arguments of ``spec.resnet``, one list value for each stage."""
+    """Arguments of ``spec.resnet``, one list value for each stage.
+
+    Attributes:
+        block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
+        depths: blocks in each stage.
+        inner: channels inside the blocks of each stage.
+        out: channels of the residual stream in each stage.
+        stem: the first convolution.
+        first_stride: of the first stage; every later one has a stride of 2.
+        head: widths of hidden dense layers after the average pool.
+        output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
+        stride_on: which convolution of a bottleneck has the stride.
+        classes: how many, of a classifier.
+    """
 
     block: Block
     depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
@@ -116,6 +136,7 @@ class AugmentRecipe:
         stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
         turn: standard deviation of the in-plane turn, degrees.
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
+        wide_turn_degrees: its limit.
         flip: probability of the mirror image.
         brightness: probability of a change of brightness alone, by up to a quarter of the range.
         shade: probability of light that falls off to one side, by the picture and not by the face's shape.
@@ -154,11 +175,17 @@ class OptimiserRecipe:
     """The optimiser and its learning rate over the run.
 
     Attributes:
+        kind: the optimiser.
+        rate: the learning rate, after the warm-up.
+        weight_decay: of convolutions and dense layers.
+        momentum: of ``sgd``.
         schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
             Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
             (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0;
             ``steps`` divides the rate by 10 at each of ``drops``, shares of the run.
-        warmup: images over which the rate rises from 0.
+        htd_bounds: L and U of ``htd``.
+        drops: shares of the run at which ``steps`` drops the rate.
+        warmup: images over which the rate rises from 0; if the run is no longer, a tenth of the run.
         clip: largest norm of the gradient; 0 for none.
     """
 
@@ -294,8 +321,8 @@ def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mappi
     for change in changes:
         overrides.apply(values, change)
     recipe = from_dict(values)
-    changed = _places(own) != _places(dataclasses.asdict(recipe.data))
-    return restate(recipe, changed=True, said=said(changes)) if changed else recipe
+    changed = provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data))
+    return restate(recipe, changed=True, said=provenance.said(changes)) if changed else recipe
 
 
 def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Recipe:
@@ -307,18 +334,6 @@ def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Rec
         return recipe
     places = [(source.kind, source.path) for source in recipe.data.sources]
     return recipe.stating(provenance.of_sources(recipe.statement, places, changed=changed, said=said))
-
-
-def said(changes: Sequence[str]) -> set[str]:
-    """Which parts of the statement the user's changes set."""
-    return {change.partition("=")[0].strip() for change in changes} & {*provenance.KEYS}
-
-
-def _places(data: Any) -> list[tuple[Any, Any]]:
-    """Kind and path of each source of plain values that may be anything."""
-    sources = data.get("sources") if isinstance(data, dict) else None
-    listed = sources if isinstance(sources, list | tuple) else []
-    return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
 
 
 def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = False) -> Recipe:
@@ -350,7 +365,7 @@ def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = Fal
         recipe = from_dict(values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
-    if changed_data and _places(own) != _places(dataclasses.asdict(recipe.data)):
+    if changed_data and provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data)):
         began = provenance.Origin("before", "", recipe.statement)
         return recipe.stating(provenance.combine(restate(recipe, changed=True).statement, began))
     return recipe  # other paths alone are the same data elsewhere: their hash is compared

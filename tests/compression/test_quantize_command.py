@@ -110,6 +110,7 @@ def test_what_int8_is_calibrated_on_binds_it_too(quantize, folder, tmp_path):
 
 
 def test_fp16_says_what_its_network_says(quantize, folder, tmp_path):
-    assert quantize("--precision", "fp16", "--recipe", folder / "tiny.toml", "--data", folder / "labels.csv")[0] == 0
+    words = ["--recipe", folder / "tiny.toml", "--data", folder / "labels.csv", "--limit", 1]
+    assert quantize("--precision", "fp16", *words)[0] == 0
     about = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
     assert (about["lane"], about["licence"], about["data"]) == ("clean", "any use", "drawn axes")
