@@ -77,14 +77,16 @@ def locate(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
         return path
+    if name_or_path in weights.manifest():
+        return weights.find(name_or_path)
+    if os.path.isdir(path):  # noqa: PTH112
+        return path  # for the error of who reads it
     if path.suffix in _SUFFIXES or weights.is_path(name_or_path):
         raise WeightsError(f"--init {path}: the file does not exist, or its folder cannot be read")
-    if name_or_path not in weights.manifest():
-        raise WeightsError(
-            f"--init {name_or_path}: there is no such file, and no network of that name; give a name "
-            f"({', '.join(weights.manifest())}) or a file ({', '.join(_SUFFIXES)})"
-        )
-    return weights.find(name_or_path)
+    raise WeightsError(
+        f"--init {name_or_path}: there is no such file, and no network of that name; give a name "
+        f"({', '.join(weights.manifest())}) or a file ({', '.join(_SUFFIXES)})"
+    )
 
 
 def initialise(network: nn.Module, file: Path) -> Match:
