@@ -1,7 +1,8 @@
 """Puts the small networks into the wheel, so that an installed package works offline.
 
 Sources and sdist keep one copy of each network, in weights/; the wheel carries those that its manifest
-lists, up to ``largest_bytes`` and but for those ``left_out`` (pyproject.toml), as headpose/_weights/.
+lists, up to ``largest_bytes`` and but for those ``left_out`` (pyproject.toml), as headpose/_weights/, each
+with its card, which has its licence.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ class ShippedWeights(BuildHookInterface[Any]):
     """Hatchling finds this class by its base."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Maps weights/FILE to headpose/_weights/FILE; stops the build if one is missing or altered."""
+        """Maps weights/FILE and its card to headpose/_weights/; stops the build if one is missing or altered."""
         if version == "editable":  # finds them in the checkout
             return
         root = Path(self.root)
-        for path in shipped(root, self.config["largest_bytes"], self.config.get("left_out", ())):
-            build_data["force_include"][str(path)] = f"headpose/_weights/{path.name}"
+        for network in shipped(root, self.config["largest_bytes"], self.config.get("left_out", ())):
+            for path in (network, network.with_suffix(".md")):
+                build_data["force_include"][str(path)] = f"headpose/_weights/{path.name}"
 
 
 def shipped(root: Path, largest_bytes: int, left_out: Collection[str]) -> list[Path]:
     """The network files of the checkout ``root`` that its wheel carries.
 
     Raises:
-        FileNotFoundError: the manifest lists a file that is not in weights/.
+        FileNotFoundError: the manifest lists a file that is not in weights/, or has no card there.
         ValueError: a file's SHA-256 is not the manifest's.
     """
     manifest = root / "headpose" / "models.toml"
@@ -48,5 +50,8 @@ def shipped(root: Path, largest_bytes: int, left_out: Collection[str]) -> list[P
         path = root / "weights" / model["file"]
         if hashlib.sha256(path.read_bytes()).hexdigest() != model["sha256"]:
             raise ValueError(f"{path} is not the file that models.toml lists as {name}: its SHA-256 differs")
+        card = path.with_suffix(".md")
+        if not card.is_file():
+            raise FileNotFoundError(f"{path.name} has no card: {card} says what it was trained on, and its licence")
         paths.append(path)
     return paths

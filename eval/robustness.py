@@ -26,7 +26,7 @@ from headpose.cli import run_program
 from headpose.cli.log import show_log
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
-from headpose.errors import HeadPoseError
+from headpose.errors import HeadPoseError, install_advice
 from headpose.evaluation import accuracy, corrupted_set, networks, protocols, robustness
 from headpose.evaluation.adapters import Adapter
 from headpose.evaluation.cells import Cells, collect, hashed_subset, network_sha256, samples_sha256
@@ -168,9 +168,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise HeadPoseError(
-            "severity curves need matplotlib: pip install 'open-headpose[train]', or '.[train]' in a checkout"
-        ) from None
+        raise HeadPoseError(f"severity curves need matplotlib: {install_advice('train')}") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from headpose import weights
 from headpose._version import __version__
-from headpose.errors import HeadPoseError
+from headpose.errors import HeadPoseError, install_advice
 
 _DISTRIBUTION = "open-headpose"
 _RUNTIME = ("numpy", "tqdm")
@@ -128,8 +128,7 @@ def _extras() -> Iterator[Finding]:
     for extra, names in wanted.items():
         missing = [name for name in names if _version(name) is None]
         if missing:
-            install = f"pip install '{_DISTRIBUTION}[{extra}]', or '.[{extra}]' in a checkout"
-            detail = f"without {', '.join(missing)}: {install}"
+            detail = f"without {', '.join(missing)}: {install_advice(extra)}"
             yield Finding("note", f"extra {extra}", detail)
         else:
             yield Finding("ok", f"extra {extra}", "complete")

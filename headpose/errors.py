@@ -23,3 +23,8 @@ class DataError(HeadPoseError):
 
 class RecipeError(HeadPoseError):
     """A configuration with an unknown key, a wrong type or a value out of range."""
+
+
+def install_advice(extra: str) -> str:
+    """How to install an extra of this package, for the end of a message. It is not on a package index yet."""
+    return f"pip install '.[{extra}]' in a checkout of headpose"

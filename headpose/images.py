@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from headpose import files, formats
-from headpose.errors import HeadPoseError, ImageError
+from headpose.errors import HeadPoseError, ImageError, install_advice
 from headpose.types import Image
 
 SUFFIXES = frozenset(
@@ -230,6 +230,4 @@ def _decode_avif(data: bytes, name: str, limit: int) -> Image:
 
 
 def _missing(name: str, form: str, library: str) -> ImageError:
-    return ImageError(
-        f"{name} is {form}, which needs {library}: pip install 'open-headpose[heif]', or '.[heif]' in a checkout"
-    )
+    return ImageError(f"{name} is {form}, which needs {library}: {install_advice('heif')}")

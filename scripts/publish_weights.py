@@ -35,6 +35,10 @@ from headpose.training.recipe import Recipe
 from headpose.training.spec import ResNetSpec, macs, parameters
 from headpose.weights import read_manifest
 
+_RESEARCH = [
+    "- Use: research only, whatever the licence of the code: the photographs that it was trained on allow no other use."
+]
+
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, MANIFEST, README = ROOT / "weights", ROOT / "headpose" / "models.toml", ROOT / "README.md"
 
@@ -93,6 +97,11 @@ def publish(origin: Origin) -> None:
     if result.get("model_sha256") != sha256:
         raise WeightsError(f"{origin.result} was measured on another network than {model.path}: measure again")
     about = model.metadata
+    if about["lane"] not in ("clean", "research"):
+        raise WeightsError(
+            f"{model.path} is of the lane {about['lane']}: state what its data allow, with --set lane=, licence= and "
+            "data_note=, where it is trained"
+        )
     entry = {
         "file": f"{model.name}.onnx",
         "sha256": sha256,
@@ -224,7 +233,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
         "[docs/conventions.md](../docs/conventions.md).",
         f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
         f"- Trained on: {entry['data']}.",
-        *(_clean() if entry["lane"] == "clean" else []),
+        *(_clean() if entry["lane"] == "clean" else _RESEARCH),
         *history,
         "",
         "## AFLW2000-3D",

@@ -84,10 +84,38 @@ def carried_networks() -> list[ModelInfo]:
 
 def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
     carried = {Path(name).name: content for name, content in wheel.items() if name.startswith("headpose/_weights/")}
+    carried = {name: content for name, content in carried.items() if not name.endswith(".md")}
     small = {info.file: info.sha256 for info in carried_networks()}
     assert {name: hashlib.sha256(content).hexdigest() for name, content in carried.items()} == small
     assert f"{DEFAULT_MODEL}.onnx" in carried, "the default network must work offline after pip install"
     assert {"student.onnx", "student-fp16.onnx", "student-int8.onnx"} <= set(carried)
+
+
+def test_the_wheel_says_that_the_default_network_is_for_research_only(wheel):
+    info = weights.manifest()[DEFAULT_MODEL]
+    assert info.lane == "research"
+    folder = f"open_headpose-{headpose.__version__}.dist-info"
+    metadata = wheel[f"{folder}/METADATA"].decode()
+    licence = "Apache-2.0 AND LicenseRef-headpose-research-only-weights"
+    assert re.search(rf"^License-Expression: {licence}$", metadata, re.MULTILINE)
+    assert re.search(rf"`{DEFAULT_MODEL}`, the default, .*for\s+research\s+only", metadata)
+    notice = " ".join(wheel[f"{folder}/licenses/NOTICE"].decode().split())
+    assert "LicenseRef-headpose-research-only-weights" in notice
+    assert f"research only: {DEFAULT_MODEL}, the default network, is one of them" in notice
+
+
+def test_the_wheel_has_the_card_of_each_of_its_networks_and_its_licence(wheel, repo):
+    cards = {Path(name).stem for name in wheel if name.startswith("headpose/_weights/") and name.endswith(".md")}
+    assert cards == {info.name for info in carried_networks()}
+    notice = " ".join((repo / "NOTICE").read_text("utf-8").split())
+    for info in weights.manifest().values():
+        card = (repo / "weights" / f"{info.name}.md").read_text("utf-8")
+        assert f"Lane: **{info.lane}**. Licence: {info.licence}." in card
+        assert ("- Use: research only" in card) == (info.lane == "research")
+        research = notice[notice.index("student, the default") : notice.index("compact-clean alone")]
+        assert (f" {info.name}" in f" {research}") == (info.lane == "research")
+    for info in carried_networks():
+        assert wheel[f"headpose/_weights/{info.name}.md"] == (repo / "weights" / f"{info.name}.md").read_bytes()
 
 
 def test_the_source_archive_carries_the_networks_of_the_wheel_and_no_larger_ones(repo, tmp_path):
@@ -99,7 +127,7 @@ def test_the_source_archive_carries_the_networks_of_the_wheel_and_no_larger_ones
     assert networks == {info.file for info in carried_networks()}
 
 
-@pytest.mark.parametrize("damage", ["altered", "missing", "too large to ship"])
+@pytest.mark.parametrize("damage", ["altered", "missing", "without a card", "too large to ship"])
 def test_the_wheel_is_not_built_with_a_wrong_network(repo, tmp_path, damage):
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(repo / name, tmp_path)
@@ -111,6 +139,8 @@ def test_the_wheel_is_not_built_with_a_wrong_network(repo, tmp_path, damage):
     size = 9_000_000 if damage == "too large to ship" else len(content)
     entry = f'[net]\nfile = "net.onnx"\nbytes = {size}\nsha256 = "{hashlib.sha256(content).hexdigest()}"\n'
     (package / "models.toml").write_text(entry)
+    if damage != "without a card":
+        (tmp_path / "weights" / "net.md").write_text("# net\n")
     if damage != "missing":
         (tmp_path / "weights" / "net.onnx").write_bytes(b"another" if damage == "altered" else content)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]

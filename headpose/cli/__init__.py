@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from headpose._version import __version__
 from headpose.cli.log import add_verbose, show_log
-from headpose.errors import HeadPoseError
+from headpose.errors import HeadPoseError, install_advice
 
 # Name -> module with add_arguments(parser) and run(args) -> exit status, and a line for --help.
 COMMANDS = {
@@ -116,9 +116,7 @@ def _import_command(name: str, module: str) -> ModuleType:
         missing, extra = error.name or "", _EXTRAS.get(".".join(module.split(".")[:2]))
         if extra is None or missing.startswith("headpose"):
             raise
-        raise HeadPoseError(
-            f"headpose {name} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
-        ) from None
+        raise HeadPoseError(f"headpose {name} needs {missing}: {install_advice(extra)}") from None
 
 
 class _Stdout(io.FileIO):

@@ -215,9 +215,20 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
         model_path=args.detector_model,
         min_face=args.min_face,
     )
-    return HeadPoseEstimator(
+    estimator = HeadPoseEstimator(
         args.model, detector=detector, device=args.device, threads=args.threads, max_faces=args.max_faces
     )
+    if sys.stderr.isatty() and not args.quiet:
+        _print_licence(estimator)
+    return estimator
+
+
+def _print_licence(estimator: HeadPoseEstimator) -> None:
+    """One line if not everybody may use the network for everything."""
+    about = getattr(estimator.model, "metadata", {})
+    terms = {"research": "are for research only", "unknown": "have an unknown licence"}.get(str(about.get("lane")))
+    if terms:
+        print(f"headpose: the weights of {estimator.model.name} {terms} (headpose models says more)", file=sys.stderr)
 
 
 def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | None:

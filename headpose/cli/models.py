@@ -8,7 +8,14 @@ import json
 
 from headpose import weights
 from headpose.errors import WeightsError
+from headpose.estimator import DEFAULT_MODEL
 from headpose.types import ModelInfo
+
+LICENCES = """
+lane research: trained on photographs whose terms allow research only, so the weights are for research only,
+               whatever the licence of the code; products need other weights
+lane clean:    trained on rendered heads alone, under the Apache License 2.0: for any use
+* the default, where no --model is given"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +32,17 @@ def run(args: argparse.Namespace) -> int:
         print("no network in this version's manifest")
     else:
         _print_table(models)
+        print(LICENCES)
     return 0
 
 
 def _as_object(info: ModelInfo) -> dict[str, object]:
-    return {**dataclasses.asdict(info), "crop": info.crop.to_dict(), "path": _found(info)}
+    return {
+        **dataclasses.asdict(info),
+        "crop": info.crop.to_dict(),
+        "path": _found(info),
+        "default": info.name == DEFAULT_MODEL,
+    }
 
 
 def _found(info: ModelInfo) -> str | None:
@@ -44,7 +57,8 @@ def _print_table(models: list[ModelInfo]) -> None:
     for info in models:
         measured = ", ".join(f"{name} {value:g}" for name, value in info.metrics.items())
         here = "" if _found(info) else " (no file here)"
-        rows.append((info.name, f"{info.bytes / 1e6:.2f}", info.precision, info.lane, measured + here))
+        name = f"{info.name} *" if info.name == DEFAULT_MODEL else info.name
+        rows.append((name, f"{info.bytes / 1e6:.2f}", info.precision, info.lane, measured + here))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

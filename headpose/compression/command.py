@@ -7,10 +7,10 @@ import contextlib
 from pathlib import Path
 
 from headpose import folders
-from headpose.compression import recipe, report
+from headpose.compression import forecast, recipe, report
 from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
 from headpose.files import check_outputs, write_text
-from headpose.training import distributed, overrides
+from headpose.training import distributed, overrides, sources
 
 STAGES = ("prune", "control", "distill", "export", "quantize", "report")
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Every stage goes on where it was interrupted: give the same command again."
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
+    sources.add_argument(parser, "training recipe")
     overrides.add_argument(parser, "prune.steps=4")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/compress-NAME)")
     parser.add_argument(
@@ -36,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--changed-data",
         action="store_true",
         help="go on though the data are others than those that the parts in the folder were made with",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how long each stage will take here, and stop",
     )
     parser.add_argument("--target-mb", type=float, metavar="MB", help="prune down to this size (prune.stop.megabytes)")
     parser.add_argument(
@@ -52,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for value, key in ((args.target_mb, "megabytes"), (args.target_latency_ms, "latency_ms")):
         if value is not None:
             changes.append(f"prune.stop.{key}={value}")
-    settings = recipe.load(args.recipe, changes)
+    settings = recipe.load(args.recipe, changes, sources.read(args.data))
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
     networks = [BASELINE, TEACHER, CONTROL, *settings.students]
     names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
@@ -60,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
         [args.recipe, settings.baseline.recipe, settings.baseline.weights, settings.baseline.teacher or None],
         data={"--out": [folder / name for name in ("recipe.json", report.JSON, report.MARKDOWN, *names)]},
     )
+    if args.dry_run:
+        print(forecast.text(forecast.measure(Compression(settings, folder), args.only or STAGES, args.student)))
+        return 0
     with contextlib.ExitStack() as stack:
         if distributed.is_first():
             stack.enter_context(folders.occupied(folder))

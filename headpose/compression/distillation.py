@@ -213,18 +213,24 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
         inherit(student, teacher, CRITERIA[recipe.start](teacher, streams, evidence))
     layers = compared_layers(teacher.spec, recipe.layers)
     for number, stage in enumerate(recipe.stages, start=1):
-        lesson = Lesson(
-            f"{name}, stage {number} of {len(recipe.stages)}",
-            stage.images,
-            stage.optimiser,
-            school.run.seed + recipe.seed + number,
-            growing=stage.growing,
-        )
+        lesson = stage_lesson(school, recipe, name, number)
         objective = Distillation(teacher, student, school.task, stage, layers, school.run.bf16)
         taught = school.teach(student, lesson, folder / f"stage-{number}", objective)
         objective.close()
         student = taught
     return student
+
+
+def stage_lesson(school: School, recipe: StudentRecipe, name: str, number: int) -> Lesson:
+    """A stage of a student's training, counted from 1."""
+    stage = recipe.stages[number - 1]
+    return Lesson(
+        f"{name}, stage {number} of {len(recipe.stages)}",
+        stage.images,
+        stage.optimiser,
+        school.run.seed + recipe.seed + number,
+        growing=stage.growing,
+    )
 
 
 def inherit(student: ResNet, teacher: ResNet, worth: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from headpose.compression import surgery
 from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
-from headpose.training import checkpoint
+from headpose.training import checkpoint, provenance
 from headpose.training.loop import BEST, LAST, Trainer
 from headpose.training.network import ResNet
 from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
@@ -63,21 +63,29 @@ class School:
         result = folder / NETWORK
         if result.exists():
             return surgery.load(result)
-        recipe = self.recipe(network, lesson)
-        resume = (folder / LAST).exists()
-        task = self.task.during(recipe)
-        network.requires_grad_(True)  # an average of weights comes frozen
-        trainer = Trainer(
-            recipe, folder, resume, task=task, network=network, objective=objective, changed_data=self.changed_data
-        )
+        trainer = self.trainer(network, lesson, folder, objective)
         trainer.run()
         if trainer.processes.first:
             best = trainer.average.network
             checkpoint.load_weights(best, folder / BEST)
-            surgery.save(best.cpu(), result)
+            surgery.save(best.cpu(), result, provenance.metadata(lesson.name, self.training.statement))
             (folder / LAST).unlink()  # several times as large as the network, and of no further use
         trainer.processes.wait()
         return surgery.load(result)
+
+    def trainer(self, network: ResNet, lesson: Lesson, folder: Path, objective: Objective | None = None) -> Trainer:
+        """What ``teach`` trains with. It writes nothing before it runs."""
+        recipe = self.recipe(network, lesson)
+        network.requires_grad_(True)  # an average of weights comes frozen
+        return Trainer(
+            recipe,
+            folder,
+            (folder / LAST).exists(),
+            task=self.task.during(recipe),
+            network=network,
+            objective=objective,
+            changed_data=self.changed_data,
+        )
 
     def evidence(self, task: Task, seed: int) -> Evidence:
         """What importance may be judged by: the held-out data of a task and its loss."""

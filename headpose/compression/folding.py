@@ -18,6 +18,8 @@ from onnx import numpy_helper
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.inference import OnnxPoseModel
+from headpose.training import provenance
+from headpose.training.provenance import Statement
 
 _EPSILON = 1e-5  # of a BatchNormalization node that does not say
 
@@ -53,7 +55,9 @@ def tail(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return list(model.graph.node)[len(body(model)) :]
 
 
-def write_variant(model: onnx.ModelProto, source: Path, precision: str, target: Path) -> None:
+def write_variant(
+    model: onnx.ModelProto, source: Path, precision: str, target: Path, calibrated_on: Statement | None = None
+) -> None:
     """Writes a network made from another, atomically: the crop and the card are its parent's.
 
     Args:
@@ -61,6 +65,7 @@ def write_variant(model: onnx.ModelProto, source: Path, precision: str, target: 
         source: the parent's file.
         precision: ``fp16`` or ``int8``; ends the name.
         target: the file.
+        calibrated_on: of faces that its ranges were taken from: what it states is bound by them, too.
     """
     parent = OnnxPoseModel(source, device="cpu", threads=1)
     about = {
@@ -69,6 +74,9 @@ def write_variant(model: onnx.ModelProto, source: Path, precision: str, target: 
         "precision": precision,
         "parent": parent.name,
     }
+    if calibrated_on is not None:
+        stated = provenance.combine(calibrated_on, provenance.of_network(source), link="calibrated on")
+        about |= {"lane": stated.lane, "licence": stated.licence, "data": stated.data_note}
     del model.metadata_props[:]
     del model.graph.value_info[:]
     model.producer_name, model.producer_version = "headpose", ""

@@ -28,6 +28,7 @@ from headpose import crop
 from headpose.compression.folding import body, read_folded, tail, write_variant
 from headpose.errors import DataError
 from headpose.inference import OnnxPoseModel
+from headpose.training.provenance import Statement
 from headpose.types import CropSpec, Image
 
 _BODY = ["Conv", "Relu", "MaxPool", "Add", "Gemm"]
@@ -35,7 +36,14 @@ _CHUNK = 8  # pictures whose activations are held at once: 100 MB each for ResNe
 _PERCENTILE = 99.999
 
 
-def to_int8(source: Path, target: Path, crops: Sequence[Image], *, full_range: bool = False) -> None:
+def to_int8(
+    source: Path,
+    target: Path,
+    crops: Sequence[Image],
+    *,
+    full_range: bool = False,
+    calibrated_on: Statement | None = None,
+) -> None:
     """Writes a network whose convolutions and hidden dense layers compute in 8 bits.
 
     The range of each activation is that of all but 1 in 100,000 of its values at either end: on held-out faces a
@@ -46,6 +54,7 @@ def to_int8(source: Path, target: Path, crops: Sequence[Image], *, full_range: b
         target: the file, written atomically. Its name is the source's with ``-int8``, its parent the source.
         crops: N of (S, S, 3) uint8 BGR of training faces; the same ones give the same bytes.
         full_range: weights of 8 bits rather than 7, for processors with VNNI or for ARM alone.
+        calibrated_on: what is stated of these faces; None if they are those that the network was trained on.
 
     Raises:
         WeightsError: no such network.
@@ -66,7 +75,7 @@ def to_int8(source: Path, target: Path, crops: Sequence[Image], *, full_range: b
         nodes_to_exclude=[last.name, *(node.name for node in tail(model))],
         extra_options={"CalibPercentile": _PERCENTILE},
     )
-    write_variant(result, source, "int8", target)
+    write_variant(result, source, "int8", target, calibrated_on)
 
 
 def to_stock_int8(source: Path, target: Path, crops: Sequence[Image]) -> None:

@@ -22,7 +22,7 @@ from headpose.compression.recipe import CompressionRecipe, StudentRecipe
 from headpose.compression.steps import Step, read_json
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
-from headpose.training import checkpoint, data, distributed, tasks
+from headpose.training import checkpoint, data, distributed, provenance, tasks
 from headpose.training.export import ModelCard, export_onnx, state_from_onnx
 from headpose.training.head_pose import HeadPoseTask
 from headpose.training.loop import SPLIT
@@ -46,7 +46,17 @@ class Compression:
     def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
         """``changed_data``: goes on even if the data are others than those that the folder's parts were made with."""
         self.recipe, self.folder, self.changed_data = recipe, folder, changed_data
-        self.training = recipe.baseline.training()
+        training = recipe.baseline.training()
+        self._data = training.statement
+        # What learns from these networks is bound by what they state, too.
+        self._origins = {BASELINE: provenance.of_network(recipe.baseline.weights)}
+        if recipe.baseline.teacher:
+            self._origins[TEACHER] = provenance.of_network(recipe.baseline.teacher)
+        self._said = provenance.said(recipe.baseline.changes)
+        whole = self._data
+        for origin in self._origins.values():
+            whole = provenance.combine(whole, origin, self._said)
+        self.training = training.stating(whole)
         distributed.use_threads(recipe.run.threads)
 
     @cached_property
@@ -109,15 +119,18 @@ class Compression:
             RecipeError: no such student.
             WeightsError: there is no teacher yet.
         """
+        for name, student in self.students(names).items():
+            folder, teacher = self.folder / "students" / name, self.teacher()
+            student_spec(teacher.spec, student)  # for its errors, before anything is claimed
+            self._claim(folder, {**self._part("prune"), "student": dataclasses.asdict(student)})
+            train_student(self.school, teacher, student, name, folder)
+
+    def students(self, names: list[str] | None = None) -> dict[str, StudentRecipe]:
+        """The students, or those named, in the recipe's order; RecipeError if there is none of a name."""
         for name in names or []:
             if name not in self.recipe.students:
                 raise RecipeError(f"the recipe has no student {name!r}; it has {', '.join(self.recipe.students)}")
-        for name, student in self.recipe.students.items():
-            if names is None or name in names:
-                folder, teacher = self.folder / "students" / name, self.teacher()
-                student_spec(teacher.spec, student)  # for its errors, before anything is claimed
-                self._claim(folder, {**self._part("prune"), "student": dataclasses.asdict(student)})
-                train_student(self.school, teacher, student, name, folder)
+        return {name: each for name, each in self.recipe.students.items() if names is None or name in names}
 
     def teacher(self) -> ResNet:
         """The teacher that was made or that the recipe names; WeightsError if there is none."""
@@ -186,19 +199,26 @@ class Compression:
         return [crop.cut(pictures.read(samples[i]), samples[i].box, self.training.crop) for i in np.sort(chosen)]
 
     def _card(self, name: str) -> ModelCard:
-        training = self.training
-        student = self.recipe.students.get(name)
+        """What a network's file says of it: of one that was given, what it said before."""
+        student, statement = self.recipe.students.get(name), self.training.statement
         parent = BASELINE if name in (TEACHER, CONTROL) else ""
-        if student and _has_teacher(student):
-            parent = TEACHER
-        recipe = training.name if name == BASELINE else self.recipe.name
-        return ModelCard(name, "fp32", training.lane, training.licence, training.data_note, recipe, parent)
+        if origin := self._origins.get(name):
+            statement = origin.statement if origin.statement.lane != provenance.UNKNOWN else statement
+            nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
+            parent = origin.parent if origin.name in (name, nameless) else origin.name
+        elif student:
+            parent, statement = (TEACHER, statement) if _has_teacher(student) else ("", self._data)
+        recipe = self.training.name if name == BASELINE else self.recipe.name
+        return ModelCard(
+            name, "fp32", statement.lane, statement.licence, statement.data_note, recipe=recipe, parent=parent
+        )
 
     def _part(self, section: str) -> dict[str, Any]:
         """What decides a part: what it reads, and its own settings; not how many threads it has."""
         whole = dataclasses.asdict(self.recipe)
         run = {key: value for key, value in whole["run"].items() if key not in ("threads", "workers", "latency")}
-        baseline = {key: value for key, value in whole["baseline"].items() if key != "teacher" or value}
+        later = ("teacher", "data")  # keys that folders of old do not have
+        baseline = {key: value for key, value in whole["baseline"].items() if key not in later or value}
         return {"baseline": baseline, section: whole[section], "run": run}
 
     def _claim(self, folder: Path, part: dict[str, Any]) -> None:
@@ -245,7 +265,9 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
 
 
 def _has_teacher(student: StudentRecipe) -> bool:
-    return any(stage.features or stage.output or stage.rotation for stage in student.stages)
+    """Whether anything of a teacher is in its weights: their start, or what they have learnt from."""
+    taught = any(stage.features or stage.output or stage.rotation for stage in student.stages)
+    return taught or student.start != "random"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

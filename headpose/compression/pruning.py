@@ -69,16 +69,24 @@ class Pruner:
         steps = self.steps()
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
-        optimiser, images = self.recipe.last_optimiser, self.recipe.last_images
-        lesson = Lesson("last fine-tuning", images, optimiser, self.school.run.seed + 1000)
-        guide = self._guide(network)
-        network = self.school.teach(network, lesson, self.folder / ROUNDED, guide)
+        guide = self.objective(network)
+        network = self.school.teach(network, self.last_lesson(), self.folder / ROUNDED, guide)
         if guide is not None:
             guide.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
         return network
 
-    def _guide(self, network: ResNet) -> Distillation | None:
+    def lesson(self, number: int) -> Lesson:
+        """The fine-tuning of a step."""
+        seed = self.school.run.seed + number
+        return Lesson(f"step {number}", self.recipe.images, self.recipe.optimiser, seed, self._task.size)
+
+    def last_lesson(self) -> Lesson:
+        """The fine-tuning after the rounding."""
+        seed = self.school.run.seed + 1000
+        return Lesson("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
+
+    def objective(self, network: ResNet) -> Distillation | None:
         """What the last fine-tuning learns from, if not labels alone: the unpruned network.
 
         Of its streams, the deeper half: the maps of the others are so large that they would double the time of a step.
@@ -161,10 +169,7 @@ class Pruner:
         cut = surgery.prune(network, keep)
         surgery.recalibrate(cut, self._recalibration_images(number))
         cut_error = self._task.evaluate(cut).error
-        lesson = Lesson(
-            f"step {number}", self.recipe.images, self.recipe.optimiser, self.school.run.seed + number, self._task.size
-        )
-        taught = self.school.teach(cut, lesson, self._step_folder(number))
+        taught = self.school.teach(cut, self.lesson(number), self._step_folder(number))
         codec = CODECS[self.recipe.codec]
         taught.load_state_dict(codec.decode(codec.encode(taught.state_dict())), strict=False)
         return self._write(number, kept, removed, cut_error, self._task.evaluate(taught), taught, steps[0].error)

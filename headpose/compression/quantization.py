@@ -9,6 +9,7 @@ from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8
 from headpose.compression.parity import Parity, check_parity
 from headpose.files import atomic_path
+from headpose.training.provenance import Statement
 from headpose.types import Image
 
 LIMITS = {"fp16": 0.02, "int8": 0.5}
@@ -31,6 +32,7 @@ def quantize(
     *,
     limit_degrees: float | None = None,
     full_range: bool = False,
+    calibrated_on: Statement | None = None,
 ) -> Parity:
     """Writes the fp16 or int8 variant of a network if it passes the gate; otherwise nothing is left.
 
@@ -41,7 +43,7 @@ def quantize(
         held_out: crops on which the two are compared, (S, S, 3) uint8 BGR.
         calibration: crops of training faces, for int8.
         limit_degrees: of the mean distance; ``LIMITS`` has the usual ones.
-        full_range: see ``to_int8``.
+        full_range, calibrated_on: see ``to_int8``.
 
     Raises:
         WeightsError: no such network, or its variant is too far from it.
@@ -53,5 +55,5 @@ def quantize(
         if precision == "fp16":
             to_fp16(source, temporary, held_out)
         else:
-            to_int8(source, temporary, calibration, full_range=full_range)
+            to_int8(source, temporary, calibration, full_range=full_range, calibrated_on=calibrated_on)
         return check_parity(source, temporary, held_out, limit)

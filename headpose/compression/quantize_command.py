@@ -17,7 +17,8 @@ from headpose.compression.quantization import LIMITS, NOISE_LIMIT, quantize
 from headpose.errors import DataError, HeadPoseError, RecipeError
 from headpose.files import check_outputs
 from headpose.inference import OnnxPoseModel
-from headpose.training import data, overrides, recipe
+from headpose.training import data, overrides, recipe, sources
+from headpose.training.provenance import Statement
 from headpose.training.validate import Validator
 from headpose.types import CropSpec, Image, Sample
 
@@ -26,11 +27,15 @@ _NOISE = 64  # pictures
 
 @dataclass(frozen=True, slots=True)
 class _Faces:
-    """Crops to calibrate on, and held-out ones to compare on; ``validator`` has their labels, if there are any."""
+    """Crops to calibrate on, and held-out ones to compare on.
+
+    ``validator`` has the labels, if there are any, and ``statement`` is what is stated of the data.
+    """
 
     calibration: list[Image]
     held_out: list[Image]
     validator: Validator | None = None
+    statement: Statement | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="training recipe whose faces calibrate int8 and, held out, check either: "
         f"one of {', '.join(recipe.names())}, or the path of a TOML file",
     )
-    overrides.add_argument(parser, "data.sources.0.path=FILE")
+    sources.add_argument(parser)
+    overrides.add_argument(parser, "data.validation=0.3")
     number = "how many at most (default: %(default)s)"
     parser.add_argument("--calibration-images", type=int, default=512, metavar="N", help=f"training faces, {number}")
     parser.add_argument("--validation-images", type=int, default=2048, metavar="N", help=f"held-out faces, {number}")
@@ -78,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         faces.calibration,
         limit_degrees=args.limit if args.limit is not None or faces.validator else NOISE_LIMIT,
         full_range=args.full_range,
+        calibrated_on=faces.statement,
     )
     after = OnnxPoseModel(args.out, device="cpu", threads=1)
     megabytes = [model.path.stat().st_size / 1e6 for model in (before, after)]
@@ -98,9 +105,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.out.suffix.lower() != ".onnx":
         raise HeadPoseError(f"--out {args.out} is no name of a network: it ends in .onnx")
     if args.precision == "int8" and not args.recipe:
-        raise HeadPoseError("int8 is calibrated on training faces: give --recipe, and --set where its data lie")
-    if args.overrides and not args.recipe:
-        raise HeadPoseError("--set changes a recipe: give --recipe as well")
+        raise HeadPoseError("int8 is calibrated on training faces: give --recipe, and --data where its faces lie")
+    if (args.overrides or args.data) and not args.recipe:
+        raise HeadPoseError("--set and --data change a recipe: give --recipe as well")
     if args.full_range and args.precision != "int8":
         raise HeadPoseError("--full-range is for --precision int8")
     if min(args.calibration_images, args.validation_images) < 1 or args.seed < 0:
@@ -112,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
 def _faces(args: argparse.Namespace, spec: CropSpec) -> _Faces:
     if not args.recipe:
         return _Faces([], noise_pictures(_NOISE, spec.size, args.seed))
-    settings = recipe.load(args.recipe, args.overrides)
+    settings = recipe.restate(recipe.load(args.recipe, args.overrides, sources.read(args.data)), changed=False)
     if settings.task != "head-pose":
         raise RecipeError(f"the recipe {settings.name} trains a classifier: give one of a head pose network")
     split = data.read(settings.data)
@@ -124,7 +131,7 @@ def _faces(args: argparse.Namespace, spec: CropSpec) -> _Faces:
     progress = tqdm(training, "training faces", unit="face", leave=False, disable=None)
     calibration = [crop.cut(pictures.read(sample), sample.box, spec) for sample in progress]
     validator = Validator(held_out, spec, pictures)
-    return _Faces(calibration, validator.crops, validator)
+    return _Faces(calibration, validator.crops, validator, settings.statement)
 
 
 def _some(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:

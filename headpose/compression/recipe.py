@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ from headpose.training.config import (
     Text,
     Weight,
 )
-from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
+from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput, SourceRecipe
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 """Smaller than a training's: a stage's own seed is a sum of two and its number."""
@@ -55,16 +55,19 @@ class BaselineRecipe:
         weights: a name of the manifest, an .onnx or a .safetensors file.
         teacher: a network that has been pruned already, named as ``weights``: it is taken, and nothing is pruned.
         changes: to the training recipe, as for ``headpose train --set``.
+        data: sources in place of the training recipe's, before ``changes``.
     """
 
     recipe: PathText
     weights: PathText
     teacher: Text = ""
     changes: tuple[str, ...] = ()
+    data: tuple[SourceRecipe, ...] = ()
 
     def training(self) -> Recipe:
         """The training recipe, changed; RecipeError if there is none."""
-        return recipe.load(self.recipe, self.changes)
+        loaded = recipe.load(self.recipe, self.changes, [dataclasses.asdict(source) for source in self.data])
+        return recipe.restate(loaded, changed=False)
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -106,7 +109,7 @@ class PruneRecipe:
     """Iterated pruning and fine-tuning.
 
     Attributes:
-        importance: a criterion of ``importance.CRITERIA``.
+        importance: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
         rule: which channels go in one step.
         schedule: ``all``, every layer in each step, as the paper does; ``layerwise``, one layer a step, in
             the order of the network and over again (Zeng et al., Cognitive Computation 2018).
@@ -115,14 +118,15 @@ class PruneRecipe:
         minimum: channels that every group keeps.
         multiple: to which widths are rounded, once, on the last good step; the paper's is 1.
         steps: at most.
-        images: of fine-tuning after each step; ``last_images`` after the rounding.
+        images: of fine-tuning after each step.
+        last_images: of fine-tuning after the rounding.
         size: of the input during the steps, pixels; 0 for the crop's. The last fine-tuning has the crop's.
         recalibration_images: from which BatchNorm's statistics are taken anew after each cut.
         scan: shares of each layer that are removed alone, to see what the network feels (report only).
         scan_images: held-out images on which it is seen.
         optimiser, last_optimiser: of the fine-tunings.
         guide: what the last of them learns from.
-        codec: how weights are stored, of ``codec.CODECS``.
+        codec: how weights are stored; ``plain``, or ``half`` for float16.
         control: prunes at random to the same widths, step by step, beside it.
     """
 
@@ -272,17 +276,22 @@ def names() -> list[str]:
     return list(config.packaged(_PACKAGE))
 
 
-def load(name_or_path: str, changes: Sequence[str] = ()) -> CompressionRecipe:
+def load(
+    name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()
+) -> CompressionRecipe:
     """Reads a compression recipe.
 
     Args:
         name_or_path: of a recipe of the package, or a TOML file.
         changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        sources: ``baseline.data``, if there are any; before ``changes``.
 
     Raises:
         RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
     """
     values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    if sources and isinstance(table := values.setdefault("baseline", {}), dict):
+        table["data"] = [dict(source) for source in sources]
     for change in changes:
         overrides.apply(values, change)
     return from_dict(values)

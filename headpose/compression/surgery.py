@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import torch
 from safetensors import safe_open
-from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from headpose.compression import channels
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
+from headpose.training import checkpoint
 from headpose.training.network import HeadPoseNet, ResNet
 from headpose.training.spec import ResNetSpec
 
@@ -197,7 +197,8 @@ def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) ->
         for name, value in network.state_dict().items()
         if not name.endswith(_COUNTER)
     }
-    write_bytes(path, safetensors.save(state, metadata={**(extra or {}), "spec": json.dumps(network.spec.to_dict())}))
+    about = {**(extra or {}), "spec": json.dumps(network.spec.to_dict())}
+    write_bytes(path, checkpoint.to_bytes(state, about))
 
 
 def load(path: Path) -> ResNet:

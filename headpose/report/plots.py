@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headpose.errors import HeadPoseError
+from headpose.errors import HeadPoseError, install_advice
 from headpose.evaluation.published import Published
 from headpose.report import labels
 from headpose.report.document import Picture
@@ -112,7 +112,5 @@ def _matplotlib() -> Any:
     try:
         import matplotlib.figure
     except ImportError:
-        raise HeadPoseError(
-            "the report's plots need matplotlib: pip install 'open-headpose[train]', or '.[train]' in a checkout"
-        ) from None
+        raise HeadPoseError(f"the report's plots need matplotlib: {install_advice('train')}") from None
     return matplotlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors import torch as safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -66,13 +68,24 @@ def read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a state dict as .safetensors, atomically; HeadPoseError if it cannot be written."""
+def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes a state dict and metadata as .safetensors, atomically; HeadPoseError if it cannot be written."""
     with atomic_path(path) as temporary:
         try:
-            save_file(state, temporary)
+            save_file(state, temporary, metadata)
         except SafetensorError as error:
             raise OSError(_first_line(error)) from error
+
+
+def to_bytes(state: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """A state dict as .safetensors, the same bytes each time: its writer shuffles the entries of the metadata."""
+    data = safetensors.save(state, metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at multiples of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -15,7 +15,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -178,21 +178,9 @@ def _describe(kind: type[Any], error: ErrorDetails) -> str:
 def _allowed(kind: type[Any], steps: Sequence[int | str], error: ErrorDetails) -> str:
     """What a setting may be."""
     hint, extras = _follow(kind, steps)
-    limits: dict[str, Any] = {}
-    for each in extras:
-        if isinstance(each, FieldInfo):
-            if each.description:
-                return each.description
-            for rule in each.metadata:
-                limits.update({name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)})
-    if hint in (int, float) and limits:
-        low = f"from {limits['ge']:,}" if "ge" in limits else f"above {limits['gt']:,}"
-        to = "to" if "ge" in limits else "and up to"
-        high = f"{to} {limits['le']:,}" if "le" in limits else f"and below {limits['lt']:,}"
-        return f"a {'whole ' * (hint is int)}number {low} {high}"
+    if told := allowed(hint, extras):
+        return told
     case, ctx = error["type"], error.get("ctx", {})
-    if case == "literal_error":
-        return f"one of {', '.join(map(str, get_args(hint)))}"
     if case == "too_long":
         return f"a list of at most {ctx['max_length']} values"
     if case == "too_short":
@@ -207,6 +195,33 @@ def _allowed(kind: type[Any], steps: Sequence[int | str], error: ErrorDetails) -
         "dataclass_type": "a table",
     }
     return words.get(case, f"not this ({error['msg']})")
+
+
+def allowed(hint: Any, extras: Sequence[Any]) -> str:
+    """What a setting of this type may be, where its type, or what it is annotated with, says more than a word."""
+    limits: dict[str, Any] = {}
+    for each in extras:
+        if isinstance(each, FieldInfo):
+            if each.description:
+                return each.description
+            for rule in each.metadata:
+                limits.update({name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)})
+    if hint in (int, float) and limits:
+        low = f"from {limits['ge']:,}" if "ge" in limits else f"above {limits['gt']:,}"
+        to = "to" if "ge" in limits else "and up to"
+        high = f"{to} {limits['le']:,}" if "le" in limits else f"and below {limits['lt']:,}"
+        return f"a {'whole ' * (hint is int)}number {low} {high}"
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    return ""
+
+
+def fields(kind: type[Any]) -> Iterator[tuple[str, Any, Sequence[Any], Any]]:
+    """Each setting of a table: its key, its type, what that is annotated with, and its default or ``MISSING``."""
+    for each in dataclasses.fields(kind):
+        hint, extras = _follow(kind, [each.name])
+        made = each.default_factory
+        yield each.name, hint, extras, each.default if made is dataclasses.MISSING else made()
 
 
 def _unknown(kind: type[Any], steps: Sequence[int | str]) -> str:

@@ -6,11 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save
-
 from headpose import weights
 from headpose.errors import HeadPoseError
 from headpose.files import check_outputs, write_bytes
+from headpose.training import checkpoint, provenance
 from headpose.training.export import state_from_onnx
 
 
@@ -21,20 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "to-safetensors",
         help="write the state dict, bit for bit",
         description="Writes the state dict that a network was exported from, bit for bit, as safetensors. "
-        "The file's metadata holds the widths (spec) and the crop, as JSON.",
+        "The file's metadata holds the widths (spec), the crop, and what the network says of its origin (model), "
+        "as JSON.",
     )
     convert.add_argument("model", help="a name (headpose models lists them) or an .onnx file of this package")
-    convert.add_argument("out", type=Path, metavar="FILE", help="the .safetensors file to write")
+    target = convert.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", type=Path, metavar="FILE", help="the .safetensors file to write")
+    target.add_argument("file", type=Path, nargs="?", metavar="FILE", help=argparse.SUPPRESS)  # as it was once called
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs ``headpose weights to-safetensors``."""
-    if args.out.suffix.lower() != ".safetensors":  # `*.onnx` would name a second network as the file to write
-        raise HeadPoseError(f"{args.out} is no name for the weights: it ends in .safetensors")
+    out: Path = args.out or args.file
+    if out.suffix.lower() != ".safetensors":  # `*.onnx` would name a second network as the file to write
+        raise HeadPoseError(f"{out} is no name for the weights: it ends in .safetensors")
     source = weights.find(args.model)
-    check_outputs([source], data={"FILE": args.out})
+    check_outputs([source], data={"--out": out})
     spec, crop, state = state_from_onnx(source)
     about = {"spec": json.dumps(spec.to_dict()), "crop": json.dumps(crop.to_dict())}
-    write_bytes(args.out, save(state, metadata=about))
-    print(f"{args.out}: {len(state)} tensors, {sum(value.numel() for value in state.values()):,} values")
+    about |= provenance.about_metadata(provenance.read_onnx(source))
+    write_bytes(out, checkpoint.to_bytes(state, about))
+    print(f"{out}: {len(state)} tensors, {sum(value.numel() for value in state.values()):,} values")
     return 0

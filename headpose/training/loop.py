@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from headpose.errors import DataError, RecipeError
 from headpose.files import sha256_of, write_text
-from headpose.training import checkpoint, config, distributed, log, schedule, tasks
+from headpose.training import checkpoint, config, distributed, log, provenance, schedule, tasks
 from headpose.training.average import WeightAverage
 from headpose.training.network import ResNet, build
 from headpose.training.precision import autocast
@@ -92,6 +93,8 @@ class Trainer:
         Raises:
             DataError, RecipeError: the data, the folder or the checkpoint do not fit.
         """
+        warmup, images = recipe.optimiser.warmup, recipe.run.images
+        recipe = dataclasses.replace(recipe, optimiser=schedule.fitted(recipe.optimiser, images))
         self.recipe, self.folder = recipe, folder
         distributed.use_threads(recipe.run.threads)
         self.processes = distributed.join()
@@ -114,16 +117,38 @@ class Trainer:
             self._restore()
         self.log = log.Log(folder / log.FILE, keep_below=self.progress.step)
         self.task = self._task(self.part().size)
+        if (now := recipe.optimiser.warmup) != warmup and self.processes.first and not resume:
+            told = f"{recipe.name}: the run of {images:,} images is no longer than optimiser.warmup, {warmup:,} images"
+            tqdm.write(f"{told}: shortened to {now:,}", file=sys.stderr)
 
     @property
     def steps(self) -> int:
         """Of the whole run."""
         return math.ceil(self.recipe.run.images / self.recipe.run.batch)
 
-    def start_from(self, file: Path) -> Match:
-        """Takes over what fits of a file's weights, before the first step (see ``pretrained.initialise``)."""
+    @property
+    def parent(self) -> str:
+        """Name of the network that the run has started from, or "".
+
+        Raises:
+            DataError: the file that says so is damaged.
+        """
+        if not self._origin and (self.folder / INIT).exists():
+            try:
+                stored = json.loads((self.folder / INIT).read_text("utf-8"))
+                self._origin = {key: str(stored[key]) for key in ("file", "sha256")}
+                self._origin["name"] = str(stored.get("name", Path(stored["file"]).name))
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise DataError(f"{self.folder / INIT}, which says what the run began with, is damaged") from error
+        return self._origin.get("name", "")
+
+    def start_from(self, file: Path, name: str = "") -> Match:
+        """Takes over what fits of a file's weights, before the first step (see ``pretrained.initialise``).
+
+        ``name``: of the network in it; otherwise the file's.
+        """
         match = initialise(self.network, file)
-        self._origin = {"file": str(file), "sha256": sha256_of(file)}
+        self._origin = {"file": str(file), "sha256": sha256_of(file), "name": name or file.name}
         self.average = WeightAverage(self.network, self.recipe.run.ema)
         return match
 
@@ -194,6 +219,8 @@ class Trainer:
         write_data(self.folder / SPLIT, self._whole_task)
         if self._origin:
             write_text(self.folder / INIT, json.dumps(self._origin) + "\n")
+        else:  # of an earlier run
+            (self.folder / INIT).unlink(missing_ok=True)
 
     def _task(self, size: int) -> Task:
         whole = self._whole_task
@@ -261,7 +288,8 @@ class Trainer:
         progress.loss_sum, progress.loss_steps = 0.0, 0
         if result.error < progress.best_error:
             progress.best_error, progress.best_step = result.error, progress.step
-            checkpoint.save_weights(self.folder / BEST, contiguous_state(self.average.network))
+            about = provenance.metadata(self.recipe.name, self.recipe.statement, self.parent)
+            checkpoint.save_weights(self.folder / BEST, contiguous_state(self.average.network), about)
         return result
 
     def _save(self) -> None:

@@ -1,7 +1,7 @@
-"""``--init``: a run that starts from somebody else's ResNet weights.
+"""``--init``: a run that starts from weights that are there, ours or somebody else's ResNet.
 
 Names are matched, and shapes: what fits is taken, what does not is told. Known are torchvision's names
-(ours), with or without a prefix, and those of VGGFace2's Caffe networks and their conversions
+(ours, too), with or without a prefix, and those of VGGFace2's Caffe networks and their conversions
 (Cao et al., "VGGFace2: A dataset for recognising faces across pose and age", FG 2018), such as
 ``conv2_1_1x1_reduce`` for ``layer1.0.conv1``. Those networks stride, pad and pool elsewhere and take
 blue, green, red minus means: the recipe must say so (``stride_on = "1x1"``, ``stem.pool_padding =
@@ -10,6 +10,7 @@ blue, green, red minus means: the recipe must say so (``stride_on = "1x1"``, ``s
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from headpose import weights
 from headpose.errors import WeightsError
 from headpose.training import checkpoint
+from headpose.training.export import state_from_onnx
 
+_SUFFIXES = (".onnx", ".safetensors", ".pth", ".pt")
 _PREFIX = re.compile(r"^(module\.|backbone\.|model\.|encoder\.)+")
 _CAFFE = re.compile(
     r"^conv(?P<stage>[2-5])_(?P<block>\d+)_(?P<layer>[13]x[13](?:_reduce|_increase|_proj)?)(?P<bn>_bn)?$"
@@ -64,12 +68,34 @@ class Match:
         return "; ".join(parts)
 
 
+def locate(name_or_path: str) -> Path:
+    """The file of the weights to start from: a name of the manifest, or a path.
+
+    Raises:
+        WeightsError: there is no such file, and no network of that name.
+    """
+    path = Path(name_or_path)
+    if os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
+        return path
+    if name_or_path in weights.manifest():
+        return weights.find(name_or_path)
+    if os.path.isdir(path):  # noqa: PTH112
+        return path  # for the error of who reads it
+    if path.suffix in _SUFFIXES or weights.is_path(name_or_path):
+        raise WeightsError(f"--init {path}: the file does not exist, or its folder cannot be read")
+    raise WeightsError(
+        f"--init {name_or_path}: there is no such file, and no network of that name; give a name "
+        f"({', '.join(weights.manifest())}) or a file ({', '.join(_SUFFIXES)})"
+    )
+
+
 def initialise(network: nn.Module, file: Path) -> Match:
     """Copies into a network what fits of a file's state dict.
 
     Args:
         network: its parameters and BatchNorm statistics are overwritten.
-        file: .safetensors, or a .pth/.pt that holds nothing but tensors and plain values.
+        file: an .onnx of this package in fp32, .safetensors, or a .pth/.pt that holds nothing but tensors and plain
+            values.
 
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
@@ -105,6 +131,8 @@ def our_name(name: str) -> str:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".onnx":
+        return state_from_onnx(file)[2]
     try:
         values: Any = load_file(file) if file.suffix == ".safetensors" else checkpoint.read_torch(file)
     except Exception as error:  # a damaged file makes torch raise nearly anything

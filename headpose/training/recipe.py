@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from headpose.errors import RecipeError
-from headpose.training import config, overrides
+from headpose.training import config, overrides, provenance
 from headpose.training.config import (
     CLOSED,
     Batch,
@@ -30,6 +31,7 @@ from headpose.training.config import (
     Side,
     Text,
 )
+from headpose.training.provenance import Lane, Statement
 from headpose.training.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.types import CropSpec
 
@@ -70,7 +72,14 @@ class SourceRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class DataRecipe:
-    """The examples, and the share of source photographs that is held out to validate on."""
+    """The examples.
+
+    Attributes:
+        sources: of the examples; ``--data PATH`` replaces them.
+        validation: share of the source photographs that is held out to validate on.
+        split_seed: of the choice of these photographs.
+        cache_gib: memory for decoded pictures, GiB a process.
+    """
 
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     validation: Share = 0.08
@@ -80,7 +89,20 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class NetworkRecipe:
-    """Arguments of ``spec.resnet``, one list value for each stage."""
+    """Arguments of ``spec.resnet``, one list value for each stage.
+
+    Attributes:
+        block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
+        depths: blocks in each stage.
+        inner: channels inside the blocks of each stage.
+        out: channels of the residual stream in each stage.
+        stem: the first convolution.
+        first_stride: of the first stage; every later one has a stride of 2.
+        head: widths of hidden dense layers after the average pool.
+        output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
+        stride_on: which convolution of a bottleneck has the stride.
+        classes: how many, of a classifier.
+    """
 
     block: Block
     depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
@@ -114,6 +136,7 @@ class AugmentRecipe:
         stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
         turn: standard deviation of the in-plane turn, degrees.
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
+        wide_turn_degrees: its limit.
         flip: probability of the mirror image.
         brightness: probability of a change of brightness alone, by up to a quarter of the range.
         shade: probability of light that falls off to one side, by the picture and not by the face's shape.
@@ -152,11 +175,17 @@ class OptimiserRecipe:
     """The optimiser and its learning rate over the run.
 
     Attributes:
+        kind: the optimiser.
+        rate: the learning rate, after the warm-up.
+        weight_decay: of convolutions and dense layers.
+        momentum: of ``sgd``.
         schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
             Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
             (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0;
             ``steps`` divides the rate by 10 at each of ``drops``, shares of the run.
-        warmup: images over which the rate rises from 0.
+        htd_bounds: L and U of ``htd``.
+        drops: shares of the run at which ``steps`` drops the rate.
+        warmup: images over which the rate rises from 0; if the run is no longer, a tenth of the run.
         clip: largest norm of the gradient; 0 for none.
     """
 
@@ -230,13 +259,15 @@ class Recipe:
 
     Attributes:
         name: of the model.
-        lane: ``clean`` or ``research``, and ``data``, ``licence``: what the model's card will say.
+        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
+        data_note: what the network is trained on, in words; its file and card say this, ``lane`` and ``licence``.
+        licence: of the weights, in words.
         network: its widths, stage by stage or, for a network that has been pruned, block by block.
         task: what is learnt; a classifier's network has the output ``classes``.
     """
 
     name: Name
-    lane: Literal["clean", "research"]
+    lane: Lane
     data_note: Text
     licence: Text
     data: DataRecipe
@@ -252,6 +283,15 @@ class Recipe:
         """Widths of the network."""
         return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
 
+    @property
+    def statement(self) -> Statement:
+        """What the trained network will say of its origin."""
+        return Statement(self.lane, self.licence, self.data_note)
+
+    def stating(self, statement: Statement) -> Recipe:
+        """The same with another statement."""
+        return dataclasses.replace(self, **dataclasses.asdict(statement))
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
@@ -261,28 +301,48 @@ def names() -> list[str]:
     return list(config.packaged(_PACKAGE))
 
 
-def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe.
+def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()) -> Recipe:
+    """Reads a recipe. Its statement is of the data that it names: with others it is theirs (``provenance``).
 
     Args:
         name_or_path: of a recipe of the package, a TOML file, or the ``recipe.json`` of a run.
         changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        sources: in place of the recipe's own, if there are any; before ``changes``.
 
     Raises:
         RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
     """
     values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    own = copy.deepcopy(values.get("data"))
+    if sources:
+        table = values.setdefault("data", {})
+        if isinstance(table, dict):
+            table["sources"] = [dict(source) for source in sources]
     for change in changes:
         overrides.apply(values, change)
-    return from_dict(values)
+    recipe = from_dict(values)
+    changed = provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data))
+    return restate(recipe, changed=True, said=provenance.said(changes)) if changed else recipe
 
 
-def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
+def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Recipe:
+    """The recipe with the statement of the data that are there now, for work that is about to read them.
+
+    ``changed`` and ``said``: see ``provenance.of_sources``.
+    """
+    if recipe.task != "head-pose" and not changed:
+        return recipe
+    places = [(source.kind, source.path) for source in recipe.data.sources]
+    return recipe.stating(provenance.of_sources(recipe.statement, places, changed=changed, said=said))
+
+
+def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = False) -> Recipe:
     """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
 
     Args:
         path: the JSON file.
         changes: as for ``load``, of ``RESUMABLE`` settings alone.
+        changed_data: whether the data may be others: sources with another path then count into its statement.
 
     Raises:
         RecipeError: the file is damaged, or a setting would make it another run.
@@ -293,6 +353,7 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"cannot read the recipe of the run, {path}: an object is wanted")
+    own = copy.deepcopy(values.get("data"))
     for change in changes:
         if not RESUMABLE.fullmatch(change.partition("=")[0]):
             raise RecipeError(
@@ -301,9 +362,13 @@ def load_saved(path: Path, changes: Sequence[str] = ()) -> Recipe:
             )
         overrides.apply(values, change)
     try:
-        return from_dict(values)
+        recipe = from_dict(values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
+    if changed_data and provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data)):
+        began = provenance.Origin("before", "", recipe.statement)
+        return recipe.stating(provenance.combine(restate(recipe, changed=True).statement, began))
+    return recipe  # other paths alone are the same data elsewhere: their hash is compared
 
 
 def from_dict(values: Any) -> Recipe:

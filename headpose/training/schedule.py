@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from headpose.training.recipe import OptimiserRecipe
@@ -23,3 +24,8 @@ def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:
         decay = (1.0 + math.cos(math.pi * part)) / 2.0
     warmup = min(1.0, (images_seen + 1) / recipe.warmup) if recipe.warmup else 1.0
     return recipe.rate * decay * warmup
+
+
+def fitted(recipe: OptimiserRecipe, images: int) -> OptimiserRecipe:
+    """With a warm-up of a tenth of the run, where it would fill the whole of it: the rate would never be reached."""
+    return dataclasses.replace(recipe, warmup=images // 10) if recipe.warmup >= images else recipe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -31,6 +32,45 @@ def test_models_lists_the_manifest(capsys, monkeypatch, network):
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["name"], entry["lane"], entry["bytes"], entry["path"]) == ("named", "clean", 4_950_000, None)
     assert entry["metrics"] == {"aflw2000_mae": 3.5} and entry["crop"]["size"] == 16
+
+
+def test_models_marks_the_default_and_explains_the_lanes(capsys):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    marked = [line.split()[0] for line in out.splitlines()[1:] if line.split()[1:2] == ["*"]]
+    assert marked == [DEFAULT_MODEL]
+    for line in ("lane research: .*for research only", "lane clean: .*any use", r"\* the default"):
+        assert re.search(f"^{line}", out, re.MULTILINE)
+    assert cli.main(["models", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out) if entry["default"]] == [DEFAULT_MODEL]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize(
+    ("model", "words", "terms"),
+    [
+        ("student", [], "are for research only"),
+        ("student-int8", ["--json", "-"], "are for research only"),
+        ("student", ["--quiet"], None),
+        ("compact-clean", [], None),
+    ],
+)
+def test_estimate_says_on_a_terminal_that_weights_are_for_research_only(repo, model, words, terms):
+    import pty
+
+    photo = repo / "examples" / "astronaut.jpg"
+    command = [sys.executable, "-m", "headpose", "estimate", photo, "--model", model, *words]
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb") as terminal:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=120)
+        os.write(theirs, b"END\n")
+        told = b"".join(iter(terminal.readline, b"END\r\n")).decode()
+        os.close(theirs)
+    assert done.returncode == 0
+    lines = [line for line in told.splitlines() if "weights" in line]
+    assert lines == ([f"headpose: the weights of {model} {terms} (headpose models says more)"] if terms else [])
+    piped = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "research" not in piped.stderr + piped.stdout
 
 
 def test_doctor_looks_at_everything(capsys):
@@ -90,7 +130,7 @@ sys.exit(main(["train", "compact", "--dry-run"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"headpose: error: .*pip install .*open-headpose\[train\].*\n", done.stderr), done.stderr
+    assert re.fullmatch(r"headpose: error: .*pip install .*\[train\].* in a checkout.*\n", done.stderr), done.stderr
 
 
 def test_the_default_network_is_the_estimators() -> None:

@@ -1,6 +1,7 @@
 """The whole chain by its command, on drawn heads and on digits."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from safetensors.torch import save_file
 from headpose import cli
 from headpose.compression import recipe as recipes
 from headpose.inference import OnnxPoseModel
-from headpose.training import recipe
+from headpose.training import provenance, recipe
+from headpose.training.export import ModelCard, export_onnx
 from headpose.training.loop import contiguous_state
 from headpose.training.network import build
 from tests.cli.errors import assert_error
@@ -309,3 +311,84 @@ def test_two_compressions_do_not_share_a_folder(heads, run, tmp_path):
             run(heads / "tiny.toml", "--out", tmp_path / "run"), f"in use by another run .process {process.pid}"
         )
         process.communicate("")
+
+
+@pytest.fixture(scope="module")
+def shut(heads, tmp_path_factory):
+    """The recipe with a baseline that is for research only, on data for any use."""
+    folder = tmp_path_factory.mktemp("shut")
+    settings = recipe.load(str(heads / "training.toml"))
+    card = ModelCard("theirs", "fp32", "research", "research use only", "photographs", "theirs")
+    export_onnx(build(settings.spec), settings.crop, card, folder / "theirs.onnx")
+    values = compression(heads / "training.toml", folder / "theirs.onnx")
+    values["prune"] |= {"steps": 0, "scan": [], "control": False, "last_images": 32}
+    student, scratch = values["students"].values()
+    student["stages"], scratch["stages"] = student["stages"][:1], scratch["stages"][:1]
+    student["stages"][0]["images"] = scratch["stages"][0]["images"] = 32
+    # Labels alone, but it starts as its teacher.
+    heir = {"ratio": 4, "start": "l1", "stages": [{"images": 32, "labels": 1.0, "optimiser": FINE}]}
+    values["students"] = {"student": student, "student-scratch": scratch, "heir": heir}
+    (folder / "shut.toml").write_text(tomlkit.dumps(values))
+    return folder / "shut.toml"
+
+
+def told(folder, name):
+    about = OnnxPoseModel(folder / f"{name}.onnx", device="cpu", threads=1).metadata
+    return about["lane"], about["licence"], about["parent"]
+
+
+def test_a_chain_is_no_more_permissive_than_its_parents(shut, run, tmp_path):
+    stages = [word for stage in ("prune", "distill", "quantize") for word in ("--only", stage)]
+    assert run(shut, "--out", tmp_path, *stages)[0] == 0
+    research = ("research", "research use only; any use")
+    assert told(tmp_path, "baseline") == ("research", "research use only", "theirs")
+    assert told(tmp_path, "teacher") == (*research, "baseline")
+    assert told(tmp_path, "student") == (*research, "teacher")
+    assert told(tmp_path, "heir") == (*research, "teacher")
+    assert told(tmp_path, "student-scratch") == ("clean", "any use", "")
+    assert told(tmp_path, "student-int8") == (*research, "student")
+    # What lies in between says so as well: a training may start from it.
+    middle = provenance.of_network(tmp_path / "prune" / "rounded" / "network.safetensors")
+    assert (middle.statement.lane, middle.statement.licence) == research
+    # A teacher that is at hand binds its students.
+    words = ("--out", tmp_path / "next", "--only", "distill", "--only", "export", "--student", "student")
+    teacher = ("--set", f"baseline.teacher={tmp_path / 'teacher.onnx'}")
+    weights = ("--set", f"baseline.weights={tmp_path / 'teacher.onnx'}")
+    assert run(shut, *words, *teacher, *weights)[0] == 0
+    assert told(tmp_path / "next", "student")[0] == "research"
+
+
+def test_ones_own_data_replace_those_of_the_training_recipe(heads, run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    mine = write_drawn_heads(tmp_path / "mine", 30, seed=1)
+    few = ("--set", "prune.steps=0", "--set", "prune.scan=[]", "--set", "prune.control=false")
+    few = (*few, "--set", "prune.last_images=32", "--only", "prune", "--only", "export")
+    out = tmp_path / "run"
+    assert run(heads / "tiny.toml", "--data", mine, "--out", out, *few)[0] == 0
+    assert json.loads((out / "split.json").read_text())["training"] < 30
+    assert told(out, "teacher") == ("unknown", "unknown", "baseline")
+    # Without them it would be another compression.
+    assert_error(run(heads / "tiny.toml", "--out", out, *few), "data have changed since the run began")
+    assert_error(run(heads / "tiny.toml", "--data", "no.csv", "--out", out), "--data no.csv: there is no such file")
+
+
+def test_a_dry_run_tells_each_stage_and_writes_nothing(heads, run, tmp_path):
+    status, out, _ = run(heads / "tiny.toml", "--dry-run", "--out", tmp_path / "run")
+    assert status == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for stage, images in [
+        ("prune, up to 2 steps", 128),
+        ("prune, last fine-tuning", 128),
+        ("control, up to 2 steps", 128),
+        ("student, stage 1 of 2", 64),
+        ("student-scratch, stage 1 of 1", 128),
+    ]:
+        number = r"[\d,]+"
+        said = rf"{stage} {images} images at 32 px {number} images/s \d+\.\d\d h"
+        assert any(re.fullmatch(said, line) for line in lines), (stage, out)
+    assert re.fullmatch(r"\d+\.\d\d hours in all, judging, validation and report apart", lines[-2])
+    assert "measured on the unpruned network" in lines[-1]
+    assert list(tmp_path.iterdir()) == []
+    status, out, _ = run(heads / "tiny.toml", "--dry-run", "--only", "distill", "--student", "student")
+    assert "prune" not in out.replace("unpruned", "").replace("is pruned", "") and "scratch" not in out
+    assert_error(run(heads / "tiny.toml", "--dry-run", "--student", "x"), "no student 'x'")

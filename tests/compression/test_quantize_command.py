@@ -92,3 +92,25 @@ def test_a_folder_that_does_not_exist_is_one_line(folder, tmp_path, capfd):
     target = tmp_path / "nowhere" / "small.onnx"
     status = main(["quantize", str(folder / "tiny.onnx"), "--precision", "fp16", "--out", str(target)])
     assert_error((status, *capfd.readouterr()), "the folder .* does not exist")
+
+
+def test_what_int8_is_calibrated_on_binds_it_too(quantize, folder, tmp_path):
+    """The lane of a network that is for any use, its ranges from faces of unknown origin."""
+    arguments = ["--precision", "int8", "--recipe", folder / "tiny.toml", "--calibration-images", 16, "--limit", 20]
+    (folder / "mine.csv").write_text((folder / "labels.csv").read_text())
+    assert quantize(*arguments)[0] == 0
+    same = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
+    assert (same["lane"], same["licence"], same["data"]) == ("clean", "any use", "drawn axes")
+    (tmp_path / "small.onnx").unlink()
+    assert quantize(*arguments, "--data", folder / "mine.csv")[0] == 0
+    other = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
+    assert (other["lane"], other["licence"]) == ("unknown", "any use; the rest unknown")
+    assert other["data"] == "drawn axes (tiny); calibrated on unknown (mine.csv)"
+    assert other["parent"] == "tiny"
+
+
+def test_fp16_says_what_its_network_says(quantize, folder, tmp_path):
+    words = ["--recipe", folder / "tiny.toml", "--data", folder / "labels.csv", "--limit", 1]
+    assert quantize("--precision", "fp16", *words)[0] == 0
+    about = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
+    assert (about["lane"], about["licence"], about["data"]) == ("clean", "any use", "drawn axes")

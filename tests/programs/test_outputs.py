@@ -55,6 +55,7 @@ CASES = [
     ("weights", "to-safetensors net.onnx net.onnx", NO_NAME),
     ("weights", "to-safetensors net.onnx hard_net.onnx", NO_NAME),
     ("weights", "to-safetensors net.onnx hard_net.safetensors", READ),
+    ("weights", "to-safetensors net.onnx --out hard_net.safetensors", READ),
     ("synth", "--n 1 --assets pictures --sheet pictures/a.jpg", READ),
     ("synth", "--n 1 --assets pictures --sheet a_link.jpg", READ),
     ("synth", "--n 1 --assets pictures --out pictures", READ),
@@ -118,6 +119,7 @@ OTHERS = {
     "scripts/digits_as_cifar10.py": "reads no file",
     "scripts/draw_conventions.py": "reads no file",
     "scripts/study_heads.py": "writes into folders that it makes, of a run that headpose train guards",
+    "scripts/document_recipes.py": "reads no file",
     "scripts/publish_weights.py": "writes into this checkout",
 }
 

@@ -83,3 +83,8 @@ def test_the_command_line_gives_the_weights_back(tmp_path, capsys):
     assert main(["weights", "to-safetensors", str(tmp_path / "text.onnx"), str(tmp_path / "no.safetensors")]) == 1
     assert "not a network" in capsys.readouterr().err
     assert not (tmp_path / "no.safetensors").exists()
+    command = ["weights", "to-safetensors", str(tmp_path / "tiny.onnx"), "--out", str(tmp_path / "named.safetensors")]
+    assert main(command) == 0
+    assert (tmp_path / "named.safetensors").read_bytes() == (tmp_path / "tiny.safetensors").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["weights", "to-safetensors", str(tmp_path / "tiny.onnx")])

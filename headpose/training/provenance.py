@@ -1,0 +1,231 @@
+"""What a network says of its origin: lane, licence and data, taken from what was really used.
+
+A recipe states these of its own data. With other data, or with weights to start from, the statement follows them:
+what ``headpose synth`` wrote is recognised, weights of this package carry their own statement, the user can state
+the rest (``--set licence=...``), and what nobody has stated is ``unknown``. A statement never becomes more
+permissive on the way.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import onnx
+from safetensors import safe_open
+
+from headpose import weights
+from headpose.errors import WeightsError
+
+Lane = Literal["clean", "research", "unknown"]
+KEYS = ("lane", "licence", "data_note")
+"""Keys of a recipe that make its statement."""
+UNKNOWN: Final = "unknown"
+
+_ENTRY = "model"  # of the metadata of a .safetensors file
+_RANK = {"clean": 0, UNKNOWN: 1, "research": 2}  # a part that is for research only makes the whole that
+_RENDERED_SHORT = "rendered heads (headpose synth)"
+_SETTINGS = "synth.json"
+_PICTURE = re.compile(r"heads-\d\d+/synth_\d{6,}_0\.jpg")  # as headpose.synth.layout names them; a test compares
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a network's file and card say of its origin.
+
+    Attributes:
+        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
+        licence: of the weights, in words.
+        data_note: what they were trained on, in words.
+    """
+
+    lane: Lane
+    licence: str
+    data_note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A network that another one starts from or learns from: its name, its parent's, and its statement."""
+
+    name: str
+    parent: str
+    statement: Statement
+
+
+RENDERED = Statement(
+    "clean",
+    "Apache-2.0",
+    "rendered heads alone (headpose synth); everything drawn in them is CC0 or MIT, no photograph of a face is "
+    "among them",
+)
+"""Of data that ``headpose synth`` drew without an asset folder; the recipe compact-clean says the same."""
+
+
+def of_sources(
+    stated: Statement, sources: Iterable[tuple[str, str]], *, changed: bool, said: Collection[str] = ()
+) -> Statement:
+    """The statement of a recipe's data.
+
+    Args:
+        stated: what the recipe states.
+        sources: kind and path of each.
+        changed: whether they are others than the recipe's own.
+        said: names of ``KEYS`` that the user has set for these data.
+    """
+    pairs = list(sources)
+    folders = [_asset_folder(kind, path) for kind, path in pairs]
+    if not changed and (stated.data_note != RENDERED.data_note or None not in folders):
+        return stated
+    names = ", ".join(dict.fromkeys(Path(path).name for _, path in pairs))
+    if None in folders:
+        found = Statement(UNKNOWN, UNKNOWN, f"{UNKNOWN} ({names})")
+    elif any(folders):
+        assets = ", ".join(sorted({folder for folder in folders if folder}))
+        note = f"{_RENDERED_SHORT}, with skins, hair, hats and light of an asset folder ({assets}) of unknown licence"
+        found = Statement(UNKNOWN, UNKNOWN, note)
+    else:
+        found = RENDERED
+    return _replaced(found, stated, said)
+
+
+def said(changes: Iterable[str]) -> set[str]:
+    """Which of ``KEYS`` the user's changes to a recipe (``--set``) set."""
+    return {change.partition("=")[0].strip() for change in changes} & {*KEYS}
+
+
+def places(data: Any) -> list[tuple[Any, Any]]:
+    """Kind and path of each source of a recipe's ``data``: plain values that may be anything."""
+    sources = data.get("sources") if isinstance(data, dict) else None
+    listed = sources if isinstance(sources, list | tuple) else []
+    return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
+
+
+def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: str = "then") -> Statement:
+    """The statement of a network that started or learnt from ``origin`` and went on with ``data``.
+
+    Args:
+        data: of the data.
+        origin: the other network.
+        said: names of ``KEYS`` that the user has set: they hold for an ``origin`` whose statement is unknown, too.
+        link: the word between the two data notes.
+    """
+    start = origin.statement
+    if start.lane == UNKNOWN:
+        start = _replaced(start, data, said)
+    lane = max(start.lane, data.lane, key=_RANK.__getitem__)
+    # The permission of rendered heads says nothing about a network that saw more than them.
+    bound = [part.licence for part in (start, data) if lane == "clean" or part.licence != RENDERED.licence]
+    licences = [licence for licence in dict.fromkeys(bound) if licence != UNKNOWN]
+    if UNKNOWN in bound:
+        licences.append(f"the rest {UNKNOWN}" if licences else UNKNOWN)
+    if data.data_note in start.data_note:
+        note = start.data_note
+    else:
+        first, second = (
+            _RENDERED_SHORT if lane != "clean" and part.data_note == RENDERED.data_note else part.data_note
+            for part in (start, data)
+        )
+        note = f"{first} ({origin.name}); {link} {second}"
+    return Statement(lane, "; ".join(licences), note)
+
+
+def of_network(name_or_path: str | Path) -> Origin:
+    """What a network states: one of the manifest, by name, or an .onnx or .safetensors file of this package.
+
+    Whatever cannot be read, or states nothing, is unknown: whether the file can be used is for others to say.
+    """
+    if isinstance(name_or_path, str) and (info := weights.manifest().get(name_or_path)):
+        return _origin(Path(info.name), dataclasses.asdict(info))
+    path = Path(name_or_path)
+    return _origin(path, _about_safetensors(path) if path.suffix == ".safetensors" else _about_onnx(path))
+
+
+def metadata(name: str, statement: Statement, parent: str = "") -> dict[str, str]:
+    """The entry of a .safetensors file's metadata that ``of_network`` reads."""
+    about = {"name": name, "lane": statement.lane, "licence": statement.licence, "data": statement.data_note}
+    return about_metadata({**about, "parent": parent})
+
+
+def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """As ``metadata``, of what an .onnx file says of itself."""
+    return {_ENTRY: json.dumps({key: value for key, value in about.items() if key != "architecture"})}
+
+
+def read_onnx(path: Path) -> dict[str, Any]:
+    """The ``headpose.model`` of an .onnx file.
+
+    Raises:
+        WeightsError: it is no such file.
+    """
+    try:
+        properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        about = json.loads(properties["headpose.model"])
+    except Exception as error:  # protobuf and json each raise their own kinds
+        raise WeightsError(f"{path} is not a network that this package exported: {error!r:.200}") from error
+    return about if isinstance(about, dict) else {}
+
+
+def _about_onnx(path: Path) -> dict[str, Any]:
+    try:
+        return read_onnx(path)
+    except WeightsError:
+        return {}
+
+
+def _about_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[_ENTRY])
+    except Exception:  # another format, or a file that states nothing
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _origin(path: Path, about: Mapping[str, Any]) -> Origin:
+    def text(key: str, otherwise: str) -> str:
+        value = about.get(key)
+        return value if isinstance(value, str) and value else otherwise
+
+    lane: Any = text("lane", UNKNOWN)
+    lane = lane if lane in get_args(Lane) else UNKNOWN
+    statement = Statement(lane, text("licence", UNKNOWN), text("data", UNKNOWN))
+    return Origin(text("name", path.name), text("parent", ""), statement)
+
+
+def _replaced(found: Statement, stated: Statement, said: Collection[str]) -> Statement:
+    return dataclasses.replace(found, **{key: getattr(stated, key) for key in KEYS if key in said})
+
+
+def _asset_folder(kind: str, path: str) -> str | None:
+    """The name of the asset folder ("" without one) of a folder that ``headpose synth`` wrote.
+
+    None if it was not, or if pictures of another origin lie in it.
+    """
+    root = Path(path).parent if kind == "manifest" else Path(path)
+    try:
+        settings = json.loads((root / _SETTINGS).read_text("utf-8"))
+        version, folder = settings["version"], settings["asset_folder"]
+        named = list(_listed(Path(path)) if kind == "manifest" else _found(root))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error):
+        return None
+    known = isinstance(version, int) and isinstance(folder, str) and named
+    return folder if known and all(map(_PICTURE.fullmatch, named)) else None
+
+
+def _listed(manifest: Path) -> Iterator[str]:
+    with manifest.open(newline="", encoding="utf-8-sig") as text:
+        for row in csv.DictReader(text):
+            yield row["image"]
+
+
+def _found(root: Path) -> Iterator[str]:
+    for file in root.rglob("*"):
+        if file.suffix.lower() in (".jpg", ".jpeg"):
+            yield file.relative_to(root).as_posix()

@@ -1,0 +1,48 @@
+"""``--data``: data sets of one's own in place of a recipe's, each with its kind found by a look at it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from headpose.errors import DataError
+
+
+def add_argument(parser: argparse.ArgumentParser, recipe: str = "recipe") -> None:
+    """Adds ``--data PATH``, a list named ``data``, to a command that takes a recipe."""
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help=f"a CSV manifest or a folder in 300W-LP's layout, in place of the {recipe}'s sources (repeatable); "
+        "its licence is unknown unless you state it: --set lane=, licence=, data_note=",
+    )
+
+
+def read(paths: Sequence[str]) -> list[dict[str, str]]:
+    """The sources of a recipe that these paths stand for.
+
+    Raises:
+        DataError: a path does not exist, or a folder has no known layout.
+    """
+    return [{"kind": _kind(path), "path": path} for path in paths]
+
+
+def _kind(path: str) -> str:
+    try:
+        if Path(path).is_file():
+            return "manifest"
+        if not Path(path).is_dir():
+            raise DataError(f"--data {path}: there is no such file or folder")
+        if any(Path(path).glob("data_batch_*.bin")):
+            return "cifar-10"
+        if any(next(Path(path).glob(pattern), None) for pattern in ("*.mat", "*/*.mat")):
+            return "300w-lp"
+    except (OSError, ValueError) as error:
+        raise DataError(f"--data {path}: cannot read it: {error}") from error
+    raise DataError(
+        f"--data {path}: a folder in 300W-LP's layout has a .mat file beside each .jpg, in it or in its subfolders, "
+        "and this one has none: give such a folder, or a CSV file with image,x1,y1,x2,y2,yaw,pitch,roll"
+    )
