@@ -67,10 +67,8 @@ HELP = (
 )
 
 _SWITCHES = {"m": "mirror", "f": "smooth", "t": "times", "h": "help", "r": "recording"}
-_SETS: dict[str, dict[str, Any]] = {
-    **{"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snapshot": True}},
-    **{"a": {"style": "axes"}, "c": {"style": "cube"}, "n": {"style": "none"}},
-}
+_SETS: dict[str, dict[str, Any]] = {key: {"style": style} for key, style in zip("acn", STYLES, strict=True)}
+_SETS |= {"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snapshot": True}}
 
 
 @dataclass(frozen=True, slots=True)
