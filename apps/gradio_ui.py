@@ -25,12 +25,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import cv2
-import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
-from starlette.middleware import Middleware
 
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS
 from headpose.draw import STYLES, Style, describe, draw_mirrored, draw_poses
@@ -43,6 +41,10 @@ from headpose.streams.uploads import BOUNDS, Gate, UploadBounds, Uploads
 from headpose.tracking import FaceTracker, Smoothing
 from headpose.types import EulerAngles, HeadPose
 from headpose.weights import manifest
+
+with imports_from("apps", "gradio_ui"):
+    import gradio as gr
+    from starlette.middleware import Middleware
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
 RGB = NDArray[np.uint8]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -85,6 +86,28 @@ def run_program(name: str, program: Callable[[], int]) -> int:
         return _fail(name, f"{what}: {error.strerror}" if what else str(error))
 
 
+@contextlib.contextmanager
+def imports_from(extra: str, program: str) -> Iterator[None]:
+    """Ends a program in one line, with status 1, where a package that it imports in this block is not installed.
+
+    Args:
+        extra: of this project, which has all of these packages.
+        program: what the line on stderr begins with.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+        if missing.startswith("headpose"):
+            raise
+        print(f"{program}: error: {_needs(program, missing, extra)}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _needs(program: str, missing: str, extra: str) -> str:
+    return f"{program} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
+
+
 def _run(arguments: list[str]) -> int:
     parsed = _parser(arguments).parse_args(arguments)
     show_log("headpose", parsed.verbose)
@@ -116,9 +139,7 @@ def _import_command(name: str, module: str) -> ModuleType:
         missing, extra = error.name or "", _EXTRAS.get(".".join(module.split(".")[:2]))
         if extra is None or missing.startswith("headpose"):
             raise
-        raise HeadPoseError(
-            f"headpose {name} needs {missing}: pip install 'open-headpose[{extra}]', or '.[{extra}]' in a checkout"
-        ) from None
+        raise HeadPoseError(_needs(f"headpose {name}", missing, extra)) from None
 
 
 class _Stdout(io.FileIO):
