@@ -1,6 +1,8 @@
 """Head pose in the browser: photos, the webcam and videos, on this computer and with no internet.
 
     python apps/gradio_ui.py [--host 127.0.0.1] [--port 7860] [--model student] [--device auto] [--threads 0]
+    python apps/gradio_ui.py --host 0.0.0.0 --ssl-certfile cert.pem --ssl-keyfile key.pem   # cameras over the network
+    python apps/gradio_ui.py --root-path /headpose   # behind a proxy that shows it there
 
 Needs the ``apps`` extra. Nothing leaves the machine: no analytics, no share link, no web fonts. No file of the machine
 is read because a visitor names it: only what was uploaded, into a folder that is removed at the end.
@@ -10,39 +12,45 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import urlsplit
 
 # Before gradio is imported, which reads them once and would otherwise call home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import cv2
-import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
-from starlette.middleware import Middleware
 
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.cli.log import add_verbose, show_log
 from headpose.detection import DETECTORS
-from headpose.draw import STYLES, Style, describe, draw_mirrored, draw_poses
+from headpose.draw import ANGLE_COLOURS, STYLES, describe, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
 from headpose.inference import DEVICES, bounded_threads
-from headpose.streams import FrameSource, VideoFile, csv_file, open_source, silence_codecs
-from headpose.streams.uploads import BOUNDS, Gate, UploadBounds, Uploads
+from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
+from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
+from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
 from headpose.tracking import FaceTracker, Smoothing
-from headpose.types import EulerAngles, HeadPose
+from headpose.types import HeadPose
 from headpose.weights import manifest
+
+with imports_from("apps", "gradio_ui"):
+    import gradio as gr
+    from starlette.middleware import Middleware
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
 RGB = NDArray[np.uint8]
@@ -51,17 +59,22 @@ RGB = NDArray[np.uint8]
 BUTTONS: Any = ["fullscreen", "download"]  # without the one that uploads to Hugging Face
 CURVE_POINTS = 500  # of each angle; more only makes the browser slow
 PREVIEW_EVERY_S = 0.5
-MOST_FACES = 20
+MOST_FACES = 100
+LOWEST_FPS, HIGHEST_FPS = 1.0, 120.0  # of annotated videos, whatever the rate of what was uploaded
 # Inputs come to the handlers as they were sent: gradio would open a file before it was checked.
 RAW: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
-PHOTOS, WEBCAMS = 2, 8  # at once
-
-CONVENTION = (
-    "**Yaw** > 0: the nose points to the left of the picture. **Pitch** > 0: up. **Roll** > 0: the head is tilted "
-    "clockwise on the screen. Degrees, of the picture as it is: a mirrored one has yaw and roll of the other sign."
+SIZE: dict[str, Any] = {"height": 380, "min_width": 300}  # of pictures
+PHOTOS, WEBCAMS, WEBCAMS_WAITING = 2, 8, 16  # at once
+THREADS = 20  # for everything but videos and webcams
+CSS, LEGEND = Path(__file__).with_suffix(".css"), Path(__file__).with_suffix(".html")
+COLOURS = {name: f"#{r * 4 // 5:02x}{g * 4 // 5:02x}{b * 4 // 5:02x}" for name, (b, g, r) in ANGLE_COLOURS.items()}
+"""Those of the drawn axes, darker, so that they can be read on white and on black."""
+NO_CAMERA = (
+    "Browsers give the camera to a page that came over https, or from the same computer (localhost), and to no other. "
+    "This one came over plain http: start it with --ssl-certfile and --ssl-keyfile, and open its https:// address."
 )
-CSS = Path(__file__).with_suffix(".css")
-COLOURS = {"yaw": "#d9822b", "pitch": "#2f9e6e", "roll": "#4c7fe0"}
+SHOW_NO_CAMERA = """() => { if (!window.isSecureContext) document.head.insertAdjacentHTML(
+    'beforeend', '<style>#no-camera {display: block !important}</style>') }"""  # the tab itself comes later
 
 
 def swap_red_and_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -70,84 +83,82 @@ def swap_red_and_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def table(poses: Sequence[HeadPose], note: str) -> str:
-    """HTML: a row for each face, from left to right in the picture, and a note below."""
+    """HTML: a row for each face, with the number that is drawn beside it, and a note below."""
     if not poses:
         return f'<p class="note">No face found. {note}</p>'
     rows = "".join(
         f"<tr><td>{number}</td>"
         + "".join(f'<td class="{name}">{angle:+.1f}°</td>' for name, angle in pose.euler._asdict().items())
         + f"<td>{describe(pose.euler)}</td><td>{pose.face.score:.2f}</td></tr>"
-        for number, pose in enumerate(sorted(poses, key=lambda pose: pose.box.center[0]), 1)
+        for number, pose in enumerate(poses, 1)
     )
     head = "".join(f"<th>{title}</th>" for title in ("Face", "Yaw", "Pitch", "Roll", "In words", "Score"))
     return f'<table class="angles"><tr>{head}</tr>{rows}</table><p class="note">{note}</p>'
 
 
 @contextlib.contextmanager
-def in_one_line(path: str = "", name: str = "") -> Iterator[None]:
-    """Shows a ``HeadPoseError`` in a corner of the page, with ``name`` for the ``path`` where gradio keeps it."""
+def in_one_line(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Shows a ``HeadPoseError`` in a corner of the page, with ``names`` for the paths that its files have here."""
     try:
         yield
     except HeadPoseError as error:
-        message = str(error).replace(path, name) if path else str(error)
+        message = str(error)
+        for path, name in (names or {}).items():
+            message = message.replace(path, name)
         raise gr.Error(message, print_exception=False) from None
 
 
-class Settings(NamedTuple):
-    """The page's, which every event has: how poses are drawn, and what ``Estimators.estimate`` takes."""
-
-    style: Style
-    model: str
-    max_faces: int
-    min_score: float
-
-
-def checked(settings: Sequence[Any]) -> Settings:
-    """HeadPoseError if no page sends such values."""
-    style, model, max_faces, min_score = settings
-    numbers = all(isinstance(number, int | float) for number in (max_faces, min_score))
-    if style not in STYLES or not numbers or not (1 <= max_faces <= MOST_FACES and 0.0 <= min_score <= 1.0):
-        raise HeadPoseError("a setting of this page is out of its range: load the page again")
-    return Settings(style, model, int(max_faces), min_score)
-
-
-def curve_frame(curve: Sequence[tuple[float, EulerAngles]]) -> Any:
+def curve_frame(curve: array[float]) -> Any:
     """Data frame (seconds, degrees, angle) for the plot, of at most ``CURVE_POINTS`` moments."""
     import pandas as pd  # gradio brings it; only a video needs it
 
-    step = max(1, -(-len(curve) // CURVE_POINTS))
-    points = [(time_s, angle, name) for time_s, euler in curve[::step] for name, angle in euler._asdict().items()]
+    moments = np.reshape(curve, (-1, 4))
+    moments = moments[:: max(1, -(-len(moments) // CURVE_POINTS))]
+    points = [(time_s, angle, name) for time_s, *euler in moments for name, angle in zip(COLOURS, euler, strict=True)]
     return pd.DataFrame(points, columns=["seconds", "degrees", "angle"])
+
+
+def at_work(state: str, preview: RGB | None = None) -> tuple[Any, ...]:
+    """What the video tab shows until there are results: preview, state, and neither video nor numbers nor curves."""
+    nothing_yet = gr.update(value=None, visible=False)
+    return gr.update(value=preview, visible=preview is not None), state, *(nothing_yet,) * 3
 
 
 class Handlers:
     """What the page's events call, each with its inputs as the browser sent them, unchecked.
 
-    ``settings`` are the four of ``checked``.
+    ``settings`` are those that ``checked`` takes.
     """
 
     def __init__(self, estimators: Estimators, uploads: Uploads) -> None:
         self._estimators, self._uploads = estimators, uploads
-        self._videos = threading.BoundedSemaphore(uploads.bounds.videos)
+        self._videos = Line(uploads.bounds.videos, uploads.bounds.videos_waiting)
+        self._webcams = Places(WEBCAMS)
 
     def photo(self, upload: Any, *settings: Any) -> tuple[RGB | None, str]:
         """Annotated picture and table of an upload as gradio stored it."""
-        return self._annotated(upload, False, settings)
+        return self._annotated(upload, settings)
 
-    def live(self, frame: Any, mirror: Any, *settings: Any) -> tuple[RGB | None, str]:
+    def live(self, request: gr.Request, frame: Any, mirror: Any, *settings: Any) -> tuple[RGB | None, str]:
         """Annotated frame and table; ``mirror`` turns the shown picture, never the estimated one."""
-        return self._annotated(frame, bool(mirror), settings)
+        if not self._webcams.take(request.session_hash):
+            return None, f'<p class="note">The page is busy with {WEBCAMS} webcams: yours begins when one ends.</p>'
+        return self._annotated(frame, settings, live=True, mirror=bool(mirror))
 
-    def _annotated(self, sent: Any, mirror: bool, settings: Sequence[Any]) -> tuple[RGB | None, str]:
+    def _annotated(
+        self, sent: Any, settings: Sequence[Any], *, live: bool = False, mirror: bool = False
+    ) -> tuple[RGB | None, str]:
         if not sent:
             return None, ""
         with in_one_line():
-            chosen = checked(settings)
+            chosen = checked(settings, MOST_FACES)
             # The file itself: ``decode_image`` knows more formats than gradio, and says what is wrong with one.
             data, name = self._uploads.picture(sent)
             image = decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
             started = time.perf_counter()
-            poses = self._estimators.estimate(image, *chosen[1:])
+            poses = self._estimate(chosen, image)
+            if live:  # the order of the scores, and with it the numbers, would change from frame to frame
+                poses.sort(key=lambda pose: pose.box.center[0])
         took = 1e3 * (time.perf_counter() - started)
         picture = (draw_mirrored if mirror else draw_poses)(image, poses, chosen.style)
         return swap_red_and_blue(picture), table(poses, f"{image.shape[1]} x {image.shape[0]} pixels, {took:.0f} ms")
@@ -157,72 +168,61 @@ class Handlers:
         if not upload:
             raise gr.Error("Choose a video first.", print_exception=False)
         with in_one_line():
-            path, name = self._uploads.video(upload)
-            chosen = checked(settings)
-        # Refused, not queued: a queue full of videos would keep everybody's photos out.
-        if not self._videos.acquire(blocking=False):
-            raise gr.Error("Other videos are being read: try again when they are done.", print_exception=False)
+            file, name = self._uploads.video(upload)
+            path = str(file)
+            chosen = checked(settings, MOST_FACES)
         try:
-            yield from self._video(str(path), name, bool(smooth), chosen)
-        finally:
-            self._videos.release()
+            with in_one_line(), self._videos.place() as wait:
+                place = wait(0.0)
+                while place:
+                    others = f"{count} other videos" if (count := self._videos.at_once) > 1 else "1 other video"
+                    yield at_work(f"The page is busy with {others}: yours is number {place} in line, and waits.")
+                    place = wait(1.0)
+                yield from self._video(path, name, bool(smooth), chosen)
+        except gr.Error as error:  # which goes away after a while
+            yield at_work(f"**{error.message}**")
+            raise
 
     def _video(self, path: str, name: str, smooth: bool, settings: Settings) -> Iterator[tuple[Any, ...]]:
         # Gradio copies what is yielded, so the files need not outlive this call.
-        with in_one_line(path, name), tempfile.TemporaryDirectory() as folder, open_source(path) as source:
+        with tempfile.TemporaryDirectory() as folder, in_one_line({path: name, f"{folder}{os.sep}": ""}):
             # WebM: of what OpenCV's wheels can write, the one that browsers play.
             annotated, angles = Path(folder, "headpose.webm"), Path(folder, "headpose.csv")
-            curve: list[tuple[float, EulerAngles]] = []
+            curves: dict[int | None, array[float]] = {}  # of each face: time, yaw, pitch, roll, and so on
+            sizes: Counter[int | None] = Counter()
             tracker = FaceTracker(Smoothing() if smooth else None)
-            frames, ended = yield from self._process(source, tracker, annotated, angles, curve, settings)
+            ended, shown, with_face = [], time.monotonic(), 0
+            with open_source(path) as source:
+                fps = min(max(source.fps, LOWEST_FPS), HIGHEST_FPS)  # by its clock a video keeps its pace at any rate
+                drawn = VideoFile(annotated, fps, settings.style, by_clock=True)
+                with drawn as video, csv_file(angles, tracks=True) as rows:
+                    estimate = functools.partial(self._estimate, settings)
+                    for seen in read_video(source, estimate, tracker, [video, rows], self._uploads.bounds):
+                        with_face += bool(seen.poses)
+                        for pose in seen.poses:
+                            curves.setdefault(pose.track, array("d")).extend((seen.frame.time_s, *pose.euler))
+                            sizes[pose.track] += round(pose.box.width * pose.box.height)
+                        if seen.late:
+                            seconds = self._uploads.bounds.video_seconds
+                            ended = [f"Stopped after {seconds:g} seconds of work: the video is longer."]
+                        elif time.monotonic() - shown > PREVIEW_EVERY_S:
+                            shown = time.monotonic()
+                            preview = swap_red_and_blue(draw_poses(seen.frame.image, seen.poses, settings.style))
+                            of = f" of {source.length}" if source.length else ""
+                            yield at_work(f"Frame {seen.count}{of}, {seen.per_second:.0f} frames/s", preview)
             for problem in (*source.problems, *ended):
                 gr.Warning(problem.replace(path, name))
-            state = f"{frames} frames, {len(curve)} of them with a face. The curves are those of the largest."
-            state = " ".join([*ended, state])
-            numbers = gr.update(value=str(angles), visible=True)
-            plot = gr.update(value=curve_frame(curve), visible=True)
-            yield gr.update(visible=False), state, gr.update(value=str(annotated), visible=True), numbers, plot
+            frames = "1 frame" if seen.count == 1 else f"{seen.count} frames"
+            ended += [f"{frames}, {with_face} of them with a face."]
+            numbers, plot = gr.update(value=str(angles), visible=True), gr.update(visible=False)
+            for face, _ in sizes.most_common(1):  # not the largest of each frame: some frames have a false one
+                ended += [f"The curves are those of face {face}."]
+                plot = gr.update(value=curve_frame(curves[face]), visible=True)
+            video_file = gr.update(value=str(annotated), visible=True)
+            yield gr.update(visible=False), " ".join(ended), video_file, numbers, plot
 
-    def _process(
-        self,
-        source: FrameSource,
-        tracker: FaceTracker,
-        annotated: Path,
-        angles: Path,
-        curve: list[tuple[float, EulerAngles]],
-        settings: Settings,
-    ) -> Generator[tuple[Any, ...], None, tuple[int, list[str]]]:
-        """Fills the two files and ``curve``, the angles of the largest face; yields previews.
-
-        Returns:
-            The number of frames, and what ended the work before the video's end, if anything did.
-        """
-        if source.kind != "video":  # a picture would be read whole before its pixels are counted
-            raise HeadPoseError(f"{source.name} is not a video: the tab Photo takes pictures")
-        count, bounds = 0, self._uploads.bounds
-        started = shown = time.monotonic()
-        drawn = VideoFile(annotated, source.fps, settings.style, by_clock=True)
-        with drawn as video, csv_file(angles, tracks=True) as rows:
-            for frame in source:
-                if frame.image.shape[0] * frame.image.shape[1] > 1e6 * bounds.megapixels:
-                    raise HeadPoseError(f"a frame of the video has more than {bounds.megapixels:g} million pixels")
-                poses = tracker.update(self._estimators.estimate(frame.image, *settings[1:]), frame.time_s)
-                count += 1
-                video.write(frame, poses)
-                rows.write(frame, poses)
-                if poses:
-                    largest = max(poses, key=lambda pose: pose.box.width * pose.box.height)
-                    curve.append((frame.time_s, largest.euler))
-                if time.monotonic() - started > bounds.video_seconds:
-                    return count, [f"Stopped after {bounds.video_seconds:g} seconds of work: the video is longer."]
-                if time.monotonic() - shown > PREVIEW_EVERY_S:
-                    shown = time.monotonic()
-                    preview = swap_red_and_blue(draw_poses(frame.image, poses, settings.style))
-                    state = f"Frame {count}" + (f" of {source.length}" if source.length else "")
-                    state += f", {count / (shown - started):.0f} frames/s"
-                    nothing_yet = gr.update(value=None, visible=False)
-                    yield gr.update(value=preview, visible=True), state, nothing_yet, nothing_yet, nothing_yet
-        return count, []
+    def _estimate(self, settings: Settings, image: NDArray[np.uint8]) -> list[HeadPose]:
+        return self._estimators.estimate(image, *settings[1:])
 
 
 def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
@@ -234,7 +234,7 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
             models = [(Path(name).stem, name) for name in estimators.models]
             choice = gr.Dropdown(models, value=model, label="Model", scale=2, min_width=150)
             style = gr.Radio(list(STYLES), value="axes", label="Drawing", scale=3, min_width=270, elem_id="style")
-            max_faces = gr.Slider(1, MOST_FACES, value=10, step=1, label="Faces, at most", scale=2, min_width=150)
+            max_faces = gr.Slider(1, MOST_FACES, value=MOST_FACES, step=1, label="Most faces", scale=2, min_width=150)
             min_score = gr.Slider(0.5, 0.95, value=0.5, step=0.05, label="Lowest score", scale=2, min_width=150)
         settings = [style, choice, max_faces, min_score]
         with gr.Tab("Photo"):
@@ -243,26 +243,19 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
             webcam_tab(handlers, settings)
         with gr.Tab("Video"):
             video_tab(handlers, settings)
-        gr.Markdown(CONVENTION)
+        gr.HTML(LEGEND.read_text("utf-8"), elem_id="legend")
+        page.load(None, js=SHOW_NO_CAMERA)
     return page.queue(max_size=uploads.bounds.waiting, api_open=False)
 
 
 def drawn_picture(elem_id: str) -> gr.Image:
     """Where a picture with its poses is shown."""
-    return gr.Image(
-        label="Head pose",
-        format="jpeg",
-        height=380,
-        min_width=300,
-        interactive=False,
-        buttons=BUTTONS,
-        elem_id=elem_id,
-    )
+    return gr.Image(label="Head pose", format="jpeg", interactive=False, buttons=BUTTONS, elem_id=elem_id, **SIZE)
 
 
 def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
     with gr.Row():
-        photo = gr.Image(sources=["upload", "clipboard"], label="Photo", height=380, min_width=300, elem_id="photo")
+        photo = gr.Image(sources=["upload", "clipboard"], label="Photo", elem_id="photo", **SIZE)
         drawn = drawn_picture("photo-drawn")
     angles = gr.HTML(elem_id="photo-angles")
     if EXAMPLE.is_file():
@@ -272,16 +265,12 @@ def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
 
 
 def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
+    gr.HTML(f"<p>{NO_CAMERA}</p>", elem_id="no-camera")
     with gr.Row():
         # Gradio mirrors the webcam by default, which would give yaw and roll the other sign.
+        options = gr.WebcamOptions(mirror=False)
         camera = gr.Image(
-            sources=["webcam"],
-            streaming=True,
-            webcam_options=gr.WebcamOptions(mirror=False),
-            label="Webcam",
-            height=380,
-            min_width=300,
-            elem_id="webcam",
+            sources=["webcam"], streaming=True, webcam_options=options, label="Webcam", elem_id="webcam", **SIZE
         )
         drawn = drawn_picture("webcam-drawn")
     mirror = gr.Checkbox(label="Show the right picture as a mirror (the angles stay those of the camera)")
@@ -293,7 +282,7 @@ def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
         stream_every=0.05,
         time_limit=None,
         show_progress="hidden",
-        concurrency_limit=WEBCAMS,
+        concurrency_limit=WEBCAMS + WEBCAMS_WAITING,
         **RAW,
     )
 
@@ -301,16 +290,14 @@ def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
 def video_tab(handlers: Handlers, settings: list[Any]) -> None:
     with gr.Row():
         with gr.Column():
-            video = gr.Video(sources=["upload"], label="Video", height=380, elem_id="video")
+            video = gr.Video(sources=["upload"], label="Video, also one that no browser plays", elem_id="video", **SIZE)
             with gr.Row():
                 start = gr.Button("Read the poses", variant="primary", elem_id="video-start")
                 stop = gr.Button("Stop")
             smooth = gr.Checkbox(label="Smooth: calm the tremble of angles and boxes", elem_id="video-smooth")
         with gr.Column():
             preview = gr.Image(label="At work", format="jpeg", height=380, visible=False, interactive=False, buttons=[])
-            drawn = gr.Video(
-                label="Head pose", height=380, interactive=False, buttons=["download"], elem_id="video-drawn"
-            )
+            drawn = gr.Video(label="Head pose", interactive=False, buttons=["download"], elem_id="video-drawn", **SIZE)
             state = gr.Markdown(elem_id="video-state")
     plot = gr.LinePlot(
         x="seconds", y="degrees", color="angle", color_map=COLOURS, height=260, visible=False, elem_id="video-curves"
@@ -324,7 +311,7 @@ def video_tab(handlers: Handlers, settings: list[Any]) -> None:
         concurrency_limit=None,  # the handler's own
         **RAW,
     )
-    stop.click(None, cancels=[working])
+    stop.click(None, None, [state], cancels=[working], js="() => 'Stopped.'")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -332,6 +319,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gradio_ui", description="Head pose in the browser, on this computer.")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, default=7860, help="(7860)")
+    parser.add_argument("--root-path", default="", metavar="/PATH", help="where a proxy shows the page, or its URL")
+    parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate (PEM): serve https, so that cameras work")
+    parser.add_argument("--ssl-keyfile", metavar="FILE", help="its key, without a password (in the same file)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--detector", choices=DETECTORS[:2], default=DETECTORS[0], help=f"({DETECTORS[0]})")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
@@ -366,23 +356,29 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 def serve(args: argparse.Namespace, folder: str) -> None:
     """Serves until Ctrl-C or SIGTERM, with uploads in ``folder``; HeadPoseError if it cannot."""
+    check_certificate(args.ssl_certfile, args.ssl_keyfile)
+    root = checked_root(args.root_path)
     uploads = Uploads(folder, UploadBounds(**{name: getattr(args, name) for name in BOUNDS}))
     names = list(manifest())
     names = names if args.model in names else [args.model, *names]
     estimators = Estimators(names, args.detector, args.device, args.threads)
     estimators.load(args.model)  # a wrong name is told before there is a page
     page = build(estimators, args.model, uploads)
-    font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    theme = gr.themes.Default(
-        primary_hue="teal", neutral_hue="slate", font=font, font_mono=["ui-monospace", "monospace"]
-    )
+    font, mono = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=font, font_mono=mono)
     try:
         page.launch(
             server_name=args.host,
             server_port=args.port,
-            app_kwargs={"middleware": [Middleware(Gate, uploads=uploads)]},
+            root_path=root,
+            ssl_certfile=args.ssl_certfile,
+            ssl_keyfile=args.ssl_keyfile or args.ssl_certfile,
+            ssl_verify=False,  # of Gradio's own look at its page: a certificate of one's own passes nowhere
+            max_threads=THREADS + args.videos + args.videos_waiting + WEBCAMS + WEBCAMS_WAITING,
+            app_kwargs={"middleware": [Middleware(Gate, uploads=uploads, root_path=urlsplit(root).path)]},
             max_file_size=int(1e6 * max(args.picture_mb, args.video_mb)),
             theme=theme,
+            css=":root {" + "".join(f"--{name}: {colour};" for name, colour in COLOURS.items()) + "}",
             css_paths=CSS,
             quiet=True,
             share=False,
@@ -393,7 +389,9 @@ def serve(args: argparse.Namespace, folder: str) -> None:
         )
     except OSError:
         raise HeadPoseError(f"cannot serve on {args.host}:{args.port}: try another --port") from None
-    print(f"headpose: http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    print(f"headpose: http{'s' * bool(args.ssl_certfile)}://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    if not args.ssl_certfile and not is_local(args.host):
+        print("headpose: other computers' browsers give their cameras to https alone: see --ssl-certfile", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
     page.block_thread()
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,6 +44,7 @@ from headpose.streams import (
     Sink,
     Window,
     json_lines,
+    letter_of,
     open_source,
     silence_codecs,
     source_files,
@@ -61,7 +63,12 @@ HELP = (
     "s  save a picture",
     "r  record, and stop",
     "h  this help    q, Esc  quit",
+    "yaw green   pitch red   roll blue",
 )
+
+_SWITCHES = {"m": "mirror", "f": "smooth", "t": "times", "h": "help", "r": "recording"}
+_SETS: dict[str, dict[str, Any]] = {key: {"style": style} for key, style in zip("acn", STYLES, strict=True)}
+_SETS |= {"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snapshot": True}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +87,14 @@ class View:
 
 
 def press(view: View, key: int, models: Sequence[str]) -> View:
-    """The view after a key of ``cv2.waitKey`` (-1 for none); 1 to 9 pick from ``models``."""
-    letter = chr(key).lower() if 0 < key < 128 else ""
+    """The view after a key of ``cv2.waitKeyEx`` (-1 for none); 1 to 9 pick from ``models``."""
+    letter = letter_of(key)
+    changes: dict[str, Any] = _SETS.get(letter, {})
+    if letter in _SWITCHES:
+        changes = {_SWITCHES[letter]: not getattr(view, _SWITCHES[letter])}
     if letter.isdecimal() and 1 <= int(letter) <= len(models):
-        return replace(view, model=models[int(letter) - 1])
-    if letter in ("q", chr(ESCAPE)):
-        return replace(view, running=False)
-    if letter in ("a", "c", "n"):
-        styles: dict[str, Style] = {"a": "axes", "c": "cube", "n": "none"}
-        return replace(view, style=styles[letter])
-    if letter == "m":
-        return replace(view, mirror=not view.mirror)
-    if letter == "f":
-        return replace(view, smooth=not view.smooth)
-    if letter == "t":
-        return replace(view, times=not view.times)
-    if letter == "h":
-        return replace(view, help=not view.help)
-    if letter == "r":
-        return replace(view, recording=not view.recording)
-    return replace(view, snapshot=True) if letter == "s" else view
+        changes = {"model": models[int(letter) - 1]}
+    return replace(view, **changes)
 
 
 class Stopwatch:
@@ -120,14 +115,14 @@ class Stopwatch:
 
 
 class TimedDetector:
-    """A detector with a stopwatch."""
+    """A detector with a stopwatch, without the faces whose score is below ``min_score``."""
 
-    def __init__(self, detector: FaceDetector) -> None:
-        self.name, self._detector, self.watch = detector.name, detector, Stopwatch()
+    def __init__(self, detector: FaceDetector, min_score: float = 0.0) -> None:
+        self.name, self._detector, self._min_score, self.watch = detector.name, detector, min_score, Stopwatch()
 
     def detect(self, image: Image) -> list[Face]:
         with self.watch:
-            return self._detector.detect(image)
+            return [face for face in self._detector.detect(image) if face.score >= self._min_score]
 
 
 class TimedModel:
@@ -146,14 +141,11 @@ class Estimation:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
+        smallest = args.min_face if args.detector == "blazeface" else None
         detector = create_detector(
-            args.detector,
-            threads=args.threads,
-            device=args.device,
-            model_path=args.detector_model,
-            min_face=args.min_face if args.detector == "blazeface" else None,
+            args.detector, threads=args.threads, device=args.device, model_path=args.detector_model, min_face=smallest
         )
-        self._detector = TimedDetector(detector)
+        self._detector = TimedDetector(detector, args.min_score)
         self._models: dict[str, TimedModel] = {}
         self._whole = Stopwatch()
         self.switch(args.model)
@@ -224,6 +216,11 @@ class Session:
                     return True
         return self._interrupted
 
+    def finish_recording(self) -> None:
+        """Closes a recording that still runs and says where it is; HeadPoseError if the file is not whole."""
+        if finished := self._recorder.stop():
+            self._say(f"saved {finished}")
+
     @contextlib.contextmanager
     def _signals_wait_for_the_frame(self) -> Iterator[None]:
         """Ctrl-C, and the SIGTERM that ends a service, let the frame at work be finished: files stay whole."""
@@ -254,8 +251,8 @@ class Session:
                 annotated = draw_poses(frame.image, poses, wanted.style)
             if wanted.recording:
                 self._recorder.write(frame, annotated)
-            elif finished := self._recorder.stop():
-                self._say(f"saved {finished}")
+            else:
+                self.finish_recording()
             if wanted.snapshot:
                 target = dated(".png")
                 write_image(target, annotated)
@@ -307,12 +304,8 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
     """Everything but opening the source; raises what ``main`` prints."""
     if source.kind not in ("camera", "video"):
         raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
-    network = args.model if is_path(args.model) else None
-    check_outputs(
-        [*source_files(args.source), network, args.detector_model],
-        text={"--json": args.json},
-        data={"--record": args.record},
-    )
+    inputs = [*source_files(args.source), args.model if is_path(args.model) else None, args.detector_model]
+    check_outputs(inputs, text={"--json": args.json}, data={"--record": args.record})
     estimation = Estimation(args)
     live = source.kind == "camera"
     with contextlib.ExitStack() as stack:
@@ -324,6 +317,7 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
         frames = stack.enter_context(NewestFrames(source)) if live else source
         session = Session(args, estimation, recorder, rows, window)
         stopped = session.run(frames, keep_pace=not live)
+        session.finish_recording()
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
     for note in getattr(source, "notes", ()):  # a source of one's own may have none
@@ -354,6 +348,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="processor threads (all)")
     parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces (all)")
+    parser.add_argument(
+        "--min-score", type=float, default=0.0, metavar="S", help="leave out faces whose score is below S, 0 to 1 (0)"
+    )
     parser.add_argument("--draw", choices=STYLES, default="axes", help="what is drawn (axes)")
     parser.add_argument("--mirror", action="store_true", help="begin with a mirrored window")
     parser.add_argument("--smooth", action="store_true", help="begin with smoothed poses, a number for each face")
@@ -386,6 +383,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
+    if not 0.0 <= args.min_score <= 1.0:
+        raise HeadPoseError(f"--min-score is a number from 0 to 1, not {args.min_score:g}")
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):

@@ -15,15 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headpose import corruptions
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.errors import DataError
 from headpose.evaluation import robustness
 from headpose.evaluation.robustness import Result
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
-from headpose.training import data, recipe
-from headpose.training.loop import RECIPE
-from headpose.training.spec import macs, parameters
+
+with imports_from("train", "heldout"):
+    from headpose.training import data, recipe
+    from headpose.training.loop import RECIPE
+    from headpose.training.spec import macs, parameters
 
 
 def main() -> int:

@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -
         raise ImageError(f"{path} is a folder, not a picture") from None
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from None
-    return decode_image(data, str(path), max_pixels=limit)
+    return decode_image(data, str(path), max_pixels=max_pixels)
 
 
 def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | None = None) -> Image:
@@ -76,7 +76,6 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
     Raises:
         ImageError: the data are empty, cut short, too large, no picture, or more than one.
     """
-    limit = _limit(max_pixels)
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
     try:
@@ -84,12 +83,12 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
     except ValueError as fault:
         raise ImageError(f"{name} is {fault}") from None
     _check_frames(name, header.format, header.frames)
-    _check_size(name, header.width, header.height, limit)
+    _check_size(name, header.width, header.height, max_pixels)
     try:
         if header.format == "HEIC":
-            image = _decode_heic(data, name, limit)
+            image = _decode_heic(data, name, max_pixels)
         elif header.format == "AVIF":
-            image = _decode_avif(data, name, limit)
+            image = _decode_avif(data, name, max_pixels)
         else:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError):  # OpenCV has a limit of its own, 2^30 pixels
@@ -175,9 +174,11 @@ def _limit(max_pixels: int | None) -> int:
     return int(text)
 
 
-def _check_size(name: str, width: int, height: int, limit: int) -> None:
+def _check_size(name: str, width: int, height: int, max_pixels: int | None) -> None:
+    limit = _limit(max_pixels)
     if width * height > limit:
-        limited = f"the limit is {limit:,} in all (environment variable {_VARIABLE})"
+        # A limit of the caller's is none that the environment could raise.
+        limited = f"the limit is {limit:,} in all" + (f" (environment variable {_VARIABLE})" * (max_pixels is None))
         raise ImageError(f"{name} is too large: {width} x {height} pixels, and {limited}")
 
 
@@ -191,14 +192,14 @@ def _check_frames(name: str, form: str, frames: int) -> None:
         )
 
 
-def _decode_heic(data: bytes, name: str, limit: int) -> Image:
+def _decode_heic(data: bytes, name: str, max_pixels: int | None) -> Image:
     try:
         import pillow_heif
     except ImportError:
         raise _missing(name, "HEIC", "pillow-heif") from None
     try:
         opened = pillow_heif.open_heif(data, bgr_mode=True)  # the size alone; libheif applies irot, imir and clap
-        _check_size(name, opened.size[0], opened.size[1], limit)
+        _check_size(name, opened.size[0], opened.size[1], max_pixels)
         pixels = np.asarray(opened)
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError):
         raise ImageError(f"{name} is not a HEIC picture that can be read, or it is damaged") from None
@@ -209,7 +210,7 @@ def _decode_heic(data: bytes, name: str, limit: int) -> Image:
     return np.ascontiguousarray(pixels[:, :, :3])
 
 
-def _decode_avif(data: bytes, name: str, limit: int) -> Image:
+def _decode_avif(data: bytes, name: str, max_pixels: int | None) -> Image:
     # OpenCV has a decoder too, which ignores irot and imir and lacks in many builds.
     try:
         from PIL import AvifImagePlugin, ImageOps
@@ -221,7 +222,7 @@ def _decode_avif(data: bytes, name: str, limit: int) -> Image:
         # The class itself: Image.open warns from 90 million pixels on, and refuses twice as many.
         opened = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
         _check_frames(name, "AVIF", opened.n_frames)
-        _check_size(name, opened.size[0], opened.size[1], limit)
+        _check_size(name, opened.size[0], opened.size[1], max_pixels)
         ImageOps.exif_transpose(opened, in_place=True)  # Pillow makes EXIF's tag of irot and imir
         rgb = np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError):

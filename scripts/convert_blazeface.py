@@ -34,14 +34,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import tflite
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.errors import WeightsError
 from headpose.files import check_outputs, write_bytes
+
+with imports_from("test", "convert_blazeface"):
+    import onnx
+    import tflite
+    from onnx import TensorProto, helper, numpy_helper
 
 MEMBER = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 SHA256 = "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"

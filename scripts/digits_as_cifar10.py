@@ -15,11 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import LabelledImages
+
+with imports_from("test", "digits_as_cifar10"):
+    from sklearn.datasets import load_digits
 
 
 def main() -> int:

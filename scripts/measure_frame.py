@@ -15,10 +15,12 @@ import sys
 import numpy as np
 
 from headpose import geometry, metrics
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.evaluation import predictions, testsets
 from headpose.geometry import Array
-from headpose.synth.anatomy import FRAME
+
+with imports_from("synth", "measure_frame"):
+    from headpose.synth.anatomy import FRAME
 
 RESAMPLES = 500
 

@@ -19,14 +19,16 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import geometry
-from headpose.cli import run_program
+from headpose.cli import imports_from, run_program
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.geometry import Array
-from headpose.synth import render, scene
-from headpose.synth.pose import Pose
 from headpose.tracking import FaceTracker, Smoothing
 from headpose.types import EulerAngles, HeadPose, Image
+
+with imports_from("synth", "measure_smoothing"):
+    from headpose.synth import render, scene
+    from headpose.synth.pose import Pose
 
 FPS, FRAMES = 30, 120
 SETTLED = 15  # frames at the start that do not count: the filter has seen nothing yet

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -83,6 +84,24 @@ def run_program(name: str, program: Callable[[], int]) -> int:
     except OSError as error:
         what = "cannot write to stdout" if stdout and error is stdout.error else error.filename
         return _fail(name, f"{what}: {error.strerror}" if what else str(error))
+
+
+@contextlib.contextmanager
+def imports_from(extra: str, program: str) -> Iterator[None]:
+    """Ends a program in one line, with status 1, where a package that it imports in this block is not installed.
+
+    Args:
+        extra: of this project, which has all of these packages.
+        program: what the line on stderr begins with.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+        if missing.startswith("headpose"):
+            raise
+        print(f"{program}: error: {program} needs {missing}: {install_advice(extra)}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ from headpose.streams.newest import NewestFrames
 from headpose.streams.recorder import Recorder
 from headpose.streams.sinks import PictureFile, PictureFolder, RowFile, Sink, VideoFile, csv_file, json_lines
 from headpose.streams.sources import Frame, FrameSource, open_pictures, open_source, silence_codecs, source_files
-from headpose.streams.window import ESCAPE, Window
+from headpose.streams.window import ESCAPE, Window, letter_of
 
 __all__ = [
     "ESCAPE",
@@ -24,6 +24,7 @@ __all__ = [
     "Window",
     "csv_file",
     "json_lines",
+    "letter_of",
     "open_pictures",
     "open_source",
     "silence_codecs",

@@ -1,37 +1,32 @@
 """What visitors send to a page: files of one folder only, and no more than the machine can take.
 
-``Uploads`` is asked by the page's handlers before a file is opened; ``Gate`` stands in front of the web framework,
-which opens and downloads files on its own before a handler is called. Each is enough against a request that names a
-file of this machine; the gate also bounds what is received.
+``Uploads`` is asked by the page's handlers before a file is opened (see ``headpose.streams.gate``, too). ``Line`` and
+``Places`` share the machine among visitors.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
-import json
 import math
 import os
-import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from headpose.draw import STYLES, Style
 from headpose.errors import HeadPoseError
+from headpose.streams.sinks import Sink
+from headpose.streams.sources import Frame, FrameSource
+from headpose.tracking import FaceTracker
+from headpose.types import HeadPose, Image
 
-_NOT_UPLOADED = "this file was not uploaded to this page: choose it again"
-_LARGEST_REQUEST = 8_000_000  # bytes that are not a file; a frame of the webcam comes as base64 text
-_FORM_OVERHEAD = 1_000_000  # bytes around the file of an upload
-_TASKS = re.compile(r"/gradio_api/(queue/join|run/predict|cancel|reset/?|stream/[^/]+(/close)?)")
-_UPLOAD = "/gradio_api/upload"
-_FETCHED = re.compile(r"/gradio_api/(file[=/]\s*[a-z][a-z0-9+.-]+:/|proxy=)", re.IGNORECASE)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
+NOT_UPLOADED = "this file was not uploaded to this page: choose it again"
+_LEFT_AFTER_S = 5.0  # without a request; a webcam sends several a second
 
 BOUNDS = {
     "picture_mb": "millions of bytes of a picture's file",
@@ -39,6 +34,7 @@ BOUNDS = {
     "megapixels": "millions of pixels of a picture, or of a video's frame",
     "video_seconds": "seconds of work on one video",
     "videos": "videos that are worked on at once",
+    "videos_waiting": "videos that wait for these to end",
     "waiting": "requests that wait for their turn",
 }
 """What each of ``UploadBounds`` limits."""
@@ -53,12 +49,31 @@ class UploadBounds:
     megapixels: float = 50.0
     video_seconds: float = 1800.0
     videos: int = 2
+    videos_waiting: int = 10
     waiting: int = 40
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if not 0 < value < math.inf:
                 raise HeadPoseError(f"{name} must be a number above 0, got {value}")
+
+
+class Settings(NamedTuple):
+    """A page's, which every event has: how poses are drawn, and what ``Estimators.estimate`` takes."""
+
+    style: Style
+    model: str
+    max_faces: int
+    min_score: float
+
+
+def checked(settings: Sequence[Any], most_faces: int) -> Settings:
+    """HeadPoseError if no page sends such values; ``most_faces`` is what its slider goes to."""
+    style, model, max_faces, min_score = settings
+    numbers = all(isinstance(number, int | float) for number in (max_faces, min_score))
+    if style not in STYLES or not numbers or not (1 <= max_faces <= most_faces and 0.0 <= min_score <= 1.0):
+        raise HeadPoseError("a setting of this page is out of its range: load the page again")
+    return Settings(style, model, int(max_faces), min_score)
 
 
 class Uploads:
@@ -111,7 +126,7 @@ class Uploads:
     def _find(self, sent: object) -> tuple[Path, str]:
         path = self.find(sent.get("path")) if isinstance(sent, Mapping) else None
         if not isinstance(sent, Mapping) or path is None:
-            raise HeadPoseError(_NOT_UPLOADED)
+            raise HeadPoseError(NOT_UPLOADED)
         name = sent.get("orig_name")
         return path, (Path(name).name if isinstance(name, str) else "")[:100] or path.name
 
@@ -131,91 +146,108 @@ class Uploads:
             raise HeadPoseError(f"{name} has {size / 1e6:.1f} MB: this page takes {largest_mb:g} MB at most")
 
 
-class Gate:
-    """ASGI middleware for a Gradio app: refuses what its page never sends.
+class Line:
+    """Work that is done by a few at once, first come, first served; the others wait and see how long the line is."""
 
-    These are: a file that is not one of ``Uploads`` (a path of this machine, or a URL that the server would download),
-    a URL to fetch and pass on, a call of a route that is not the page's, a body of unknown or of too great a length.
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self.at_once, self._most = at_once, at_once + waiting
+        self._line: list[object] = []  # those at the head are at work
+        self._moved = threading.Condition()
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Callable[[float], int]]:
+        """Takes the last place in the line, and gives it back at the end of the block.
+
+        Yields:
+            What waits at most so many seconds for its turn and returns the place among those who wait, from 1 on; 0
+            for whose turn it is.
+
+        Raises:
+            HeadPoseError: too many wait.
+        """
+        own = object()
+
+        def ahead() -> int:
+            return max(0, self._line.index(own) + 1 - self.at_once)
+
+        def wait(seconds: float) -> int:
+            with self._moved:
+                self._moved.wait_for(lambda: ahead() == 0, seconds)
+                return ahead()
+
+        with self._moved:
+            if len(self._line) >= self._most:
+                raise HeadPoseError(f"{self._most - self.at_once} others wait already: try again later")
+            self._line.append(own)
+        try:
+            yield wait
+        finally:
+            with self._moved:
+                self._line.remove(own)
+                self._moved.notify_all()
+
+
+class Places:
+    """Places for visitors who send many requests, such as a webcam's frames; one who falls silent loses his."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._seen: dict[object, float] = {}
+        self._lock = threading.Lock()
+
+    def take(self, visitor: object) -> bool:
+        """Whether the visitor has a place, for this request and a few seconds."""
+        now = time.monotonic()
+        with self._lock:
+            self._seen = {each: seen for each, seen in self._seen.items() if now - seen < _LEFT_AFTER_S}
+            if visitor not in self._seen and len(self._seen) >= self.count:
+                return False
+            self._seen[visitor] = now
+            return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """How far a video has been read.
+
+    Attributes:
+        count: of frames.
+        frame: the last of them.
+        poses: of the faces in it.
+        per_second: frames.
+        late: the page has no more time for it; this was its last frame.
     """
 
-    def __init__(self, app: App, uploads: Uploads) -> None:
-        self._app, self._uploads = app, uploads
+    count: int
+    frame: Frame
+    poses: Sequence[HeadPose]
+    per_second: float
+    late: bool
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+
+def read_video(
+    source: FrameSource,
+    estimate: Callable[[Image], Sequence[HeadPose]],
+    tracker: FaceTracker,
+    sinks: Sequence[Sink],
+    bounds: UploadBounds,
+) -> Iterator[Progress]:
+    """Reads a video that was uploaded, into open sinks, and says after each frame how far it is.
+
+    Raises:
+        HeadPoseError: it is no video, cannot be read or written, or its frames are too large.
+    """
+    if source.kind != "video":  # a picture would be read whole before its pixels are counted
+        raise HeadPoseError(f"{source.name} is not a video: the tab Photo takes pictures")
+    started = time.monotonic()
+    for count, frame in enumerate(source, 1):
+        if frame.image.shape[0] * frame.image.shape[1] > 1e6 * bounds.megapixels:
+            raise HeadPoseError(f"a frame of the video has more than {bounds.megapixels:g} million pixels")
+        poses = tracker.update(estimate(frame.image), frame.time_s)
+        for sink in sinks:
+            sink.write(frame, poses)
+        seconds = time.monotonic() - started
+        late = seconds > bounds.video_seconds
+        yield Progress(count, frame, poses, count / max(seconds, 1e-3), late)
+        if late:
             return
-        refusal = self._refusal(scope)
-        if refusal is None and scope["method"] == "POST" and scope["path"] != _UPLOAD:
-            body = await _read(receive)
-            refusal = self._refusal_of(body)
-            receive = _replayed(body, receive)
-        if refusal is None:
-            await self._app(scope, receive, send)
-            return
-        status, line = refusal
-        answer = json.dumps({"detail": line}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    def _refusal(self, scope: Message) -> tuple[int, str] | None:
-        """Status and line, by method, path and headers alone."""
-        path, headers = scope["path"], dict(scope["headers"])
-        if _FETCHED.match(path):
-            return 403, "this page fetches nothing from elsewhere"
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            return None
-        if scope["method"] != "POST" or not (path == _UPLOAD or _TASKS.fullmatch(path)):
-            return 404, "this page has no such route"
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit() or b"transfer-encoding" in headers:
-            return 411, "a request must say how long it is"
-        bounds = self._uploads.bounds
-        largest = 1e6 * max(bounds.picture_mb, bounds.video_mb) + _FORM_OVERHEAD
-        if len(length) > 15 or int(length) > (largest if path == _UPLOAD else _LARGEST_REQUEST):
-            return 413, "this is larger than what the page takes"
-        return None
-
-    def _refusal_of(self, body: bytes) -> tuple[int, str] | None:
-        """Status and line for the JSON of a request."""
-        try:
-            todo = [json.loads(body)] if body else []
-        except (ValueError, RecursionError):
-            return 400, "the request is not JSON"
-        while todo:
-            value = todo.pop()
-            if isinstance(value, dict):
-                path, url = value.get("path"), value.get("url")
-                inline = isinstance(url, str) and url.startswith("data:")
-                named = isinstance(path, str) or (isinstance(url, str) and not inline)
-                if named and self._uploads.find(path) is None:
-                    return 403, _NOT_UPLOADED
-                todo += value.values()
-            elif isinstance(value, list):
-                todo += value
-        return None
-
-
-async def _read(receive: Receive) -> bytes:
-    """The body of a request whose length was checked; what there is of it if the visitor has gone."""
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body once more, and then goes on as before."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

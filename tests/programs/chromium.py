@@ -42,8 +42,10 @@ def write_camera_file(path: Path, images: list[NDArray[np.uint8]], fps: int = 10
 
 
 @contextmanager
-def open_browser(profile: Path, camera: Path, width: int = 1280, height: int = 1000) -> Iterator[webdriver.Chrome]:
-    """A browser with a profile of its own; skips the test where there is none."""
+def open_browser(
+    profile: Path, camera: Path, *flags: str, width: int = 1280, height: int = 1000
+) -> Iterator[webdriver.Chrome]:
+    """A browser with a profile and ``flags`` of its own; skips the test where there is none."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     driver_path = shutil.which("chromedriver")
     if chromium is None or driver_path is None:
@@ -56,7 +58,7 @@ def open_browser(profile: Path, camera: Path, width: int = 1280, height: int = 1
         f"--use-file-for-fake-video-capture={camera}",
         f"--window-size={width},{height}",
     )
-    for flag in (*_FLAGS, *own):
+    for flag in (*_FLAGS, *own, *flags):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(driver_path))
     try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,18 @@ class Visitor:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        with urllib.request.urlopen(f"{self.address}/config", timeout=30) as answer:
-            dependencies = json.load(answer)["dependencies"]
-        self.events = {each["api_name"]: each["id"] for each in dependencies}
+        # A certificate that a test has made itself.
+        self._context = ssl._create_unverified_context() if address.startswith("https:") else None
+        with urllib.request.urlopen(f"{self.address}/config", timeout=30, context=self._context) as answer:
+            self.config = json.load(answer)
+        self.events = {each["api_name"]: each["id"] for each in self.config["dependencies"]}
 
     def request(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         """Status and body of an answer; a POST where there is a body."""
         headers = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         request = urllib.request.Request(self.address + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60, context=self._context) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -73,14 +77,18 @@ class Visitor:
 
     def result(self, session: str) -> tuple[bool, Any]:
         """The last message of a session's event."""
-        with urllib.request.urlopen(
-            f"{self.address}/gradio_api/queue/data?session_hash={session}", timeout=120
-        ) as lines:
-            for line in lines:
-                message = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
-                if message.get("msg") in ("process_completed", "process_streaming"):
-                    return message["success"], message["output"]
+        for message in self.messages(session):
+            if message.get("msg") in ("process_completed", "process_streaming"):
+                return message["success"], message["output"]
         raise AssertionError("the queue ended without a result")
+
+    def messages(self, session: str) -> Iterator[dict[str, Any]]:
+        """What a session is told, as it comes; a visitor who leaves closes the iterator."""
+        url = f"{self.address}/gradio_api/queue/data?session_hash={session}"
+        with urllib.request.urlopen(url, timeout=120, context=self._context) as lines:
+            for line in lines:
+                if line.startswith(b"data:"):
+                    yield json.loads(line.removeprefix(b"data:"))
 
     def file(self, path: str | Path) -> tuple[int, bytes]:
         """A file that the page serves."""

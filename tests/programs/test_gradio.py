@@ -1,20 +1,25 @@
 """apps/gradio_ui.py as a program, looked at in a headless Chromium whose camera is a file."""
 
+import base64
 import csv
 import io
 import os
 import re
 import socket
+import struct
 import time
 import urllib.request
 
 import cv2
+import gradio as gr
 import numpy as np
 import pytest
 
 from apps import gradio_ui
 from headpose import EulerAngles, HeadPoseEstimator
-from headpose.estimator import DEFAULT_MODEL
+from headpose.draw import ANGLE_COLOURS, draw_poses
+from headpose.estimator import DEFAULT_MODEL, Estimators
+from headpose.streams.uploads import UploadBounds, Uploads
 from tests.programs.chromium import open_browser, outside_requests, write_camera_file
 from tests.programs.gradio_server import free_port, launch
 from tests.videos import write_video
@@ -73,10 +78,10 @@ class Page:
     """The page in a browser; everything waits until what it looks for is there."""
 
     def __init__(self, browser, address):
-        self.browser, self._address = browser, address
+        self.browser, self.address = browser, address
 
     def open(self):
-        self.browser.get(self._address)
+        self.browser.get(self.address)
         self.find("#photo input[type=file]")
 
     def find(self, selector):
@@ -165,6 +170,93 @@ def test_a_video_comes_back_as_one_that_the_browser_plays_with_its_angles(page, 
     assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
     assert {row["track"] for row in rows} == {"1"}
     page.find("#video-curves canvas, #video-curves svg.marks")
+
+
+@pytest.mark.browser
+def test_a_video_that_waits_says_so_in_the_page(browser, tmp_path, photo):
+    """Whoever comes second sees his place, and his video begins by itself."""
+    video = write_video(tmp_path / "face.mp4", [cv2.resize(photo, (320, 320))] * 150, fps=10)
+    server = launch(free_port(), "--model", MODEL, "--videos", "1")
+    page = Page(browser, re.search(r"http://\S+", server.stdout.readline())[0])
+    try:
+        windows = []
+        for _ in range(2):
+            browser.switch_to.new_window("tab")
+            windows.append(browser.current_window_handle)
+            page.open()
+            page.click("Video")
+            page.find("#video input[type=file]").send_keys(str(video))
+            page.find("#video video")
+            page.click("Read the poses")
+        page.wait_for("busy with 1 other video: yours is number 1 in line")
+        browser.switch_to.window(windows[0])
+        page.click("Stop")
+        page.wait_for("Stopped.")
+        browser.switch_to.window(windows[1])
+        page.wait_for("150 frames, 150 of them with a face. The curves are those of face 1.")
+        for window in windows:
+            browser.switch_to.window(window)
+            browser.close()
+    finally:
+        browser.switch_to.window(browser.window_handles[0])
+        server.terminate()
+        assert complaints(server.communicate(timeout=30)[1]) == ""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_angles_have_the_colours_of_the_axes_that_they_turn_about(page, repo, theme):
+    page.browser.get(f"{page.address}?__theme={theme}")
+    page.find("#photo input[type=file]").send_keys(str(repo / "examples" / "astronaut.jpg"))
+    page.find("#photo-angles table")
+    for name, bgr in ANGLE_COLOURS.items():
+        cells = [page.find(f"#photo-angles td.{name}"), page.find(f"#legend .{name}")]
+        shown = [cell.value_of_css_property("color") for cell in cells]
+        assert shown[0] == shown[1]
+        numbers = [float(part) for part in re.findall(r"[\d.]+", shown[0].rpartition("srgb")[2])[:3]]
+        assert np.argsort(numbers).tolist() == np.argsort(bgr[::-1]).tolist(), (name, shown)
+
+
+def test_rows_and_drawn_faces_share_their_numbers(tmp_path, photo):
+    """In stills by their scores, as headpose estimate numbers them; from a webcam from left to right, which stays."""
+    canvas = np.full((512, 1100, 3), 90, np.uint8)
+    canvas[:, 588:], canvas[100:400, 100:400] = photo, cv2.resize(photo, (300, 300))
+    poses = HeadPoseEstimator(MODEL, threads=1).estimate(canvas)
+    assert len(poses) == 2 and poses[0].box.center[0] > poses[1].box.center[0], "the order of scores is not the other"
+    handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
+    sent = {"url": "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", canvas)[1].tobytes()).decode()}
+    settings = ["axes", MODEL, 100, 0.5]
+    for order, (drawn, rows) in (
+        (poses, handlers.photo(sent, *settings)),
+        (poses[::-1], handlers.live(gr.Request(), sent, False, *settings)),
+    ):
+        np.testing.assert_array_equal(drawn[..., ::-1], draw_poses(canvas, order))
+        numbers = re.findall(r"<tr><td>(\d)</td>.*?([+-]\d+\.\d)°", rows)
+        assert numbers == [(str(n), f"{pose.euler.yaw:+.1f}") for n, pose in enumerate(order, 1)]
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(1_000_000, 1), (500, 1), (1, 0), (0, 25), (1, 1000), (1, 100_000)])
+def test_a_video_is_annotated_whatever_rate_it_claims(tmp_path, photo, seconds, frames):
+    """From one frame in eleven days to 100,000 a second, and none at all."""
+    video = write_video(tmp_path / "face.avi", [photo] * 3, fps=25)
+    data = bytearray(video.read_bytes())
+    rate = data.index(b"strh") + 8 + 20  # of the stream's header: a scale, and the rate that is divided by it
+    data[rate : rate + 8] = struct.pack("<II", seconds, frames)
+    video.write_bytes(data)
+    handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
+    results = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5))
+    assert results[-1][1].startswith("3 frames, 3 of them with a face")
+
+
+def test_a_false_face_in_one_frame_is_not_in_the_curves(tmp_path, photo):
+    """The curves are those of one face: the one that is largest over all frames."""
+    frames = [np.pad(photo[:300, 60:360], ((0, 300), (0, 600), (0, 0))) for _ in range(8)]
+    frames[4][:, 300:] = cv2.resize(photo[:300, 60:360], (600, 600))
+    video = write_video(tmp_path / "face.avi", frames, fps=25)
+    handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
+    *_, plot = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5))[-1]
+    assert sorted(set(plot["value"]["seconds"])) == pytest.approx([index / 25 for index in range(8)])
+    assert plot["value"][plot["value"]["angle"] == "yaw"]["degrees"].std() < 2
 
 
 @pytest.mark.browser

@@ -20,13 +20,14 @@ import pytest
 from apps import gradio_ui
 from headpose.errors import HeadPoseError
 from headpose.estimator import Estimators
-from headpose.streams.uploads import UploadBounds, Uploads
+from headpose.streams.uploads import Places, UploadBounds, Uploads
 from tests.programs.gradio_server import SETTINGS, Visitor, free_port, launch
 from tests.videos import write_video
 
 EVENTS = {"photo": [], "live": [False], "video": [False]}  # with what each takes before the settings
 FILE = {"meta": {"_type": "gradio.FileData"}}
-SMALL = ("--picture-mb", "0.3", "--video-mb", "20", "--megapixels", "0.5", "--video-seconds", "3", "--videos", "1")
+SMALL = ("--picture-mb", "0.3", "--video-mb", "20", "--megapixels", "0.5", "--video-seconds", "3")
+SMALL += ("--videos", "1", "--videos-waiting", "2")
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ def test_large_files_and_pictures_are_refused_by_kind(small, jpeg, tmp_path):
     for event in ("photo", "live"):
         frame = {"url": "data:image/png;base64," + base64.b64encode(large.read_bytes()).decode()}
         ok, output = small.ask(event, frame, *EVENTS[event])
-        assert not ok and re.search(r"pixels", output["error"])
+        assert not ok and output["error"].endswith("is too large: 1000 x 1000 pixels, and the limit is 500,000 in all")
     video = write_video(tmp_path / "large.avi", [np.zeros((1000, 1000, 3), np.uint8)] * 3, fps=10)
     ok, output = small.ask("video", {"path": small.upload(video.read_bytes(), "large.avi"), **FILE}, False)
     assert not ok and "more than 0.5 million pixels" in output["error"]
@@ -229,26 +230,97 @@ def test_a_picture_is_no_video(visitor, jpeg):
     assert not ok and output["error"] == "mine.jpg is not a video: the tab Photo takes pictures"
 
 
-def test_a_long_video_ends_by_itself_and_keeps_neither_photos_nor_the_next_video_out(small, jpeg, photo, tmp_path):
-    path = small.upload(write_video(tmp_path / "long.mp4", [photo[:240, 100:420]] * 2000, fps=30).read_bytes(), "v.mp4")
+@pytest.fixture(scope="module")
+def long_video(small, jpeg, tmp_path_factory):
+    """The upload of a video that takes longer than the page has for one."""
+    photo = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    file = write_video(tmp_path_factory.mktemp("video") / "long.mp4", [photo[:240, 100:420]] * 2000, fps=30)
+    return {"path": small.upload(file.read_bytes(), "v.mp4"), **FILE}
+
+
+def test_a_long_video_ends_by_itself_and_keeps_no_photo_out(small, jpeg, long_video):
     results = {}
 
     def read_poses():
-        results["video"] = small.ask("video", {"path": path, **FILE}, False)
+        results["video"] = small.ask("video", long_video, False)
 
-    for _ in range(2):  # the second time shows that the first gave its place back
-        first = threading.Thread(target=read_poses)
-        first.start()
-        time.sleep(0.7)
-        refused, output = small.ask("video", {"path": path, **FILE}, False)
-        assert not refused and "try again" in output["error"]
-        assert small.ask("photo", {"path": small.upload(jpeg, "a.jpg")})[0]
-        assert first.is_alive()
-        first.join(timeout=60)
-        ok, output = results["video"]
-        assert ok and output["data"][1].startswith("Stopped after 3 seconds of work")
-        frames = int(re.search(r"(\d+) frames", output["data"][1])[1])
-        assert 0 < frames < 2000
+    reading = threading.Thread(target=read_poses)
+    reading.start()
+    time.sleep(0.7)
+    assert small.ask("photo", {"path": small.upload(jpeg, "a.jpg")})[0]
+    assert reading.is_alive()
+    reading.join(timeout=60)
+    ok, output = results["video"]
+    assert ok and output["data"][1].startswith("Stopped after 3 seconds of work")
+    frames = int(re.search(r"(\d+) frames", output["data"][1])[1])
+    assert 0 < frames < 2000
+
+
+def states(visitor, video):
+    """The state line of the video tab as it changes, from when the server has the request to its last message."""
+    session = uuid.uuid4().hex
+    assert visitor.join("video", [video, False, *SETTINGS], session)[0] == 200
+    for message in visitor.messages(session):
+        data = message.get("output", {}).get("data")
+        if message.get("msg") == "process_generating":
+            # What has changed since the message before comes as a list of edits.
+            yield data[1] if isinstance(data[1], str) else data[1][0][2] if data[1] else ""
+        elif message.get("msg") == "process_completed":
+            yield message["output"].get("error") or data[1]
+            return
+
+
+def test_a_second_video_waits_with_its_place_in_line_and_begins_by_itself(small, long_video):
+    first, second, third = (states(small, long_video) for _ in range(3))
+    assert next(first).startswith("Frame ")
+    seen = [next(second)]
+    assert seen[0] == "The page is busy with 1 other video: yours is number 1 in line, and waits."
+    assert "yours is number 2 in line" in next(third)
+    third.close()  # a visitor who leaves while he waits
+    seen += list(second)
+    assert any(line.startswith("Frame ") for line in seen)
+    assert "Stopped after 3 seconds of work" in seen[-1]
+
+
+def test_visitors_who_leave_give_their_place_to_the_next(small, long_video):
+    first, second, third = (states(small, long_video) for _ in range(3))
+    assert next(first).startswith("Frame ")
+    assert "number 1 in line" in next(second)
+    assert "number 2 in line" in next(third)
+    refused = list(states(small, long_video))
+    assert refused[-1] == "2 others wait already: try again later" and "2 others wait" in refused[0]
+    second.close()
+    assert any("number 1 in line" in line for _, line in zip(range(20), third, strict=False))
+    first.close()
+    assert any(line.startswith("Frame ") for _, line in zip(range(20), third, strict=False))
+    third.close()
+
+
+def test_a_webcam_for_which_there_is_no_place_says_so(tmp_path, jpeg):
+    handlers = gradio_ui.Handlers(Estimators(["student"], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
+    frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()}
+
+    def live(number):
+        return handlers.live(gr.Request(session_hash=f"session {number}"), frame, False, *SETTINGS)
+
+    for number in range(gradio_ui.WEBCAMS):
+        assert live(number)[0] is not None
+    picture, words = live("late")
+    assert picture is None and f"busy with {gradio_ui.WEBCAMS} webcams" in words
+    assert live(0)[0] is not None, "those that are here stay"
+
+
+def test_a_place_is_free_again_when_its_visitor_falls_silent(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("headpose.streams.uploads.time.monotonic", lambda: now[0])
+    places = Places(1)
+    assert places.take("a") and not places.take("b")
+    now[0] = 4.0
+    assert places.take("a")
+    now[0] = 8.0
+    assert not places.take("b")
+    now[0] = 9.5
+    assert places.take("b") and not places.take("a")
 
 
 def test_more_requests_than_may_wait_are_refused(small, jpeg):
@@ -273,7 +345,7 @@ def test_handlers_look_at_files_themselves(tmp_path, jpeg, photo):
     assert handlers.photo({"path": str(tmp_path / "uploads" / "a.jpg")}, *SETTINGS)[0].shape == photo.shape
     for name in ("b.jpg", "uploads/link.jpg", "uploads/../b.jpg", "uploads/pipe", "uploads", "uploads/none.jpg"):
         sent = {"path": str(tmp_path / name), "orig_name": "a.jpg"}
-        for handle in (handlers.photo, lambda s, *r: handlers.live(s, True, *r)):
+        for handle in (handlers.photo, lambda s, *r: handlers.live(gr.Request(), s, True, *r)):
             with pytest.raises(gr.Error, match="not uploaded"):
                 handle(sent, *SETTINGS)
         with pytest.raises(gr.Error, match="not uploaded"):

@@ -123,6 +123,13 @@ def play(video, network, tmp_path, monkeypatch):
         (ord("x"), {}),
         (-1, {}),
         (0xFFE1, {}),  # Shift alone
+        # Left, Up, Right, Down: their low 8 bits are Q, R, S, T. X11 (Qt, GTK), GTK with Num Lock, Windows, macOS.
+        *((code, {}) for code in (0xFF51, 0xFF52, 0xFF53, 0xFF54, 0x10FF51, 0x250000, 0x270000, 0xF702, 0xF703)),
+        *((0xFFBE + number, {}) for number in range(12)),  # F1 to F12
+        (0x451, {}),  # a letter of a Russian keyboard
+        (0x10_0071, {"running": False}),  # q in GTK with Num Lock
+        (0x3_0053, {"snapshot": True}),  # S in GTK with Shift and Caps Lock
+        (0x2000_0032, {"model": "second"}),  # 2 in GTK with the second keyboard layout
     ],
 )
 def test_what_each_key_changes(key, changes):
@@ -140,7 +147,8 @@ def test_a_video_without_a_window_gives_rows_and_a_recording(run, video, tmp_pat
     status, out, err = run(video, "--no-window", "--json", "-", "--record", "annotated.webm")
     assert status == 0, err
     assert [row["frame"] for row in rows_of(out)] == list(range(FRAMES))
-    assert err.startswith(f"webcam: {FRAMES} frames") and err.count("\n") == 1
+    saved, summary = err.splitlines()
+    assert saved == "webcam: saved annotated.webm" and summary.startswith(f"webcam: {FRAMES} frames")
     recorded, _ = read_video(tmp_path / "annotated.webm")
     source, _ = read_video(video)
     assert len(recorded) == FRAMES
@@ -161,6 +169,8 @@ def test_frames_stops_early(run, video):
         ("still.png", ["--no-window"], "headpose estimate"),
         ("face.mp4", [], "no display"),
         ("face.mp4", ["--no-window", "--record", "angles.txt"], "a video needs one of the endings"),
+        ("face.mp4", ["--no-window", "--min-score", "1.5"], "--min-score is a number from 0 to 1, not 1.5"),
+        ("face.mp4", ["--no-window", "--min-score", "nan"], "--min-score is a number from 0 to 1, not nan"),
         ("face.mp4", ["--no-window", "--model", "no-such-model"], "unknown model"),
         ("face.mp4", ["--no-window", "--json", "nowhere/rows.json"], "folder nowhere does not exist"),
     ],
@@ -194,7 +204,7 @@ def test_a_signal_ends_it_with_whole_files(start, frames, tmp_path, how):
     rows = rows_of(first + process.stdout.read())
     err = process.stderr.read()
     assert process.wait(timeout=60) == 0, err
-    assert err.startswith("webcam: ") and err.count("\n") == 1
+    assert err.startswith("webcam: saved until-then.mp4\nwebcam: ") and err.count("\n") == 2
     assert len(read_video(tmp_path / "until-then.mp4")[0]) == len(rows) < len(frames) * 30
     assert {path.name for path in tmp_path.iterdir()} == {"long.mp4", "colour.onnx", "until-then.mp4"}
 
@@ -258,6 +268,25 @@ def test_smoothing_begins_and_ends_by_key_and_a_face_keeps_its_number(play):
     assert all(pose.track == 1 for (pose,) in smooth)
 
 
+def test_a_recording_that_q_ends_is_saved_and_says_so(run_in_window, tmp_path):
+    status, _, err = run_in_window("Left", "Right", "Up", "Down", "F2", "r", "r", "s", "r", "q")
+    assert status == 0, err
+    saved = [line.removeprefix("webcam: saved ") for line in err.splitlines() if "saved" in line]
+    assert {path.name for path in tmp_path.glob("headpose-*")} == set(saved)
+    assert [name[-4:] for name in saved] == [".mp4", ".png", ".mp4"]
+    assert all(read_video(tmp_path / name)[0] for name in saved if name.endswith(".mp4"))
+
+
+def test_faces_below_the_lowest_score_are_left_out(run, video):
+    _, out, _ = run(video, "--no-window", "--json", "-")
+    scores = [row["score"] for row in rows_of(out)]
+    middle = round(sorted(scores)[len(scores) // 2], 3)
+    status, out, err = run(video, "--no-window", "--json", "-", "--min-score", middle)
+    assert status == 0, err
+    assert [row["score"] for row in rows_of(out)] == [score for score in scores if score >= middle]
+    assert 0 < len(rows_of(out)) < len(scores)
+
+
 def test_quitting_ends_at_once(play):
     for keys in ("  q", "  \x1b"):
         session, window, rows, _ = play(keys)
@@ -271,19 +300,48 @@ def test_a_recording_that_cannot_be_made_does_not_end_the_stream(play, capsys, m
     assert capsys.readouterr().err.count("does not exist") == 2
 
 
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is needed: apt-get install xvfb")
-def test_a_real_window_shows_a_video(run, video):
+@pytest.fixture
+def display():
+    """The environment of an X server without a screen."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is needed: apt-get install xvfb")
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24"], pass_fds=[write], stderr=subprocess.DEVNULL
     )
     try:
         os.close(write)
-        with os.fdopen(read) as display:
-            number = display.readline().strip()
-        status, out, err = run(video, "--json", "-", DISPLAY=f":{number}")
+        with os.fdopen(read) as number:
+            yield {"DISPLAY": f":{number.readline().strip()}"}
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture
+def run_in_window(start, frames, tmp_path, display):
+    """Types keys, one after another, into the window of a video that goes on for longer."""
+    if shutil.which("xdotool") is None:
+        pytest.skip("xdotool is needed: apt-get install xdotool")
+    video = write_video(tmp_path / "long.mp4", frames * 100, fps=25.0)
+
+    def run(*keys):
+        process = start(video, "--json", "-", **display)
+        process.stdout.readline()  # the window is there
+        environment = {**os.environ, **display}
+        find = ["xdotool", "search", "--sync", "--name", "^headpose$", "windowfocus", "--sync"]
+        subprocess.run(find, env=environment, check=True, timeout=30)
+        for key in keys:
+            assert process.poll() is None, f"it ended before {key}"
+            subprocess.run(["xdotool", "key", key], env=environment, check=True)
+            time.sleep(0.3)
+        process.stdout.read()
+        return process.wait(timeout=30), "", process.stderr.read()
+
+    return run
+
+
+def test_a_real_window_shows_a_video(run, video, display):
+    status, out, err = run(video, "--json", "-", **display)
     assert status == 0, err
     assert len(rows_of(out)) == FRAMES
