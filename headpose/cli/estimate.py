@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headpose.cli import printable
 from headpose.errors import HeadPoseError, ImageError
 
 if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help down
@@ -140,7 +141,7 @@ def _run_several(args: argparse.Namespace) -> int:
                             of_source.enter_context(sink)
                         status = _process(source, estimator, _tracker(args, source), (*rows, *drawn), args, text)
             except ImageError as error:  # not the end of the others
-                print(f"headpose: error: {error}", file=sys.stderr)
+                print(f"headpose: error: {printable(str(error))}", file=sys.stderr)
                 faulty = True
                 continue
             _print_remarks(source, drawn)
@@ -172,9 +173,9 @@ def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) ->
 def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
     """What was lost of a source, and what else there is to know of it and of its --out."""
     for note in (*source.notes, *(note for sink in drawn for note in getattr(sink, "notes", ()))):
-        print(f"headpose: {note}", file=sys.stderr)
+        print(f"headpose: {printable(note)}", file=sys.stderr)
     for problem in source.problems:
-        print(f"headpose: error: {problem}", file=sys.stderr)
+        print(f"headpose: error: {printable(problem)}", file=sys.stderr)
 
 
 def _wants_lines(args: argparse.Namespace) -> bool:
@@ -303,9 +304,11 @@ def _process(
     finally:
         progress.close()
     if faces == 0 and frames and not (lines and frame.name):
-        print(f"headpose: no face found in {source.name}", file=sys.stderr)
+        print(f"headpose: no face found in {printable(source.name)}", file=sys.stderr)
     elif not quiet and not single:
-        print(f"headpose: {source.name}: {_counted(frames, noun)}, {_counted(faces, 'face')}", file=sys.stderr)
+        print(
+            f"headpose: {printable(source.name)}: {_counted(frames, noun)}, {_counted(faces, 'face')}", file=sys.stderr
+        )
     return status
 
 
@@ -314,6 +317,7 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
     where = frame.name or f"frame {frame.index}"
     if frame.source:
         where = frame.source if Path(frame.source).name == frame.name else f"{frame.source}  {where}"
+    where = printable(where)
     if not poses and frame.name:
         write(f"{where}  no face found")
     for pose in poses:
