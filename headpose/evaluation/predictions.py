@@ -67,7 +67,12 @@ def read_all(path: str | os.PathLike[str], known: Collection[str] = ()) -> dict[
             reader = csv.DictReader(text)
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
                 raise DataError(f"{file} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}")
+            columns = [name for name in reader.fieldnames or [] if name in COLUMNS]
+            if len(columns) > len(COLUMNS):
+                raise DataError(f"{file} has one of the columns {','.join(COLUMNS)} twice: keep one")
             for row in reader:
+                if any(row.get(None) or ()):  # where csv puts them
+                    raise DataError(f"{file}, line {reader.line_num}: more values than columns")
                 name = row["image"] if row["image"] in known else _without_ending(row["image"])
                 if name in angles:
                     raise DataError(f"{file}, line {reader.line_num}: {name} is there twice")
