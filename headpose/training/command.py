@@ -114,6 +114,8 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path]:
     """The recipe and the folder of the run. One that goes on keeps the recipe that it began with."""
     if args.changed_data and not args.resume:
         raise RecipeError("--changed-data is for a run that goes on: add --resume, or leave it out")
+    if args.out == "":
+        raise RecipeError("--out needs the name of a folder, not an empty text")
     if args.init and args.resume:
         raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
     named = recipe.load(args.recipe, [] if args.resume else args.overrides)

@@ -117,6 +117,12 @@ def test_a_name_that_is_no_file_name_is_refused(name):
         recipe.from_dict({**values, "name": name})
 
 
+def test_a_name_too_long_for_a_file_system_is_refused():
+    with pytest.raises(RecipeError, match="recipe: name: too long: 300 bytes, 200 are the most"):
+        recipe.load("compact", [f"name={'名' * 100}"])
+    assert recipe.load("compact", [f"name={'é' * 100}"]).name == "é" * 100
+
+
 @pytest.mark.parametrize("name", ["a", "compact-2.1", "köpfe", "student, stage 1 of 2", "x" * 100])
 def test_other_names_are_free(name):
     values = json.loads(recipe.load("compact").to_json())
