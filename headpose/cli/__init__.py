@@ -135,7 +135,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Drops what cannot be written: nobody is left to be told, and the results still matter."""
+    """Drops what cannot be written: nobody reads it, and the results still matter."""
 
     def write(self, data: Any) -> int:
         try:

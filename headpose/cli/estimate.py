@@ -209,7 +209,7 @@ def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | Non
 
 
 def _row_files(args: argparse.Namespace) -> list[Sink]:
-    """--json and --csv, made before any work is done so that a wrong target is told at once."""
+    """--json and --csv, made before any work is done so that a wrong target is an error at once."""
     from headpose import streams
 
     rows: list[Sink] = []

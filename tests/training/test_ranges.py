@@ -1,4 +1,4 @@
-"""Every setting of the recipes has its range, and a value beyond it is told in one line."""
+"""Every setting of the recipes has its range, and a value beyond it is an error of one line."""
 
 import dataclasses
 import json
