@@ -362,7 +362,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     names = list(manifest())
     names = names if args.model in names else [args.model, *names]
     estimators = Estimators(names, args.detector, args.device, args.threads)
-    estimators.load(args.model)  # a wrong name is told before there is a page
+    estimators.load(args.model)  # an error for a wrong name comes before there is a page
     page = build(estimators, args.model, uploads)
     font, mono = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=font, font_mono=mono)

@@ -11,6 +11,7 @@ import numpy as np
 
 from headpose import crop
 from headpose.errors import HeadPoseError, ImageError
+from headpose.images import LONGEST_SIDE
 from headpose.inference import PoseModel, load_model
 from headpose.types import Box, Face, HeadPose, Image
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "student"
 """Name of the network that everything takes when none is named."""
 
-_LONGEST_SIDE = 32_766  # of what cv2.warpAffine can read
 _LARGEST_BOX = 10  # longer sides of the picture; of a larger face the picture shows a patch of skin
 
 
@@ -136,9 +136,9 @@ def check_image(image: Image) -> None:
         raise ImageError(f"an image is an array, (H, W, 3) uint8 BGR; got {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"an image is (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
-    if max(image.shape) > _LONGEST_SIDE:
+    if max(image.shape) > LONGEST_SIDE:
         raise ImageError(
-            f"the image is {image.shape[1]}x{image.shape[0]}: make it {_LONGEST_SIDE} pixels at most a side"
+            f"the image is {image.shape[1]}x{image.shape[0]}: make it {LONGEST_SIDE} pixels at most a side"
         )
 
 

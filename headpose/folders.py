@@ -53,7 +53,7 @@ def _take(folder: Path) -> int:
         lock = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             if _locks(lock, file) and _is(lock, file):
-                with contextlib.suppress(OSError):  # a full disk is for the run to tell
+                with contextlib.suppress(OSError):  # on a full disk the run itself fails
                     os.ftruncate(lock, 0)
                     os.write(lock, f"{os.getpid()}\n".encode())
                 return lock

@@ -23,6 +23,9 @@ MAX_PIXELS = 128_000_000
 """Most pixels of a picture, unless ``HEADPOSE_MAX_PIXELS`` or a caller says otherwise. Decoding takes 6 bytes a
 pixel, 15 for JPEG 2000 and AVIF; phones take pictures of 108 million."""
 
+LONGEST_SIDE = 32766
+"""Most pixels of a side: ``cv2.warpAffine`` takes no more."""
+
 _VARIABLE = "HEADPOSE_MAX_PIXELS"
 _FILE_BYTES_PER_PIXEL, _FILE_BYTES = 8, 1 << 28  # uncompressed 16-bit RGBA, and what may follow, as a phone's film
 
@@ -95,6 +98,9 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
         raise ImageError(f"{name} is too large to decode, or damaged") from None
     if image is None:
         raise ImageError(f"{name} is not a picture that can be read, or it is damaged")
+    height, width = image.shape[:2]
+    if max(height, width) > LONGEST_SIDE:
+        raise ImageError(f"{name} is {width} x {height} pixels: make it {LONGEST_SIDE} at most a side")
     return image
 
 

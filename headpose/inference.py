@@ -37,8 +37,8 @@ _PROVIDER = {
 }
 # Where a provider cannot take an operator, the next one does.
 _FALLBACK = {"cpu": [], "tensorrt": ["cuda", "cpu"]}
-# TensorRT is not among them: it spends minutes on building an engine before the first face. Nor is Core ML, which is
-# in every ONNX Runtime for macOS, wanted or not, and may compute in fp16.
+# TensorRT is not among them: it spends minutes on building an engine before the first face. Core ML is left out too:
+# it is in every ONNX Runtime for macOS, wanted or not, and may compute in fp16.
 _AUTO = ("cuda", "directml", "openvino", "cpu")
 _INSTALL = {
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",

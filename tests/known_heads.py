@@ -1,6 +1,6 @@
 """Four rendered heads whose angles are known exactly, in one small picture that ships: what the signs are bound to.
 
-``tests/synth/test_known_heads.py`` renders them; ``HEADPOSE_UPDATE_GOLDEN=1`` makes it write them anew. Look at the
+``tests/synth/test_known_heads.py`` renders them; ``HEADPOSE_UPDATE_GOLDEN=1`` makes it write them again. Look at the
 picture then: from left to right the nose points to the left of the picture (yaw > 0) and up (pitch > 0), the head
 is tilted clockwise (roll > 0), and the last one looks to the right, down, and is tilted counter-clockwise.
 """

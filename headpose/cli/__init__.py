@@ -152,7 +152,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Drops what cannot be written: nobody is left to be told, and the results still matter."""
+    """Drops what cannot be written: nobody reads it, and the results still matter."""
 
     def write(self, data: Any) -> int:
         try:
@@ -197,8 +197,15 @@ def _is_plain(stream: TextIO, descriptor: int) -> bool:
     return type(raw) is io.FileIO and raw.fileno() == descriptor
 
 
+def printable(text: str) -> str:
+    """One line that does nothing to a terminal: the name of a file may hold line ends and escape sequences."""
+    return "".join(
+        letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else ascii(letter)[1:-1] for letter in text
+    )
+
+
 def _fail(name: str, message: str) -> int:
-    print(f"{name}: error: {message}", file=sys.stderr)
+    print(f"{name}: error: {printable(message)}", file=sys.stderr)
     return _leave_stdout(1)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headpose.cli import printable
 from headpose.errors import HeadPoseError, ImageError
 
 if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help down
@@ -153,7 +154,7 @@ def _run_several(args: argparse.Namespace) -> int:
                             of_source.enter_context(sink)
                         status = _process(source, estimator, _tracker(args, source), (*rows, *drawn), args, text)
             except ImageError as error:  # not the end of the others
-                print(f"headpose: error: {error}", file=sys.stderr)
+                print(f"headpose: error: {printable(str(error))}", file=sys.stderr)
                 faulty = True
                 continue
             _print_remarks(source, drawn)
@@ -186,9 +187,9 @@ def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) ->
 def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
     """What was lost of a source, and what else there is to know of it and of its --out."""
     for note in (*source.notes, *(note for sink in drawn for note in getattr(sink, "notes", ()))):
-        print(f"headpose: {note}", file=sys.stderr)
+        print(f"headpose: {printable(note)}", file=sys.stderr)
     for problem in source.problems:
-        print(f"headpose: error: {problem}", file=sys.stderr)
+        print(f"headpose: error: {printable(problem)}", file=sys.stderr)
 
 
 def _print_codec(drawn: Sequence[Sink], args: argparse.Namespace) -> None:
@@ -242,7 +243,7 @@ def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | Non
 
 
 def _row_files(args: argparse.Namespace) -> list[Sink]:
-    """--json and --csv, made before any work is done so that a wrong target is told at once."""
+    """--json and --csv, made before any work is done so that a wrong target is an error at once."""
     from headpose import streams
 
     rows: list[Sink] = []
@@ -337,9 +338,11 @@ def _process(
     finally:
         progress.close()
     if faces == 0 and frames and not (lines and frame.name):
-        print(f"headpose: no face found in {source.name}", file=sys.stderr)
+        print(f"headpose: no face found in {printable(source.name)}", file=sys.stderr)
     elif not quiet and not single:
-        print(f"headpose: {source.name}: {_counted(frames, noun)}, {_counted(faces, 'face')}", file=sys.stderr)
+        print(
+            f"headpose: {printable(source.name)}: {_counted(frames, noun)}, {_counted(faces, 'face')}", file=sys.stderr
+        )
     return status
 
 
@@ -348,6 +351,7 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
     where = frame.name or f"frame {frame.index}"
     if frame.source:
         where = frame.source if Path(frame.source).name == frame.name else f"{frame.source}  {where}"
+    where = printable(where)
     if not poses and frame.name:
         write(f"{where}  no face found")
     for place, pose in enumerate(poses, 1):

@@ -20,7 +20,7 @@ from headpose.errors import DataError
 from headpose.types import Box, EulerAngles, Sample
 
 COLUMNS = ("image", "x1", "y1", "x2", "y2", "yaw", "pitch", "roll")
-_LARGEST = {"yaw": 360.0, "pitch": 360.0, "roll": 360.0}
+_LARGEST_ANGLE = 360.0
 _LARGEST_COORDINATE = 1e5
 _SPREAD_AT_HALF_WEIGHT = 10.0
 
@@ -47,10 +47,14 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
     lines: list[int] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.DictReader(text, restkey="")
-            _check_columns(path, reader.fieldnames or [])
+            reader = csv.DictReader(text)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            _check_columns(path, reader.fieldnames)
             for row in reader:
-                samples.append(_sample(path, row, f"{path}, line {reader.line_num}"))
+                where = f"{path}, line {reader.line_num}"
+                if any(row.pop(None, None) or ()):  # where csv puts them
+                    raise DataError(f"{where}: more values than columns: is there a comma within a value?")
+                samples.append(_sample(path, row, where))
                 lines.append(reader.line_num)
             says_unit = "unit" in (reader.fieldnames or [])
     except OSError as error:
@@ -72,7 +76,12 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
-        raise DataError(f"{path} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}[,spread|weight]")
+        separated = " separated by commas" if len(columns) == 1 else ""
+        raise DataError(
+            f"{path} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}[,spread|weight]{separated}"
+        )
+    if twice := [name for name in (*COLUMNS, "spread", "weight", "unit") if columns.count(name) > 1]:
+        raise DataError(f"{path} has the column {twice[0]} twice: keep one")
     if "spread" in columns and "weight" in columns:
         raise DataError(f"{path} has both spread and weight: keep one")
 
@@ -94,10 +103,18 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
     return Sample(
         image=picture,
         box=box,
-        euler=EulerAngles(*(_number(row, name, where) * _degrees(row, where) for name in ("yaw", "pitch", "roll"))),
+        euler=EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll"))),
         weight=_weight(row, where),
         group=Path(row["image"]).with_suffix("").as_posix(),
     )
+
+
+def _angle(row: dict[str, str | None], name: str, where: str) -> float:
+    """Degrees."""
+    value = _number(row, name, where) * _degrees(row, where)
+    if abs(value) > _LARGEST_ANGLE:
+        raise DataError(f"{where}: {name} is out of range: {row[name]} {row.get('unit', 'degrees')}")
+    return value
 
 
 def _degrees(row: dict[str, str | None], where: str) -> float:
@@ -124,6 +141,6 @@ def _number(row: dict[str, str | None], name: str, where: str) -> float:
         value = float(text or "")
     except ValueError:
         raise DataError(f"{where}: {name} is not a number: {text!r}") from None
-    if not (math.isfinite(value) and abs(value) <= _LARGEST.get(name, _LARGEST_COORDINATE)):
+    if not (math.isfinite(value) and abs(value) <= _LARGEST_COORDINATE):
         raise DataError(f"{where}: {name} is out of range: {text}")
     return value

@@ -114,6 +114,9 @@ def _rows(file: Path) -> list[_Row]:
             name = _OLD_NAME if "image" not in there and _OLD_NAME in there else "image"
             if missing := [each for each in (name, *COLUMNS[1:]) if each not in there]:
                 raise DataError(f"{file} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}")
+            wanted = [each for each in there if each in (name, *COLUMNS[1:], *BOX)]
+            if len(wanted) > len(set(wanted)):
+                raise DataError(f"{file} has one of the columns {','.join(dict.fromkeys(wanted))} twice: keep one")
             boxes = all(side in there for side in BOX)
             return list(_read_rows(reader, file, name, boxes))
     except OSError as error:
@@ -125,6 +128,8 @@ def _rows(file: Path) -> list[_Row]:
 def _read_rows(reader: csv.DictReader[str], file: Path, name: str, boxes: bool) -> Iterator[_Row]:
     for row in reader:
         where = f"{file}, line {reader.line_num}"
+        if any(row.get(None) or ()):  # where csv puts them
+            raise DataError(f"{where}: more values than columns")
         angles = [_number(row[column], where, "an angle") for column in COLUMNS[1:]]
         box = None
         if boxes:

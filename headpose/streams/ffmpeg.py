@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +28,10 @@ _MATROSKA_SEGMENT, _MATROSKA_UNKNOWN = b"\x18\x53\x80\x67\x01", 2**56 - 1  # wit
 # open other files) and image2 (a name with %d is a pattern). tty is, as FFmpeg would write a line to stderr
 # about every text file; ``open_file`` refuses what it reads.
 _FORMATS = (
-    "mov mp4 matroska webm avi mpegts mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1 obu ivf flv live_flv ogg asf "
-    "rm mjpeg mpjpeg yuv4mpegpipe gif apng dv mxf gxf nut nsv wtv swf dirac dnxhd vc1 cavsvideo 3g2 mj2 rtsp tty"
+    "mov mp4 matroska webm avi mpegts mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1 obu ivf flv live_flv ogg asf rm "
+    "mjpeg jpeg_pipe mpjpeg yuv4mpegpipe gif apng dv mxf gxf nut nsv wtv swf dirac dnxhd vc1 cavsvideo 3g2 mj2 rtsp tty"
 )
+_FILE_OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0"}
 # What FFmpeg opens for each kind of URL, and no other.
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,udp,tcp",
@@ -46,6 +49,16 @@ _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
 # How the formats begin that only refer to other files: HLS, FFmpeg's and Kodi's lists, SDP, PLS, ASX, RAM.
 _REFERENCES = re.compile(rb"#extm3u|ffconcat|v=0\s|\[playlist\]|\[reference\]|<asx|<smil|rtsptext|rtsp://|https?://")
 _TEXT_AS_VIDEO = int.from_bytes(b"ansi", "little")  # libav plays .txt files as a terminal would show them
+_PROBE = """
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]  # no cv2.py of the working folder
+import cv2
+capture = cv2.VideoCapture(sys.stdin.readline().rstrip("\\n"), cv2.CAP_FFMPEG)
+for _ in range(5):
+    capture.read()
+"""
+_PROBE_S = 30.0
+_NOT_CONVERTED = b"Cannot convert interlaced"  # FFmpeg's log
 
 
 def local(path: str | os.PathLike[str]) -> str:
@@ -74,7 +87,7 @@ def open_file(path: Path) -> cv2.VideoCapture:
         raise ImageError(f"{path} is empty (0 bytes)")
     if _refers_to_others(path):
         raise ImageError(f"{path} is a playlist, which only refers to other files: give the video itself")
-    capture = _open(local(path), {"protocol_whitelist": "file", "enable_drefs": "0"})
+    capture = _open(local(path), _FILE_OPTIONS)
     if not capture.isOpened() or int(capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT_AS_VIDEO:
         raise ImageError(f"{path} is neither a picture nor a video that can be read, or its index was cut off")
     return capture
@@ -89,11 +102,31 @@ def open_url(url: str) -> cv2.VideoCapture:
     scheme, name = url_scheme(url), without_password(url)
     if scheme not in _PROTOCOLS:
         raise ImageError(f"{name} cannot be opened: use one of {' '.join(f'{known}://' for known in _PROTOCOLS)}")
-    # The scheme in lower case: FFmpeg compares it letter by letter.
-    capture = _open(scheme + url[len(scheme) :], {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_flags": "prefer_tcp"})
+    capture = _open(*_stream(url))
     if not capture.isOpened():
         raise ImageError(f"{name} cannot be opened: is it there, and a video (a playlist is not read)?")
     return capture
+
+
+def is_unreadable(source: Path | str) -> bool:
+    """Whether OpenCV cannot convert the pictures of a video, and gives what was in memory before as if it were one.
+
+    OpenCV does so with interlaced videos (seen in 4.14) and reports success; only FFmpeg's log tells. Its level is
+    set once in a process, so the first pictures are read in another process.
+
+    Args:
+        source: a file, or the URL of a stream.
+    """
+    name, options = (local(source), _FILE_OPTIONS) if isinstance(source, Path) else _stream(source)
+    with _capture_options(_allowed(options)):
+        environment = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": "16"}  # AV_LOG_ERROR
+    command = [sys.executable or "python3", "-c", _PROBE]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        probe = subprocess.run(
+            command, input=os.fsencode(name), env=environment, capture_output=True, timeout=_PROBE_S, check=False
+        )
+        return _NOT_CONVERTED in probe.stdout + probe.stderr
+    return False
 
 
 def count_frames(path: Path) -> int:
@@ -144,8 +177,19 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
     return position
 
 
+def _stream(url: str) -> tuple[str, dict[str, str]]:
+    """FFmpeg's name of a stream, and the options to open it with."""
+    scheme = url_scheme(url)
+    # The scheme in lower case: FFmpeg compares it letter by letter.
+    return scheme + url[len(scheme) :], {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_flags": "prefer_tcp"}
+
+
+def _allowed(options: dict[str, str]) -> dict[str, str]:
+    return {"format_whitelist": ",".join(_FORMATS.split()), **options}
+
+
 def _open(name: str, options: dict[str, str]) -> cv2.VideoCapture:
-    with _capture_options({"format_whitelist": ",".join(_FORMATS.split()), **options}):
+    with _capture_options(_allowed(options)):
         return cv2.VideoCapture(name, cv2.CAP_FFMPEG)  # named, or OpenCV would try names with %d as patterns
 
 

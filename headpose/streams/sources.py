@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +17,7 @@ import cv2
 import numpy as np
 
 from headpose.errors import HeadPoseError, ImageError
+from headpose.files import DATA_SUFFIXES
 from headpose.images import SUFFIXES, is_picture, list_images, read_image
 from headpose.streams import ffmpeg, timing
 from headpose.types import Image
@@ -25,6 +28,7 @@ Kind = Literal["image", "folder", "video", "camera"]
 # damaged stretch. A camera's reads may take seconds each.
 _FAILED_READS, _MOST_FAILED_READS, _SILENCE_S = 50, 5000, 10.0
 _JPEG = int.from_bytes(b"MJPG", "little")
+_MOTION_JPEG = frozenset({".mjpg", ".mjpeg"})  # begin as a picture does
 _WIDEST_PIXEL = 4.0  # times its height, or the other way round; more than that is a damaged header
 
 
@@ -96,9 +100,11 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
         return PictureSource(list_images(path), text, "folder", _passed_over(path))
     if path.is_char_device():
         return _open_camera(text)
+    if not path.is_file():  # its content could be read once only
+        raise ImageError(f"{text} is a pipe or a device: save what it gives as a file, and give that")
     if path.suffix.lower() not in SUFFIXES:
         check_name(path, ImageError)
-    if path.suffix.lower() in SUFFIXES or is_picture(path):
+    if path.suffix.lower() in SUFFIXES or (path.suffix.lower() not in _MOTION_JPEG and is_picture(path)):
         return PictureSource([path], text, "image")
     return _open_video(path)
 
@@ -120,21 +126,28 @@ def open_pictures(sources: Sequence[str]) -> PictureSource | None:
     """The pictures and folders among several sources as one source; None if there are none.
 
     Args:
-        sources: as ``open_source`` takes them. The frames' ``source`` says which of them they are from.
+        sources: as ``open_source`` takes them. The frames' ``source`` says which of them they are from. A video that
+            cannot be read is left to whoever opens it.
 
     Raises:
-        ImageError: one of them cannot be opened, or is a camera or a stream without end.
+        ImageError: one of them does not exist or cannot be opened, or is a camera or a stream without end.
     """
     paths, of, notes = [], [], []
     for text in sources:
-        with open_source(text) as opened:
-            if opened.kind == "camera":
-                raise ImageError(f"{opened.name} is a live source: give it alone")
-            if isinstance(opened, PictureSource):
-                paths += opened.paths
-                of += [text] * len(opened.paths)
-                notes += opened.notes
-    return PictureSource(paths, f"{len(paths)} pictures", "folder", notes, of) if paths else None
+        try:
+            with open_source(text) as opened:
+                if opened.kind == "camera":
+                    raise ImageError(f"{opened.name} is a live source: give it alone")
+                if isinstance(opened, PictureSource):
+                    paths += opened.paths
+                    of += [text] * len(opened.paths)
+                    notes += opened.notes
+        except ImageError:
+            # A video that is cut off is not the end of the others; a name that is none of a video's is a slip.
+            if Path(text).suffix.lower() not in DATA_SUFFIXES or not Path(text).is_file():
+                raise
+    name = str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures"
+    return PictureSource(paths, name, "folder", notes, of) if paths else None
 
 
 def check_name(path: Path, error: type[HeadPoseError]) -> None:
@@ -204,6 +217,7 @@ class CaptureSource:
         fps: float | None = None,
         whole: bool = False,
         own_times: bool | None = None,
+        unreadable: Callable[[], bool] | None = None,
     ) -> None:
         """Args:
         capture: what is read, from now on.
@@ -212,6 +226,7 @@ class CaptureSource:
         fps: the rate, where the one that the file claims cannot be.
         whole: it is known not to be cut short.
         own_times: the frames' times are theirs, not when they came (of a video, not of a camera).
+        unreadable: tells whether pictures that are all the same are no pictures of it (``ffmpeg.is_unreadable``).
         """
         count, claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         self.name = name
@@ -225,6 +240,8 @@ class CaptureSource:
         self.notes: list[str] = []
         self._own_times = kind == "video" if own_times is None else own_times
         self._capture = capture
+        self._unreadable = unreadable
+        self._start_s = 0.0  # the time of the first picture by the file
         self._stretch = self._pixel_stretch()
 
     def __enter__(self) -> CaptureSource:
@@ -238,27 +255,38 @@ class CaptureSource:
         clock = timing.Clock(self.fps)
         losses = timing.Losses(self.fps, self.length, self._duration_s)
         index = 0
-        for failed, image in self._reads():
+        for failed, image, reported_s in self._reads() if self._unreadable is None else self._checked_reads():
             index += failed if self.kind == "video" else 0
-            if self._own_times:
-                time_s = clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, failed)
-            else:
-                time_s = time.monotonic() - start
+            time_s = clock.time_s(reported_s, failed) if self._own_times else time.monotonic() - start
             losses.add(time_s, failed)
             yield Frame(index, time_s, "", _square(_three_channels(image), *self._stretch))
             index += 1
         if index == 0:
             raise ImageError(f"{self.name} gives no picture")
-        if self.kind == "video" and (line := losses.line(self.name)):
+        if self.kind == "video" and (line := losses.line(self.name, self._start_s)):
             self.problems.append(line)
 
-    def _reads(self) -> Iterator[tuple[int, Image]]:
-        """Each picture with the number of failed reads before it."""
+    def _checked_reads(self) -> Iterator[tuple[int, Image, float]]:
+        """As ``_reads``; ImageError if the pictures are none. Such pictures never change."""
+        reads = self._reads()
+        first = list(itertools.islice(reads, 2))
+        if first and np.array_equal(first[0][1], first[-1][1]) and self._unreadable and self._unreadable():
+            raise ImageError(
+                f"{self.name} is interlaced, and OpenCV {cv2.__version__} gives wrong pictures of such videos: convert "
+                "it first, as with ffmpeg -i IN -vf yadif OUT.mp4"
+            )
+        yield from first
+        yield from reads
+
+    def _reads(self) -> Iterator[tuple[int, Image, float]]:
+        """Each picture with the number of failed reads before it, and its time by the source, seconds."""
         failed, done, last = 0, 0, time.monotonic()
         while True:
             read, image = self._capture.read()
             if read:
-                yield failed, image
+                if done == 0 and hasattr(cv2, "CAP_PROP_PTS"):  # from OpenCV 4.11 on
+                    self._start_s = self._capture.get(cv2.CAP_PROP_PTS) / self.fps
+                yield failed, image, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 failed, done, last = 0, done + failed + 1, time.monotonic()
                 continue
             failed += 1
@@ -289,7 +317,8 @@ def _open_video(path: Path) -> CaptureSource:
     # An MP4 may announce more frames than it shows: editors cut by a list of what to leave out.
     with path.open("rb") as file:
         whole = ffmpeg.is_mp4(file.read(8)) and bool(ffmpeg.is_complete(path))
-    return CaptureSource(capture, str(path), "video", fps=fps, whole=whole)
+    unreadable = functools.partial(ffmpeg.is_unreadable, path)
+    return CaptureSource(capture, str(path), "video", fps=fps, whole=whole, unreadable=unreadable)
 
 
 def _passed_over(folder: Path) -> list[str]:
@@ -325,7 +354,8 @@ def _open_url(url: str) -> CaptureSource:
     if ffmpeg.url_scheme(url) in ("http", "https") and not endless:
         kind = "video"
     # The first seconds of a stream come in one piece, so when they came is not when they were. JPEGs have no times.
-    return CaptureSource(capture, ffmpeg.without_password(url), kind, own_times=not endless)
+    unreadable = None if endless else functools.partial(ffmpeg.is_unreadable, url)
+    return CaptureSource(capture, ffmpeg.without_password(url), kind, own_times=not endless, unreadable=unreadable)
 
 
 def _open_camera(camera: int | str) -> CaptureSource:

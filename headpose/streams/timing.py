@@ -81,13 +81,21 @@ class Losses:
                 self._gaps.append((self._last_s, failed or round(step) - 1))
         self._read, self._failed, self._last_s = self._read + 1, self._failed + failed, time_s
 
-    def line(self, name: str) -> str:
-        """What was lost of the video ``name``, in one line; "" if nothing was."""
+    def line(self, name: str, start_s: float = 0.0) -> str:
+        """What was lost of the video ``name``, in one line; "" if nothing was.
+
+        Args:
+            name: what the line calls it.
+            start_s: the time of its first frame by the file, which some files count into their duration.
+        """
         if self._failed:
             return self._damaged(name, self._failed)
+        end_s = self._last_s + 1 / self._fps
+        if self._length is not None and 0 < start_s < self._duration_s and end_s < self._duration_s:
+            self._length -= round(start_s * self._fps)
+            self._duration_s -= start_s
         if self._length is None or self._read >= self._length - self._slack(self._length):
             return ""
-        end_s = self._last_s + 1 / self._fps
         if end_s < self._duration_s - self._slack(self._duration_s * self._fps) / self._fps:
             return f"{name} is cut short: {self._read} of its {self._length} frames could be read"
         # It plays to its end with too few frames: a damaged stretch if the rate is constant but for a few

@@ -64,7 +64,7 @@ def read_torch(path: Path) -> Any:
         if whole > path.stat().st_size:
             raise ValueError(f"it unpacks to {whole:,} bytes, more than torch.save would write")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damaged files; what is wrong with them is told by the error
+        warnings.simplefilter("ignore")  # about damaged files; the error says what is wrong with them
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -17,7 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -51,8 +60,19 @@ Side = Annotated[int, Field(strict=True, ge=8, le=1024)]
 """Of a network's input, pixels."""
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", description="a string without a null character")]
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$", description="a path")]
+
+
+def _short(name: str) -> str:
+    """File systems take names of 255 bytes, and an ending follows."""
+    if (length := len(name.encode())) > _MOST_BYTES:
+        raise ValueError(f"too long: {length} bytes, {_MOST_BYTES} are the most")
+    return name
+
+
+_MOST_BYTES = 200
 Name = Annotated[
     str,
+    AfterValidator(_short),
     Field(
         pattern=r'^[^\x00-\x1f/\\:*?"<>|. -]([^\x00-\x1f/\\:*?"<>|]*[^\x00-\x1f/\\:*?"<>|. ])?$',
         max_length=100,
@@ -125,7 +145,7 @@ def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[s
         if name_or_path in there_are:
             text = there_are[name_or_path].read_text("utf-8")
         else:
-            text = Path(name_or_path).read_text("utf-8")
+            text = Path(name_or_path).read_text("utf-8-sig")  # as Windows' editor writes it
         values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(

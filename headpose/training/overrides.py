@@ -41,7 +41,8 @@ def apply(values: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise RecipeError(f"--set needs key=value, got {override!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
+        value = parsed["value"] if len(parsed) == 1 else text  # a line end in it begins another setting
     except (ValueError, RecursionError):  # no TOML, or a number or a nesting that is too long for Python
         value = text
     *sections, key = path.strip().split(".")

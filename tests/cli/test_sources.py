@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -133,6 +134,33 @@ def test_several_sources_go_on_past_a_bad_one_and_not_past_a_missing_one(estimat
     status, _, err = estimate("bad.png", "v.mp4", "--csv", "rows.csv")
     assert status == 1 and "bad.png is not a picture" in err
     assert len(rows(folder / "rows.csv")) == 3
+
+
+def test_several_sources_go_on_past_a_cut_video(estimate, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "cut.mp4").write_bytes((folder / "v.mp4").read_bytes()[:2000])
+    status, _, err = estimate("one/a.png", "cut.mp4", "v.mp4", "--csv", "rows.csv")
+    assert status == 1 and "headpose: error: cut.mp4 is neither a picture nor a video" in err
+    assert [row["source"] for row in rows(folder / "rows.csv")] == ["one/a.png", *["v.mp4"] * 3]
+
+
+def test_a_panorama_among_other_pictures_is_passed_over(estimate, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    cv2.imwrite("one/0.png", np.zeros((2, 40_000, 3), np.uint8))
+    status, _, err = estimate("one", "--csv", "rows.csv")
+    assert status == 1 and "error: one/0.png is 40000 x 2 pixels: make it 32766 at most a side\n" in err
+    assert [row["name"] for row in rows(folder / "rows.csv")] == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names")
+def test_names_with_line_ends_and_escapes_stay_in_one_line(estimate, tmp_path, photo):
+    (tmp_path / "a\nb.png").write_bytes(b"")
+    assert_error(estimate(tmp_path / "a\nb.png"), r"a\\nb\.png is empty")
+    assert_error(estimate(tmp_path / "\x1b[2J.png"), r"/\\x1b\[2J\.png does not exist")
+    write_image(tmp_path / "c\nd.png", photo)
+    status, out, err = estimate(tmp_path)
+    assert status == 1 and out.startswith("c\\nd.png  yaw")
+    assert r"a\nb.png is empty" in err
 
 
 def test_several_videos_are_tracked_each_for_itself(estimate, folder, photo, monkeypatch):

@@ -68,12 +68,36 @@ def test_a_missing_column_is_named(write, missing):
         ("faces/b.jpg,1,2,30,40,0,0,0", "there is no picture"),
         ("faces,1,2,30,40,0,0,0", "there is no picture"),
         (",1,2,30,40,0,0,0", "image is empty"),
+        ("faces/a.jpg,1,2,30,40,12,5,-3,2,1,0", "more values than columns"),  # 12,5 for 12.5
     ],
 )
 def test_a_bad_line_is_an_error_with_its_number(write, line, says):
     with pytest.raises(DataError, match=f"labels.csv, line 3: .*{says}") as caught:
         manifest.read(write(HEADER, FACE, line))
     assert "\n" not in str(caught.value)
+
+
+def test_a_line_may_end_with_a_comma_and_column_names_may_have_spaces(write):
+    (sample,) = manifest.read(write(HEADER.replace(",", ", "), FACE + ",,"))
+    assert sample.euler == (10.5, -20, 3)
+
+
+def test_a_column_that_is_there_twice_is_an_error(write):
+    with pytest.raises(DataError, match="has the column yaw twice"):
+        manifest.read(write(HEADER + ",yaw", FACE + ",77"))
+    assert len(manifest.read(write(HEADER + ",note,note", FACE + ",1,2"))) == 1
+
+
+def test_degrees_that_a_line_calls_radians_are_out_of_range(write):
+    with pytest.raises(DataError, match=r"line 2: yaw is out of range: 10\.5 radians"):
+        manifest.read(write(HEADER + ",unit", FACE + ",radians"))
+    (sample,) = manifest.read(write(HEADER + ",unit", "faces/a.jpg,1,2,30,40,-3.14,0.5,6.28,radians"))
+    assert sample.euler == pytest.approx((-179.9, 28.65, 359.8), abs=0.05)
+
+
+def test_other_separators_than_commas_are_told(write):
+    with pytest.raises(DataError, match=r"lacks the column image, .* separated by commas"):
+        manifest.read(write(HEADER.replace(",", ";"), FACE.replace(",", ";")))
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "much"])

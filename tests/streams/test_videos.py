@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from headpose.errors import ImageError
-from headpose.streams import Recorder, VideoFile, open_source
+from headpose.streams import Recorder, VideoFile, open_source, timing
 from tests.videos import edit_mp4, put_box, read_video, shade, write_video
 
 
@@ -84,6 +84,79 @@ def test_a_constant_rate_gives_each_frame_once(tmp_path):
         assert [index_of(picture) for picture in written] == list(range(20))
         assert out_fps == pytest.approx(fps, rel=1e-3)
         assert notes == []
+
+
+def write_y4m(path, shades, interlaced):
+    """Raw frames of 64x48, each of one shade; the header says how they were scanned."""
+    frames = b"".join(b"FRAME\n" + bytes([shade]) * 3072 + b"\x80" * 1536 for shade in shades)
+    scan = "It" if interlaced else "Ip"
+    path.write_bytes(f"YUV4MPEG2 W64 H48 F25:1 {scan} A1:1 C420jpeg\n".encode() + frames)
+    return path
+
+
+def test_an_interlaced_video_is_read_right_or_refused(tmp_path):
+    """OpenCV 4.14 reports success and gives what was in memory, as the last frame of the video before."""
+    before, _ = frames_of(write_y4m(tmp_path / "p.y4m", [200] * 3, interlaced=False))
+    assert [frame.image.mean() for frame in before] == pytest.approx([200 * 1.164 - 18] * 3, abs=4)
+    path = write_y4m(tmp_path / "i.y4m", [60, 110, 160], interlaced=True)
+    try:
+        frames, _ = frames_of(path)
+    except ImageError as error:
+        assert str(error).startswith(f"{path} is interlaced")
+    else:
+        assert [frame.image.mean() for frame in frames] == pytest.approx([52, 110, 168], abs=4)
+
+
+def test_a_video_that_stands_still_is_none_that_cannot_be_read(tmp_path):
+    for count in (1, 4):
+        frames, source = frames_of(write_y4m(tmp_path / "p.y4m", [90] * count, interlaced=False))
+        assert len(frames) == count and source.problems == []
+
+
+def test_no_module_of_the_working_folder_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cv2.py").write_text("import pathlib\npathlib.Path('imported').touch()\n")
+    frames_of(write_y4m(tmp_path / "p.y4m", [90] * 3, interlaced=False))
+    assert not (tmp_path / "imported").exists()
+
+
+def test_motion_jpeg_is_a_video_though_it_begins_as_a_picture(tmp_path):
+    pictures = [cv2.imencode(".jpg", np.full((48, 64, 3), shade(i), np.uint8))[1].tobytes() for i in range(4)]
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(pictures))
+    frames, source = frames_of(tmp_path / "a.mjpeg")
+    assert source.kind == "video"
+    assert [round(float(frame.image.mean())) for frame in frames] == [shade(i) for i in range(4)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes")
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ImageError, match=r"a\.mp4 is a pipe"):
+        open_source(tmp_path / "a.mp4")
+
+
+def test_a_file_that_counts_from_before_its_first_frame_is_not_cut_short():
+    """As a part of a Matroska video that kept its times: 2 s from second 100 on, and a duration of 102 s."""
+    for start_s, read, said in ((100.0, 50, ""), (0.0, 50, "cut short"), (100.0, 30, "cut short")):
+        losses = timing.Losses(25.0, 2550, 102.0)
+        for index in range(read):
+            losses.add(index / 25, 0)
+        line = losses.line("a.mkv", start_s)
+        assert said in line and bool(said) == bool(line)
+
+
+@pytest.mark.skipif(not hasattr(cv2, "CAP_PROP_PTS"), reason="OpenCV does not say when a file begins")
+def test_a_matroska_video_that_begins_late_is_whole(tmp_path):
+    path = write_video(tmp_path / "a.mkv", [np.full((48, 64, 3), i, np.uint8) for i in range(60)], fps=100)
+    data = bytearray(path.read_bytes())
+    cluster, duration = data.index(b"\x1f\x43\xb6\x75"), data.index(b"\x44\x89\x88") + 3
+    start = data.index(b"\xe7\x81\x00", cluster) + 2
+    data[start] = 250  # milliseconds, as all times here
+    struct.pack_into(">d", data, duration, 250 + struct.unpack_from(">d", data, duration)[0])
+    path.write_bytes(data)
+    frames, source = frames_of(path)
+    assert len(frames) == 60 and source.length == 85
+    assert source.problems == []
 
 
 def test_a_damaged_stretch_is_passed_over_and_told(tmp_path):

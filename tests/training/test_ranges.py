@@ -1,4 +1,4 @@
-"""Every setting of the recipes has its range, and a value beyond it is told in one line."""
+"""Every setting of the recipes has its range, and a value beyond it is an error of one line."""
 
 import dataclasses
 import json
@@ -114,6 +114,12 @@ def test_a_name_that_is_no_file_name_is_refused(name):
     values = json.loads(recipe.load("compact").to_json())
     with pytest.raises(RecipeError, match="recipe: name is the name of files"):
         recipe.from_dict({**values, "name": name})
+
+
+def test_a_name_too_long_for_a_file_system_is_refused():
+    with pytest.raises(RecipeError, match="recipe: name: too long: 300 bytes, 200 are the most"):
+        recipe.load("compact", [f"name={'名' * 100}"])
+    assert recipe.load("compact", [f"name={'é' * 100}"]).name == "é" * 100
 
 
 @pytest.mark.parametrize("name", ["a", "compact-2.1", "köpfe", "student, stage 1 of 2", "x" * 100])

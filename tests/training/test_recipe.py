@@ -1,3 +1,4 @@
+import importlib.resources
 import json
 import math
 
@@ -56,6 +57,7 @@ def test_overrides_reach_every_depth():
         ("network.depths=[2,2]", "stage"),
         ("run.images=0", "run.images"),
         ("optimiser.rate=true", "number"),
+        ("run.images=5\nrun.batch=2", "run.images is a whole number"),  # not the first line alone
         ("run.growing=[{size=64,until=900_000}]", "run.growing"),
         ("run.growing=[{size=64,until=200},{size=96,until=100}]", "run.growing"),
     ],
@@ -73,6 +75,12 @@ def test_an_unknown_recipe_lists_the_known(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(RecipeError, match="is not a recipe"):
             recipe.load(str(tmp_path / name))
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
+    text = (importlib.resources.files("headpose.recipes") / "compact.toml").read_text("utf-8")
+    (tmp_path / "windows.toml").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert recipe.load(str(tmp_path / "windows.toml")) == recipe.load("compact")
 
 
 def test_the_recipe_of_a_run_is_a_recipe(tmp_path):
