@@ -137,7 +137,10 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 def is_writable_format(path: str | os.PathLike[str]) -> bool:
     """Whether ``write_image`` has an encoder for the ending of ``path``."""
     suffix = Path(path).suffix
-    return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
+    try:
+        return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
+    except cv2.error:  # it is there and switched off, as OpenEXR's
+        return False
 
 
 def writable_name(name: str) -> str:

@@ -224,3 +224,13 @@ def test_writing_an_unknown_format_is_an_error(tmp_path, picture, name):
     with pytest.raises(HeadPoseError, match="no picture format"):
         images.write_image(tmp_path / name, picture)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_whose_encoder_is_switched_off_is_an_error_in_a_line(tmp_path, photo):
+    """As OpenEXR's in the wheels; where it is on, the file is written."""
+    try:
+        images.write_image(tmp_path / "a.exr", photo)
+    except HeadPoseError as error:
+        assert "no picture format; use .jpg or .png" in str(error)
+    else:
+        assert (tmp_path / "a.exr").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose import crop, folders, geometry
-from headpose.errors import RecipeError, WeightsError
+from headpose.errors import DataError, RecipeError, WeightsError
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import checkpoint, distributed, forecast, log, overrides, pretrained, provenance, recipe, sources
@@ -149,7 +149,7 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | N
         args.recipe, [] if args.resume else args.overrides, [] if args.resume else sources.read(args.data)
     )
     folder = Path(args.out) if args.out else Path("runs") / named.name
-    if args.resume and os.path.lexists(folder / RECIPE):
+    if args.resume and any(os.path.lexists(folder / name) for name in (RECIPE, LAST)):
         return _saved(args, named, folder), folder, None
     settings = recipe.restate(named, changed=False)
     if not args.init:
@@ -162,6 +162,10 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | N
 
 def _saved(args: argparse.Namespace, named: recipe.Recipe, folder: Path) -> recipe.Recipe:
     """The recipe of a run that goes on."""
+    if os.path.lexists(folder / LAST) and not (args.changed_data or os.path.lexists(folder / SPLIT)):
+        raise DataError(
+            f"{folder / SPLIT} is missing, which says what the run began with: put it back, or add --changed-data"
+        )
     saved = recipe.load_saved(folder / RECIPE, args.overrides, args.changed_data)
     if saved.name != named.name:
         raise RecipeError(f"{folder} holds a run of the recipe {saved.name}, not {named.name}: give another --out")

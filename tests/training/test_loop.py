@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from headpose import cli
 from headpose.errors import DataError, RecipeError
 from headpose.images import read_image
 from headpose.training import checkpoint, log, recipe, schedule
 from headpose.training.average import WeightAverage
-from headpose.training.loop import BEST, LAST, Trainer
+from headpose.training.loop import BEST, LAST, RECIPE, SPLIT, Trainer
 from headpose.training.task import Batch
 from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
 
@@ -101,6 +102,18 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
     assert same(final_state(killed), final_state(whole))
     assert (killed / log.FILE).read_text() == (whole / log.FILE).read_text()
     assert (killed / BEST).read_bytes() == (whole / BEST).read_bytes()
+
+
+def test_a_run_does_not_go_on_without_what_says_how_it_began(values, tmp_path, capsys):
+    folder = tmp_path / "run"
+    Trainer(short(values), folder).run()
+    (tmp_path / "tiny.json").write_text((folder / RECIPE).read_text())
+    for name in (SPLIT, RECIPE):
+        content = (folder / name).read_text()
+        (folder / name).unlink()
+        assert cli.main(["train", str(tmp_path / "tiny.json"), "--resume", "--out", str(folder)]) == 1
+        assert str(folder / name) in capsys.readouterr().err
+        (folder / name).write_text(content)
 
 
 def gradients(net):
