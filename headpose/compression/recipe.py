@@ -121,7 +121,7 @@ class PruneRecipe:
         images: of fine-tuning after each step.
         last_images: of fine-tuning after the rounding.
         size: of the input during the steps, pixels; 0 for the crop's. The last fine-tuning has the crop's.
-        recalibration_images: from which BatchNorm's statistics are taken anew after each cut.
+        recalibration_images: from which BatchNorm's statistics are taken again after each cut.
         scan: shares of each layer that are removed alone, to see what the network feels (report only).
         scan_images: held-out images on which it is seen.
         optimiser, last_optimiser: of the fine-tunings.

@@ -58,7 +58,7 @@ class SourceRecipe:
             ``cifar-10`` (a folder in the layout of CIFAR-10's binary version).
         path: the folder or the file; relative to the working directory.
         weight: multiplies the weights of its samples in the loss.
-        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen anew each epoch.
+        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
         near_duplicates: group near-duplicate pictures (perceptual hash) so that none of them is on
             both sides of the split; for sets that do not name their source photographs.
     """

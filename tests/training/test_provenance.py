@@ -199,6 +199,21 @@ def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
     assert "labels.csv" in told(run / "tiny.onnx").data_note
 
 
+def test_what_was_stated_does_not_cover_data_that_come_later(tmp_path, mine):
+    own = tmp_path / "own"
+    own.mkdir()
+    file, run = (
+        write_recipe(tmp_path, write_drawn_heads(own, 30, seed=1), Statement("clean", "CC0", "me")),
+        tmp_path / "run",
+    )
+    train(file, "--out", run)
+    words = ["--resume", "--out", str(run), "--changed-data", "--set", f"data.sources.0.path={mine}"]
+    assert cli.main(["train", str(file), *words]) == 0
+    assert told(run / "tiny.onnx") == Statement(
+        "unknown", "CC0; the rest unknown", "me (before); then unknown (labels.csv)"
+    )
+
+
 def test_data_that_have_only_been_moved_keep_the_statement(tmp_path, mine):
     file, run = write_recipe(tmp_path, mine, RESEARCH), tmp_path / "run"
     train(file, "--out", run)
