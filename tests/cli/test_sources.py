@@ -149,7 +149,7 @@ def test_a_panorama_among_other_pictures_is_passed_over(estimate, folder, monkey
     cv2.imwrite("one/0.png", np.zeros((2, 40_000, 3), np.uint8))
     status, _, err = estimate("one", "--csv", "rows.csv")
     assert status == 1 and "error: one/0.png is 40000 x 2 pixels: make it 32766 at most a side\n" in err
-    assert [row["name"] for row in rows(folder / "rows.csv")] == ["a.png"]
+    assert [row["image"] for row in rows(folder / "rows.csv")] == ["one/a.png"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such names")
