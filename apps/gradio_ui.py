@@ -125,10 +125,7 @@ def at_work(state: str, preview: RGB | None = None) -> tuple[Any, ...]:
 
 
 class Handlers:
-    """What the page's events call, each with its inputs as the browser sent them, unchecked.
-
-    ``settings`` are those that ``checked`` takes.
-    """
+    """What the page's events call, each with its inputs as the browser sent them; ``settings`` are for ``checked``."""
 
     def __init__(self, estimators: Estimators, uploads: Uploads) -> None:
         self._estimators, self._uploads = estimators, uploads
@@ -389,9 +386,10 @@ def serve(args: argparse.Namespace, folder: str) -> None:
         )
     except OSError:
         raise HeadPoseError(f"cannot serve on {args.host}:{args.port}: try another --port") from None
-    print(f"headpose: http{'s' * bool(args.ssl_certfile)}://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    lines = [f"headpose: http{'s' if args.ssl_certfile else ''}://{args.host}:{args.port} (Ctrl-C ends it)"]
     if not args.ssl_certfile and not is_local(args.host):
-        print("headpose: other computers' browsers give their cameras to https alone: see --ssl-certfile", flush=True)
+        lines += ["headpose: other computers' browsers give their cameras to https alone: see --ssl-certfile"]
+    print(*lines, sep="\n", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
     page.block_thread()
 

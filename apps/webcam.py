@@ -205,7 +205,7 @@ class Session:
             for frame in frames:
                 poses = self._estimation(frame.image)
                 tracked = self._tracker.update(poses, frame.time_s)
-                poses = tracked if self.view.smooth else poses
+                poses = tracked if self.view.smooth else sorted(poses, key=lambda pose: pose.box.center[0])  # stays
                 self._give_out(frame, poses)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
