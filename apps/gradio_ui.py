@@ -390,7 +390,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     lines = [f"headpose: http{'s' if args.ssl_certfile else ''}://{args.host}:{args.port} (Ctrl-C ends it)"]
     if not args.ssl_certfile and not is_local(args.host):
         lines += ["headpose: other computers' browsers give their cameras to https alone: see --ssl-certfile"]
-    print(*lines, sep="\n", flush=True)
+    print("\n".join(lines), flush=True)
     page.block_thread()
 
 
