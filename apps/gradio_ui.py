@@ -386,11 +386,11 @@ def serve(args: argparse.Namespace, folder: str) -> None:
         )
     except OSError:
         raise HeadPoseError(f"cannot serve on {args.host}:{args.port}: try another --port") from None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
     lines = [f"headpose: http{'s' if args.ssl_certfile else ''}://{args.host}:{args.port} (Ctrl-C ends it)"]
     if not args.ssl_certfile and not is_local(args.host):
         lines += ["headpose: other computers' browsers give their cameras to https alone: see --ssl-certfile"]
-    print(*lines, sep="\n", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
+    print("\n".join(lines), flush=True)
     page.block_thread()
 
 
