@@ -275,14 +275,14 @@ def _stored_crop(stored: dict[str, str], path: Path) -> CropSpec:
     try:
         return CropSpec.from_dict(json.loads(stored["headpose.crop"]))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"headpose.crop in the metadata of {path} is damaged: {error}") from None
+        raise WeightsError(f"headpose.crop in the metadata of {path} is damaged: {_first_line(error)}") from None
 
 
 def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
     try:
         description = json.loads(stored.get("headpose.model", "{}"))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {error}") from None
+        raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {_first_line(error)}") from None
     if not isinstance(description, dict):
         raise WeightsError(f"headpose.model in the metadata of {path} is not an object")
     name = description.get("name", path.stem)

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from headpose.cli import run_program
-from headpose.compression.recipe import CompressionRecipe
+from headpose.cli import imports_from, run_program
 from headpose.files import write_text
-from headpose.training import config
-from headpose.training.recipe import Recipe
-from headpose.training.spec import ResNetSpec
+
+with imports_from("train", "document_recipes"):
+    from headpose.compression.recipe import CompressionRecipe
+    from headpose.training import config
+    from headpose.training.recipe import Recipe
+    from headpose.training.spec import ResNetSpec
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 _HEAD = """\

@@ -19,6 +19,7 @@ from headpose.compression.recipe import RunRecipe, StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
 from headpose.training import log, recipe, tasks
 from headpose.training.network import build
+from headpose.training.recipe import OptimiserRecipe
 from headpose.training.rotations import geodesic
 from headpose.training.spec import StemSpec, parameters, resnet
 from headpose.training.task import Batch
@@ -207,7 +208,8 @@ def test_features_need_equal_widths(school):
 
 def test_a_student_goes_through_its_stages_and_resumes(school, tmp_path):
     teacher = build(TEACHER).eval()
-    stages = (StageRecipe(160, features=1.0, output=1.0, rotation=1.0), StageRecipe(320, labels=1.0))
+    labels = StageRecipe(320, labels=1.0, optimiser=OptimiserRecipe(rate=2e-4, warmup=0))
+    stages = (StageRecipe(160, features=1.0, output=1.0, rotation=1.0), labels)
     plan = StudentRecipe(stages, ratio=4, layers=2)
     student = train_student(school, teacher, plan, "small", tmp_path / "small")
     assert student.spec == student_spec(TEACHER, plan)

@@ -41,6 +41,7 @@ NEEDED = {
     "eval/heldout.py": "train",
     "scripts/convert_blazeface.py": "test",
     "scripts/digits_as_cifar10.py": "test",
+    "scripts/document_recipes.py": "train",
     "scripts/measure_frame.py": "synth",
     "scripts/measure_smoothing.py": "synth",
     "scripts/publish_weights.py": "test",

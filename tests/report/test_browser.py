@@ -9,7 +9,7 @@ from tests.programs.chromium import open_browser, outside_requests
 def test_a_phone_and_a_desk_show_the_report(results, tmp_path, width):
     out = tmp_path / "out"
     assert main(["report", str(results[0]), "--out", str(out), "--data", str(results[1])]) == 0
-    with open_browser(tmp_path / "profile", tmp_path / "no-camera.y4m", 1280, 900) as browser:
+    with open_browser(tmp_path / "profile", tmp_path / "no-camera.y4m", height=900) as browser:
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         browser.get((out / "report.html").as_uri())
