@@ -33,18 +33,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.cli import imports_from, run_program
 from headpose.cli.log import add_verbose, show_log
+from headpose.cli.program import imports_from, run_program
 from headpose.detection import DETECTORS
 from headpose.draw import ANGLE_COLOURS, STYLES, describe, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
 from headpose.inference import DEVICES, bounded_threads
+from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
 from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
-from headpose.tracking import FaceTracker, Smoothing
+from headpose.tracking import FaceTracker
 from headpose.types import HeadPose
 from headpose.weights import manifest
 

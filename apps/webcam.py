@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.cli import run_program
 from headpose.cli.log import add_verbose, show_log
+from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError

@@ -24,8 +24,8 @@ from typing import Any, Literal
 import cv2
 
 from headpose import files, geometry, weights
-from headpose.cli import run_program
 from headpose.cli.log import show_log
+from headpose.cli.program import run_program
 from headpose.datasets import biwi
 from headpose.detection import DETECTORS, create_detector
 from headpose.errors import DataError

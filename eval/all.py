@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headpose import files
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.errors import HeadPoseError
 from headpose.evaluation import networks
 from headpose.evaluation.cells import network_sha256

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.detection.offsets import BY_DETECTOR

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headpose import corruptions
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.errors import DataError
 from headpose.evaluation import robustness
 from headpose.evaluation.robustness import Result
@@ -23,9 +23,10 @@ from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
 
 with imports_from("train", "heldout"):
-    from headpose.training import data, recipe
+    from headpose.networks.spec import macs, parameters
+    from headpose.recipes import training as recipe
+    from headpose.training import data
     from headpose.training.loop import RECIPE
-    from headpose.training.spec import macs, parameters
 
 
 def main() -> int:

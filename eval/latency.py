@@ -22,8 +22,8 @@ import cv2
 import onnxruntime
 
 from headpose import files
-from headpose.cli import run_program
 from headpose.cli.log import add_verbose, show_log
+from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
 from headpose.evaluation import latency, memory, networks, peak

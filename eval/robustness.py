@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 
 from headpose import corruptions, files
-from headpose.cli import run_program
 from headpose.cli.log import show_log
+from headpose.cli.program import run_program
 from headpose.corruptions import Corruption
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.errors import HeadPoseError, install_advice

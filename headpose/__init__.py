@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from headpose.estimator import HeadPoseEstimator
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
+    from headpose.smoothing import Smoothing
     from headpose.streams import Frame, FrameSource, open_source
-    from headpose.tracking import FaceTracker, Smoothing
+    from headpose.tracking import FaceTracker
     from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
 
 _HOME = {
@@ -54,7 +55,7 @@ _HOME = {
     "PoseModel": "inference",
     "RecipeError": "errors",
     "Sample": "types",
-    "Smoothing": "tracking",
+    "Smoothing": "smoothing",
     "WeightsError": "errors",
     "create_detector": "detection",
     "decode_image": "images",

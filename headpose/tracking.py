@@ -1,48 +1,18 @@
-"""Faces over time: which face is whose from frame to frame, and poses that do not tremble."""
+"""Faces over time: which face of a frame is which of the frames before."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
-from headpose import geometry
 from headpose.errors import HeadPoseError
-from headpose.geometry import Array
-from headpose.types import Box, Face, HeadPose
+from headpose.smoothing import Smoothing, SmoothPose
+from headpose.types import Box, HeadPose
 
 _SHORTEST_S = 1e-3  # between frames: clocks of cameras and files stand still at times
 
 
-@dataclass(frozen=True, slots=True)
-class Smoothing:
-    """Settings of the One Euro filter (Casiez, Roussel and Vogel, CHI 2012).
-
-    A low-pass filter whose cut-off rises with speed: a still head is calmed, a fast one is followed. The defaults
-    come from ``scripts/measure_smoothing.py`` (docs/tracking.md has its table).
-
-    Attributes:
-        still_hz: cut-off frequency for a head at rest (the paper's mincutoff); lower is calmer.
-        turn_hz: what each degree a second adds to it (beta, for rotations); higher lags less.
-        move_hz: what each length of the face a second adds to it (beta, for boxes).
-        speed_hz: cut-off frequency of the speed itself (dcutoff).
-    """
-
-    still_hz: float = 1.0
-    turn_hz: float = 0.2
-    move_hz: float = 16.0
-    speed_hz: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, may_be_0 = getattr(self, field.name), field.name in ("turn_hz", "move_hz")
-            if not (math.isfinite(value) and (value > 0 or (may_be_0 and value == 0))):
-                wanted = "0 or more" if may_be_0 else "above 0"
-                raise HeadPoseError(f"smoothing: {field.name} must be a number {wanted}, got {value}")
+_DEFAULT = Smoothing()
 
 
 class FaceTracker:
@@ -59,7 +29,7 @@ class FaceTracker:
     """
 
     def __init__(
-        self, smoothing: Smoothing | None = Smoothing(), *, forget_s: float = 0.5, least_overlap: float = 0.2
+        self, smoothing: Smoothing | None = _DEFAULT, *, forget_s: float = 0.5, least_overlap: float = 0.2
     ) -> None:
         """Args:
             smoothing: None gives numbers only and leaves poses as they are.
@@ -116,7 +86,7 @@ class _Track:
 
     def __init__(self, number: int, pose: HeadPose, time_s: float, smoothing: Smoothing | None) -> None:
         self.number, self.box, self.seen_s = number, pose.box, time_s
-        self._smooth = None if smoothing is None else _SmoothPose(pose, smoothing)
+        self._smooth = None if smoothing is None else SmoothPose(pose, smoothing)
 
     def update(self, pose: HeadPose, time_s: float) -> HeadPose:
         elapsed_s = max(time_s - self.seen_s, _SHORTEST_S)
@@ -124,58 +94,3 @@ class _Track:
         if self._smooth is not None:
             pose = self._smooth.update(pose, elapsed_s)
         return dataclasses.replace(pose, track=self.number)
-
-
-class _SmoothPose:
-    """A rotation and a box that follow what is measured, each by a share of the way that its own speed decides."""
-
-    def __init__(self, pose: HeadPose, smoothing: Smoothing) -> None:
-        self._turn = _Speed(smoothing, smoothing.turn_hz)
-        self._move = _Speed(smoothing, smoothing.move_hz)
-        self._measured = self._rotation = geometry.nearest_rotation(pose.rotation)
-        self._measured_place = self._place = _place(pose.box)
-
-    def update(self, pose: HeadPose, elapsed_s: float) -> HeadPose:
-        share = self._turn.share(_degrees(pose.rotation @ self._measured.T), elapsed_s)
-        self._rotation = _turned(share * _degrees(pose.rotation @ self._rotation.T)) @ self._rotation
-        place, length = _place(pose.box), max(pose.box.width, pose.box.height)
-        share = self._move.share((place - self._measured_place) / length, elapsed_s)
-        self._place = self._place + share * (place - self._place)
-        self._measured, self._measured_place = pose.rotation, place
-        x, y, width, height = map(float, self._place)
-        box = Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        return dataclasses.replace(pose, face=Face(box, pose.face.score), rotation=self._rotation)
-
-
-class _Speed:
-    """The One Euro filter's share of the way to what was measured, from the speed of what was measured."""
-
-    def __init__(self, smoothing: Smoothing, hz_by_speed: float) -> None:
-        self._still_hz, self._speed_hz, self._hz_by_speed = smoothing.still_hz, smoothing.speed_hz, hz_by_speed
-        self._speed: Array | float = 0.0
-
-    def share(self, moved: Array, elapsed_s: float) -> float:
-        """In (0, 1), for what was measured to move by (n,) degrees, or lengths of the face, in a time."""
-        # The velocity is smoothed as a vector: of a tremble, to and fro, little is left.
-        self._speed = self._speed + _low_pass(self._speed_hz, elapsed_s) * (moved / elapsed_s - self._speed)
-        return _low_pass(self._still_hz + self._hz_by_speed * float(np.linalg.norm(self._speed)), elapsed_s)
-
-
-def _low_pass(cutoff_hz: float, elapsed_s: float) -> float:
-    """The weight of the newest value in a first-order low-pass filter."""
-    return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * elapsed_s))
-
-
-def _degrees(rotation: Array) -> Array:
-    """(3,) axis times angle in degrees."""
-    return np.rad2deg(cv2.Rodrigues(rotation)[0].ravel())
-
-
-def _turned(vector: Array) -> Array:
-    """(3, 3) rotation about (3,) axis times degrees."""
-    return cv2.Rodrigues(np.deg2rad(vector))[0]
-
-
-def _place(box: Box) -> Array:
-    """(4,) x and y of the middle, width, height, pixels."""
-    return np.array([*box.center, box.width, box.height])

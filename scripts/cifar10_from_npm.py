@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import SIDE, LabelledImages
 from headpose.errors import DataError

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import LabelledImages
 

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.files import write_text
 
 with imports_from("train", "document_recipes"):
+    from headpose import config
     from headpose.compression.recipe import CompressionRecipe
-    from headpose.training import config
-    from headpose.training.recipe import Recipe
-    from headpose.training.spec import ResNetSpec
+    from headpose.networks.spec import ResNetSpec
+    from headpose.recipes.training import Recipe
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 _HEAD = """\
@@ -55,7 +55,7 @@ def page() -> str:
             *_table(Recipe),
             "",
             "`network` may also hold `block`, `stem`, `stages`, ... block by block, as in the `recipe.json` of a "
-            "pruned network (`headpose.training.spec.ResNetSpec`).",
+            "pruned network (`headpose.networks.spec.ResNetSpec`).",
             "",
             "## `headpose compress`",
             "",

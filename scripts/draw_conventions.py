@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import draw_pose, geometry, write_image
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.types import Box, EulerAngles, Face, HeadPose, Image
 
 PANEL = 300  # pixels, width and height of one head's panel

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from headpose import corruptions, crop
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.corruptions import Corruption
 from headpose.detection import create_detector
 from headpose.evaluation.latency import only_face

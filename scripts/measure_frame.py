@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 from headpose import geometry, metrics
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.evaluation import predictions, testsets
 from headpose.geometry import Array
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from headpose import crop, metrics
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 from headpose.datasets import manifest
 from headpose.geometry import Array
 from headpose.images import read_image

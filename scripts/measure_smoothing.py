@@ -19,11 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import geometry
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.geometry import Array
-from headpose.tracking import FaceTracker, Smoothing
+from headpose.smoothing import Smoothing
+from headpose.tracking import FaceTracker
 from headpose.types import EulerAngles, HeadPose, Image
 
 with imports_from("synth", "measure_smoothing"):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.errors import WeightsError
 from headpose.files import atomic_path, check_outputs, sha256_of, write_text
 from headpose.inference import OnnxPoseModel
@@ -31,11 +31,11 @@ from headpose.weights import read_manifest
 with imports_from("test", "publish_weights"):
     import tomlkit
 
+    from headpose.networks.spec import ResNetSpec, macs, parameters
+    from headpose.recipes import training as recipes
+    from headpose.recipes.training import Recipe
     from headpose.synth.anatomy import FRAME
     from headpose.training import log
-    from headpose.training import recipe as recipes
-    from headpose.training.recipe import Recipe
-    from headpose.training.spec import ResNetSpec, macs, parameters
 
 _RESEARCH = [
     "- Use: research only, whatever the licence of the code: the photographs that it was trained on allow no other use."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import requires
 
-from headpose.cli import run_program
+from headpose.cli.program import run_program
 
 
 def _main() -> int:

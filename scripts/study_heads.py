@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose import geometry, metrics
-from headpose.cli import imports_from, run_program
+from headpose.cli.program import imports_from, run_program
 from headpose.errors import DataError
 from headpose.evaluation import accuracy, testsets
 from headpose.files import write_text
@@ -33,7 +33,8 @@ from headpose.inference import OnnxPoseModel
 from headpose.types import Sample
 
 with imports_from("train", "study_heads"):
-    from headpose.training import data, recipe
+    from headpose.recipes import training as recipe
+    from headpose.training import data
     from headpose.training.loop import RECIPE
 
 SIZES = (12_000, 50_000, 100_000)

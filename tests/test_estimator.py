@@ -8,7 +8,7 @@ import pytest
 from headpose import Box, HeadPoseError, HeadPoseEstimator, ImageError
 from headpose.detection import create_detector
 from headpose.inference import load_model
-from tests.networks import DEGREES_PER_UNIT, colour_network
+from tests.network_files import DEGREES_PER_UNIT, colour_network
 
 
 @pytest.fixture(scope="module")

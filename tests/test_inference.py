@@ -15,7 +15,7 @@ from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import sha256_of
 from headpose.inference import DEVICES, OnnxPoseModel, Session, bounded_threads, create_session, load_model
 from headpose.types import CropSpec, ModelInfo
-from tests.networks import DEGREES_PER_UNIT, PLAIN, colour_network
+from tests.network_files import DEGREES_PER_UNIT, PLAIN, colour_network
 
 
 @pytest.fixture

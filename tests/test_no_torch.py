@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 PROGRAM = """
 import importlib.abc, sys

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headpose.cli import printable
+from headpose.cli.program import INTERRUPTED, NO_READER, printable
 from headpose.errors import HeadPoseError, ImageError
 
 if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help down
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help 
     from headpose.tracking import FaceTracker
     from headpose.types import HeadPose
 
-_INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 _INTERRUPTED_LINE = "headpose: interrupted: the results end where it stopped"
 
 _EPILOG = """\
@@ -122,9 +121,9 @@ def run(args: argparse.Namespace) -> int:
             status = _process(source, estimator, tracker, (*rows, *drawn), args)
     _print_codec(drawn, args)
     _print_remarks(source, drawn)
-    if status == _INTERRUPTED and source.kind == "camera":  # the only way to end it
+    if status == INTERRUPTED and source.kind == "camera":  # the only way to end it
         status = 0
-    elif status == _INTERRUPTED:
+    elif status == INTERRUPTED:
         print(_INTERRUPTED_LINE, file=sys.stderr)
     return status or int(bool(source.problems))
 
@@ -162,7 +161,7 @@ def _run_several(args: argparse.Namespace) -> int:
             if status:
                 break
     _print_codec(every, args)
-    if status == _INTERRUPTED:
+    if status == INTERRUPTED:
         print(_INTERRUPTED_LINE, file=sys.stderr)
     return status or int(faulty)
 
@@ -233,7 +232,8 @@ def _print_licence(estimator: HeadPoseEstimator) -> None:
 
 
 def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | None:
-    from headpose.tracking import FaceTracker, Smoothing
+    from headpose.smoothing import Smoothing
+    from headpose.tracking import FaceTracker
 
     if not (args.track or args.smooth):
         return None
@@ -332,9 +332,9 @@ def _process(
                 _print_lines(frame, poses, progress.write)
             progress.update()
     except KeyboardInterrupt:
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
-        status = _NO_READER
+        status = NO_READER
     finally:
         progress.close()
     if faces == 0 and frames and not (lines and frame.name):

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from headpose.training.spec import BlockSpec, ResNetSpec
+from headpose.networks.spec import BlockSpec, ResNetSpec
 
 Kind = Literal["stem", "inner", "stream", "head"]
 Mode = Literal["paper", "stream"]

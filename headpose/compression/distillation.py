@@ -13,19 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headpose.compression import channels, surgery
-from headpose.compression.finetune import NETWORK, Lesson, School
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
+from headpose.losses import cosine_distance, geodesic_distance
+from headpose.networks.resnet import ResNet, build, rotations
+from headpose.networks.spec import ResNetSpec
 from headpose.training import distributed
-from headpose.training.network import ResNet, build, rotations
 from headpose.training.precision import autocast, computes_bf16
-from headpose.training.rotations import geodesic
-from headpose.training.spec import ResNetSpec
-from headpose.training.task import Batch, Task
+from headpose.training.protocols import Batch, Task
 
 _IN_CACHE = 16  # images whose maps a processor's cache holds
-_SHORTEST = 1e-8  # vectors are taken to be at least as long
 
 
 def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
@@ -84,33 +83,6 @@ class Taps:
             hook.remove()
 
 
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - the cosine of the angle between images' values, (N, ...) flattened each: (N,) in [0, 2], float32.
-
-    Gradients reach ``b`` alone: ``a`` is the teacher's.
-    """
-    distance: Tensor = _CosineDistance.apply(a.flatten(1), b.flatten(1))  # type: ignore[no-untyped-call]
-    return distance
-
-
-class _CosineDistance(torch.autograd.Function):
-    """In float32 sums of values that are left as they are: copies of all maps would cost more than the sums."""
-
-    @staticmethod
-    def forward(context: Any, a: Tensor, b: Tensor) -> Tensor:
-        lengths = [torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp(min=_SHORTEST) for x in (a, b)]
-        cosine = (a * b).sum(1, dtype=torch.float32) / (lengths[0] * lengths[1])
-        context.save_for_backward(a, b, *lengths, cosine)
-        return 1.0 - cosine
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        a, b, length_a, length_b, cosine = context.saved_tensors
-        along_a = -gradient / (length_a * length_b)
-        along_b = gradient * cosine / length_b.square()
-        return None, torch.addcmul(a * along_a[:, None].to(b.dtype), b, along_b[:, None].to(b.dtype))
-
-
 class Distillation:
     """An ``Objective`` of weighted parts (Aghli & Ribeiro, CVPR Workshops 2021, eq. 3).
 
@@ -160,7 +132,7 @@ class Distillation:
                 loss = loss + stage.output * cosine_distance(self._task.output(wanted), self._task.output(raw))
             if stage.rotation:
                 form = self._student.spec.output
-                loss = loss + stage.rotation * geodesic(rotations(wanted, form), rotations(raw, form))
+                loss = loss + stage.rotation * geodesic_distance(rotations(wanted, form), rotations(raw, form))
         if stage.labels:
             loss = loss + stage.labels * self._task.errors(raw, batch)
         return loss
@@ -192,11 +164,11 @@ def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:
     return tuple(inner[-count:])
 
 
-def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: str, folder: Path) -> ResNet:
+def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name: str, folder: Path) -> ResNet:
     """Trains a student through its stages, or goes on where the folder stands.
 
     Args:
-        school: task and settings.
+        tuner: task and settings.
         teacher: gives the widths and the example.
         recipe: the student.
         name: of the student.
@@ -209,26 +181,26 @@ def train_student(school: School, teacher: ResNet, recipe: StudentRecipe, name: 
     student = build(student_spec(teacher.spec, recipe))
     if recipe.start != "random" and not (folder / "stage-1" / NETWORK).exists():
         streams = [group.name for group in channels.groups(teacher.spec) if group.kind == "stream"]
-        evidence = school.evidence(school.task, school.run.seed + recipe.seed)
+        evidence = tuner.evidence(tuner.task, tuner.run.seed + recipe.seed)
         inherit(student, teacher, CRITERIA[recipe.start](teacher, streams, evidence))
     layers = compared_layers(teacher.spec, recipe.layers)
     for number, stage in enumerate(recipe.stages, start=1):
-        lesson = stage_lesson(school, recipe, name, number)
-        objective = Distillation(teacher, student, school.task, stage, layers, school.run.bf16)
-        taught = school.teach(student, lesson, folder / f"stage-{number}", objective)
+        tuning = stage_lesson(tuner, recipe, name, number)
+        objective = Distillation(teacher, student, tuner.task, stage, layers, tuner.run.bf16)
+        trained = tuner.train(student, tuning, folder / f"stage-{number}", objective)
         objective.close()
-        student = taught
+        student = trained
     return student
 
 
-def stage_lesson(school: School, recipe: StudentRecipe, name: str, number: int) -> Lesson:
+def stage_lesson(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int) -> FineTuning:
     """A stage of a student's training, counted from 1."""
     stage = recipe.stages[number - 1]
-    return Lesson(
+    return FineTuning(
         f"{name}, stage {number} of {len(recipe.stages)}",
         stage.images,
         stage.optimiser,
-        school.run.seed + recipe.seed + number,
+        tuner.run.seed + recipe.seed + number,
         growing=stage.growing,
     )
 

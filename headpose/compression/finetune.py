@@ -10,18 +10,19 @@ from torch import Tensor
 from headpose.compression import surgery
 from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
-from headpose.training import checkpoint, provenance
+from headpose.networks import checkpoint
+from headpose.networks.resnet import ResNet
+from headpose.recipes import provenance
+from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput
 from headpose.training.loop import BEST, LAST, Trainer
-from headpose.training.network import ResNet
-from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput
-from headpose.training.task import Batch, Objective, Task
+from headpose.training.protocols import Batch, Objective, Task
 
 NETWORK = "network.safetensors"
 """The result of a folder; once it is there, the work is done."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Lesson:
+class FineTuning:
     """What one training is.
 
     Attributes:
@@ -41,19 +42,19 @@ class Lesson:
     growing: tuple[SmallInput, ...] = ()
 
 
-class School:
-    """Where networks are trained: one task, its training recipe, and settings that all lessons share."""
+class FineTuner:
+    """Where networks are trained: one task, its training recipe, and settings that all fine-tunings share."""
 
     def __init__(self, task: Task, training: Recipe, run: RunRecipe, changed_data: bool = False) -> None:
-        """``changed_data``: lessons go on even if the data are others than those that they began with."""
+        """``changed_data``: fine-tunings go on even if the data are others than those that they began with."""
         self.task, self.training, self.run, self.changed_data = task, training, run, changed_data
 
-    def teach(self, network: ResNet, lesson: Lesson, folder: Path, objective: Objective | None = None) -> ResNet:
+    def train(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> ResNet:
         """Trains a network, or goes on where the folder stands, or reads what was done before.
 
         Args:
             network: where it starts; changed in place.
-            lesson: what is done.
+            tuning: what is done.
             folder: of the training: its log, and in the end ``NETWORK``.
             objective: what to make smaller, if not the task's errors; it may watch ``network`` work.
 
@@ -63,19 +64,19 @@ class School:
         result = folder / NETWORK
         if result.exists():
             return surgery.load(result)
-        trainer = self.trainer(network, lesson, folder, objective)
+        trainer = self.trainer(network, tuning, folder, objective)
         trainer.run()
         if trainer.processes.first:
             best = trainer.average.network
             checkpoint.load_weights(best, folder / BEST)
-            surgery.save(best.cpu(), result, provenance.metadata(lesson.name, self.training.statement))
+            surgery.save(best.cpu(), result, provenance.metadata(tuning.name, self.training.statement))
             (folder / LAST).unlink()  # several times as large as the network, and of no further use
         trainer.processes.wait()
         return surgery.load(result)
 
-    def trainer(self, network: ResNet, lesson: Lesson, folder: Path, objective: Objective | None = None) -> Trainer:
+    def trainer(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> Trainer:
         """What ``teach`` trains with. It writes nothing before it runs."""
-        recipe = self.recipe(network, lesson)
+        recipe = self.recipe(network, tuning)
         network.requires_grad_(True)  # an average of weights comes frozen
         return Trainer(
             recipe,
@@ -95,22 +96,22 @@ class School:
 
         return Evidence(task.held_out(self.run.batch), loss, seed)
 
-    def recipe(self, network: ResNet, lesson: Lesson) -> Recipe:
-        """The training recipe of a lesson."""
-        run, every = self.run, max(1, lesson.images)
+    def recipe(self, network: ResNet, tuning: FineTuning) -> Recipe:
+        """The training recipe of a tuning."""
+        run, every = self.run, max(1, tuning.images)
         crop = self.training.crop
         return dataclasses.replace(
             self.training,
-            name=lesson.name[:100].rstrip(" .") or self.training.name,
+            name=tuning.name[:100].rstrip(" .") or self.training.name,
             network=network.spec,
-            crop=dataclasses.replace(crop, size=lesson.size or crop.size),
-            optimiser=lesson.optimiser,
+            crop=dataclasses.replace(crop, size=tuning.size or crop.size),
+            optimiser=tuning.optimiser,
             run=dataclasses.replace(
                 self.training.run,
-                images=lesson.images,
-                growing=lesson.growing,
+                images=tuning.images,
+                growing=tuning.growing,
                 batch=run.batch,
-                seed=lesson.seed,
+                seed=tuning.seed,
                 ema=run.ema,
                 bf16=run.bf16,
                 threads=run.threads,

@@ -18,8 +18,8 @@ from onnx import numpy_helper
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.inference import OnnxPoseModel
-from headpose.training import provenance
-from headpose.training.provenance import Statement
+from headpose.recipes import provenance
+from headpose.recipes.provenance import Statement
 
 _EPSILON = 1e-5  # of a BatchNormalization node that does not say
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from headpose.compression import surgery
 from headpose.compression.distillation import Distillation, compared_layers, stage_lesson, student_spec
-from headpose.compression.finetune import Lesson
+from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
+from headpose.networks.resnet import ResNet, build
 from headpose.training import forecast
 from headpose.training.forecast import PartForecast
-from headpose.training.network import ResNet, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
         return
     pruner = compression.pruner
     network = surgery.prune(compression.baseline, {})
-    steps = _time(compression, network, pruner.lesson(1)) if prune.steps else []
+    steps = _time(compression, network, pruner.tuning(1)) if prune.steps else []
     network = surgery.prune(compression.baseline, {})
     objective = pruner.objective(network)
     last = _time(compression, network, pruner.last_lesson(), objective)
@@ -106,21 +106,21 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
 
 
 def _students(compression: Compression, teacher: ResNet, names: list[str] | None) -> Iterator[StageForecast]:
-    school = compression.school
+    tuner = compression.tuner
     for name, recipe in compression.students(names).items():
         layers = compared_layers(teacher.spec, recipe.layers)
         for number, stage in enumerate(recipe.stages, start=1):
             student = build(student_spec(teacher.spec, recipe))
-            objective = Distillation(teacher, student, school.task, stage, layers, school.run.bf16)
-            lesson = stage_lesson(school, recipe, name, number)
-            yield StageForecast(lesson.name, 1, _time(compression, student, lesson, objective))
+            objective = Distillation(teacher, student, tuner.task, stage, layers, tuner.run.bf16)
+            tuning = stage_lesson(tuner, recipe, name, number)
+            yield StageForecast(tuning.name, 1, _time(compression, student, tuning, objective))
 
 
 def _time(
-    compression: Compression, network: ResNet, lesson: Lesson, objective: Distillation | None = None
+    compression: Compression, network: ResNet, tuning: FineTuning, objective: Distillation | None = None
 ) -> list[PartForecast]:
     """Trains a network for a few steps, which moves its weights."""
-    trainer = compression.school.trainer(network, lesson, compression.folder / "forecast", objective)
+    trainer = compression.tuner.trainer(network, tuning, compression.folder / "forecast", objective)
     parts = forecast.measure(trainer).parts
     if objective is not None:
         objective.close()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from headpose.compression import channels
 from headpose.compression.surgery import modes_restored
-from headpose.training.network import ResNet
+from headpose.networks.resnet import ResNet
 
 Loss = Callable[[ResNet, Any], Tensor]
 """(network, batch) -> the batch's mean loss, a scalar to differentiate."""

@@ -28,7 +28,7 @@ from headpose import crop
 from headpose.compression.folding import body, read_folded, tail, write_variant
 from headpose.errors import DataError
 from headpose.inference import OnnxPoseModel
-from headpose.training.provenance import Statement
+from headpose.recipes.provenance import Statement
 from headpose.types import CropSpec, Image
 
 _BODY = ["Conv", "Relu", "MaxPool", "Add", "Gemm"]

@@ -11,9 +11,9 @@ import numpy as np
 from headpose.compression.codec import CODECS, stored_bytes
 from headpose.evaluation.latency import Timing, interleave
 from headpose.inference import OnnxPoseModel
-from headpose.training.export import ModelCard, export_onnx
-from headpose.training.network import HeadPoseNet, ResNet
-from headpose.training.spec import macs, parameters
+from headpose.networks.export import ModelCard, export_onnx
+from headpose.networks.resnet import HeadPoseNet, ResNet
+from headpose.networks.spec import macs, parameters
 from headpose.types import CropSpec
 
 _NO_CARD = ModelCard("timed", "fp32", "", "", "", "")

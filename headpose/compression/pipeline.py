@@ -15,20 +15,22 @@ import numpy as np
 from headpose import crop, weights
 from headpose.compression import surgery
 from headpose.compression.distillation import student_spec, train_student
-from headpose.compression.finetune import NETWORK, School
+from headpose.compression.finetune import NETWORK, FineTuner
 from headpose.compression.pruning import ROUNDED, Pruner
 from headpose.compression.quantization import LIMITS, quantize
 from headpose.compression.recipe import CompressionRecipe, StudentRecipe
 from headpose.compression.steps import Step, read_json
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
-from headpose.training import checkpoint, data, distributed, provenance, tasks
-from headpose.training.export import ModelCard, export_onnx, state_from_onnx
-from headpose.training.head_pose import HeadPoseTask
+from headpose.networks import checkpoint
+from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
+from headpose.networks.resnet import HeadPoseNet, ResNet, build
+from headpose.recipes import provenance
+from headpose.recipes.training import Recipe
+from headpose.training import data, distributed, tasks
 from headpose.training.loop import SPLIT
-from headpose.training.network import HeadPoseNet, ResNet, build
-from headpose.training.recipe import Recipe
-from headpose.training.task import Task, check_data, write_data
+from headpose.training.protocols import Task, check_data, write_data
+from headpose.training.tasks.head_pose import HeadPoseTask
 from headpose.types import Image
 
 BASELINE, TEACHER, CONTROL = "baseline", "teacher", "teacher-random"
@@ -60,7 +62,7 @@ class Compression:
         distributed.use_threads(recipe.run.threads)
 
     @cached_property
-    def school(self) -> School:
+    def tuner(self) -> FineTuner:
         """Where everything is trained; its data are read on first use.
 
         Raises:
@@ -69,11 +71,11 @@ class Compression:
         task = tasks.of(self.training)
         if not self.changed_data:
             check_data(self.folder / SPLIT, task)
-        return School(task, self.training, self.recipe.run, self.changed_data)
+        return FineTuner(task, self.training, self.recipe.run, self.changed_data)
 
     @property
     def task(self) -> Task:
-        return self.school.task
+        return self.tuner.task
 
     @cached_property
     def baseline(self) -> ResNet:
@@ -102,11 +104,11 @@ class Compression:
             raise WeightsError(f"there are no widths to follow in {self.folder}: run the stage prune first")
         self._claim(self.folder / "control", self._part("prune"))
         chance = dataclasses.replace(self.recipe.prune, importance="random")
-        Pruner(self.school, self.baseline, chance, self.folder / "control", self.steps()).run()
+        Pruner(self.tuner, self.baseline, chance, self.folder / "control", self.steps()).run()
 
     @property
     def pruner(self) -> Pruner:
-        return Pruner(self.school, self.baseline, self.recipe.prune, self.folder / "prune")
+        return Pruner(self.tuner, self.baseline, self.recipe.prune, self.folder / "prune")
 
     def steps(self) -> list[Step]:
         """The accepted steps of pruning, the baseline first."""
@@ -123,7 +125,7 @@ class Compression:
             folder, teacher = self.folder / "students" / name, self.teacher()
             student_spec(teacher.spec, student)  # for its errors, before anything is claimed
             self._claim(folder, {**self._part("prune"), "student": dataclasses.asdict(student)})
-            train_student(self.school, teacher, student, name, folder)
+            train_student(self.tuner, teacher, student, name, folder)
 
     def students(self, names: list[str] | None = None) -> dict[str, StudentRecipe]:
         """The students, or those named, in the recipe's order; RecipeError if there is none of a name."""
@@ -266,8 +268,8 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
 
 def _has_teacher(student: StudentRecipe) -> bool:
     """Whether anything of a teacher is in its weights: their start, or what they have learnt from."""
-    taught = any(stage.features or stage.output or stage.rotation for stage in student.stages)
-    return taught or student.start != "random"
+    trained = any(stage.features or stage.output or stage.rotation for stage in student.stages)
+    return trained or student.start != "random"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

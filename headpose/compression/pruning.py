@@ -17,7 +17,7 @@ from tqdm import tqdm
 from headpose.compression import channels, surgery
 from headpose.compression.codec import CODECS
 from headpose.compression.distillation import Distillation
-from headpose.compression.finetune import Lesson, School
+from headpose.compression.finetune import FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.measure import latency_of, size_of
 from headpose.compression.recipe import PruneRecipe, StageRecipe
@@ -25,9 +25,9 @@ from headpose.compression.selection import Removal, removals, round_widths, sele
 from headpose.compression.steps import Step, read_json, read_step
 from headpose.errors import RecipeError
 from headpose.files import write_text
+from headpose.networks.resnet import ResNet
 from headpose.training.loop import contiguous_state
-from headpose.training.network import ResNet
-from headpose.training.task import Batch, Score, Task
+from headpose.training.protocols import Batch, Score, Task
 
 STEP, SCAN, ROUNDED = "step.json", "scan.json", "rounded"
 
@@ -37,14 +37,14 @@ class Pruner:
     """Prunes one network in one folder: ``step-01``, ``step-02``, ... and ``rounded``, each resumable.
 
     Attributes:
-        school: task and settings.
+        tuner: task and settings.
         baseline: the network; not changed.
         recipe: how it is pruned.
         folder: of the work.
         leader: steps of another pruning to follow: as many channels go from each layer, whichever they are.
     """
 
-    school: School
+    tuner: FineTuner
     baseline: ResNet
     recipe: PruneRecipe
     folder: Path
@@ -53,7 +53,7 @@ class Pruner:
 
     def __post_init__(self) -> None:
         size = self.recipe.size
-        self._task = self.school.task.at(size) if size else self.school.task
+        self._task = self.tuner.task.at(size) if size else self.tuner.task
         known = channels.widths(self.baseline.spec)
         if unknown := [name for name in self.recipe.protected if name not in known]:
             raise RecipeError(f"recipe: prune.protected: there is no {unknown[0]}; groups are {', '.join(known)}")
@@ -70,21 +70,21 @@ class Pruner:
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
         guide = self.objective(network)
-        network = self.school.teach(network, self.last_lesson(), self.folder / ROUNDED, guide)
+        network = self.tuner.train(network, self.last_lesson(), self.folder / ROUNDED, guide)
         if guide is not None:
             guide.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
         return network
 
-    def lesson(self, number: int) -> Lesson:
+    def tuning(self, number: int) -> FineTuning:
         """The fine-tuning of a step."""
-        seed = self.school.run.seed + number
-        return Lesson(f"step {number}", self.recipe.images, self.recipe.optimiser, seed, self._task.size)
+        seed = self.tuner.run.seed + number
+        return FineTuning(f"step {number}", self.recipe.images, self.recipe.optimiser, seed, self._task.size)
 
-    def last_lesson(self) -> Lesson:
+    def last_lesson(self) -> FineTuning:
         """The fine-tuning after the rounding."""
-        seed = self.school.run.seed + 1000
-        return Lesson("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
+        seed = self.tuner.run.seed + 1000
+        return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
 
     def objective(self, network: ResNet) -> Distillation | None:
         """What the last fine-tuning learns from, if not labels alone: the unpruned network.
@@ -97,7 +97,7 @@ class Pruner:
         streams = [group.name for group in channels.groups(network.spec) if group.kind == "stream"]
         deeper = streams[len(streams) // 2 :]
         stage = StageRecipe(1, features=guide.features, output=guide.output, labels=guide.labels)
-        return Distillation(self.baseline, network, self.school.task, stage, deeper, self.school.run.bf16)
+        return Distillation(self.baseline, network, self.tuner.task, stage, deeper, self.tuner.run.bf16)
 
     def steps(self) -> list[Step]:
         """Every step from the baseline on, made now or found in the folder; the last one may not be accepted."""
@@ -169,10 +169,10 @@ class Pruner:
         cut = surgery.prune(network, keep)
         surgery.recalibrate(cut, self._recalibration_images(number))
         cut_error = self._task.evaluate(cut).error
-        taught = self.school.teach(cut, self.lesson(number), self._step_folder(number))
+        trained = self.tuner.train(cut, self.tuning(number), self._step_folder(number))
         codec = CODECS[self.recipe.codec]
-        taught.load_state_dict(codec.decode(codec.encode(taught.state_dict())), strict=False)
-        return self._write(number, kept, removed, cut_error, self._task.evaluate(taught), taught, steps[0].error)
+        trained.load_state_dict(codec.decode(codec.encode(trained.state_dict())), strict=False)
+        return self._write(number, kept, removed, cut_error, self._task.evaluate(trained), trained, steps[0].error)
 
     def _names_of(self, number: int) -> list[str]:
         """Groups that step ``number`` prunes."""
@@ -202,19 +202,19 @@ class Pruner:
         full = surgery.prune(self.baseline, {})
         full.load_state_dict(state, strict=False)
         network = surgery.prune(full, keep)
-        surgery.recalibrate(network, self._recalibration_images(1000, self.school.task))
+        surgery.recalibrate(network, self._recalibration_images(1000, self.tuner.task))
         return keep, network
 
     def _importance(self, network: ResNet, names: list[str], number: int) -> dict[str, Tensor]:
-        evidence = self.school.evidence(self._task, self.school.run.seed + number)
+        evidence = self.tuner.evidence(self._task, self.tuner.run.seed + number)
         return CRITERIA[self.recipe.importance](network, names, evidence)
 
     def _recalibration_images(self, number: int, task: Task | None = None) -> Iterator[Tensor]:
         """Training images, augmented as they are in training."""
         task = task or self._task
-        batch = self.school.run.batch
-        lesson = Lesson("", 1, self.recipe.optimiser, self.school.run.seed + 2000 + number, task.size)
-        stream = task.during(self.school.recipe(self.baseline, lesson))
+        batch = self.tuner.run.batch
+        tuning = FineTuning("", 1, self.recipe.optimiser, self.tuner.run.seed + 2000 + number, task.size)
+        stream = task.during(self.tuner.recipe(self.baseline, tuning))
         steps = math.ceil(self.recipe.recalibration_images / batch)
         return (each.images for each in stream.batches(0, steps))
 
@@ -240,9 +240,9 @@ class Pruner:
         network: ResNet,
         baseline_error: float,
     ) -> Step:
-        stop, whole = self.recipe.stop, self.school.task
+        stop, whole = self.recipe.stop, self.tuner.task
         size = size_of(network, whole.size, self.recipe.codec)
-        latency = latency_of(network, self.school.training.crop) if stop.latency_ms else math.nan
+        latency = latency_of(network, self.tuner.training.crop) if stop.latency_ms else math.nan
         targets = {
             "megabytes": bool(stop.megabytes) and size.bytes <= stop.megabytes * 1e6,
             "macs": bool(stop.macs) and size.macs <= stop.macs * 1e6,

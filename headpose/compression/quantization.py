@@ -9,7 +9,7 @@ from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8
 from headpose.compression.parity import Parity, check_parity
 from headpose.files import atomic_path
-from headpose.training.provenance import Statement
+from headpose.recipes.provenance import Statement
 from headpose.types import Image
 
 LIMITS = {"fp16": 0.02, "int8": 0.5}

@@ -12,13 +12,12 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from headpose import config
 from headpose.compression.codec import CODECS
 from headpose.compression.importance import CRITERIA
 from headpose.compression.quantization import LIMITS
 from headpose.compression.selection import Rule
-from headpose.errors import RecipeError
-from headpose.training import config, overrides, recipe
-from headpose.training.config import (
+from headpose.config import (
     CLOSED,
     Batch,
     Channels,
@@ -32,7 +31,10 @@ from headpose.training.config import (
     Text,
     Weight,
 )
-from headpose.training.recipe import OptimiserRecipe, Recipe, SmallInput, SourceRecipe
+from headpose.errors import RecipeError
+from headpose.recipes import overrides
+from headpose.recipes import training as recipe
+from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput, SourceRecipe
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 """Smaller than a training's: a stage's own seed is a sum of two and its number."""

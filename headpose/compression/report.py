@@ -24,8 +24,8 @@ from headpose.evaluation.latency import machine
 from headpose.files import write_text
 from headpose.inference import OnnxPoseModel
 from headpose.training import log
-from headpose.training.classification import ClassificationTask
-from headpose.training.head_pose import HeadPoseTask
+from headpose.training.tasks.classification import ClassificationTask
+from headpose.training.tasks.head_pose import HeadPoseTask
 
 MARKDOWN, JSON, LAYERS, PARETO = "report.md", "report.json", "layers.png", "pareto.png"
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from headpose.compression import channels
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
-from headpose.training import checkpoint
-from headpose.training.network import HeadPoseNet, ResNet
-from headpose.training.spec import ResNetSpec
+from headpose.networks import checkpoint
+from headpose.networks.resnet import HeadPoseNet, ResNet
+from headpose.networks.spec import ResNetSpec
 
 Network = TypeVar("Network", bound=ResNet)
 Axes = Mapping[str, tuple[str | None, ...]]

@@ -1,15 +1,15 @@
-"""Numeric arrays out of MATLAB 5 files, the .mat of 300W-LP and AFLW2000-3D.
+"""Numeric arrays in MATLAB 5 files, the .mat of 300W-LP and AFLW2000-3D.
 
-Our own, because ``scipy.io.loadmat`` (1.17.1) ends the whole process with a segmentation fault on some
-damaged files, and because it would be the only need for scipy. The format is level 5 of MathWorks,
-"MAT-File Format"; level 4 and 7.3 (HDF5) are refused.
+Our own, because ``scipy.io.loadmat`` (1.17.1) ends the whole process with a segmentation fault on some damaged
+files, ``savemat`` stamps the time into its files, so that the same data make different bytes, and nothing else
+here needs scipy. The format is level 5 of MathWorks, "MAT-File Format"; level 4 and 7.3 (HDF5) are refused.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ _HEADER = 128
 LARGEST = 1 << 25
 """Most bytes of a file, of what is packed in it, and of the arrays that come out of it; a label has thousands."""
 _MATRIX, _COMPRESSED = 14, 15
-_INT8, _INT32, _UINT32 = 1, 5, 6
+_INT8, _INT32, _UINT32, _DOUBLE = 1, 5, 6, 9
+_DOUBLE_CLASS = 6
+_WRITTEN_HEADER = b"MATLAB 5.0 MAT-file, headpose synth".ljust(124)
 _DTYPE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _NUMERIC_CLASSES = range(6, 16)  # mxDOUBLE_CLASS to mxUINT64_CLASS
 _COMPLEX = 0x0800
@@ -73,6 +75,12 @@ def read(data: bytes) -> dict[str, Array]:
     return arrays
 
 
+def pack(arrays: Mapping[str, Array]) -> bytes:
+    """The bytes of a file with two-dimensional float64 arrays by name; the same arrays give the same bytes."""
+    elements = [_matrix(name, np.asarray(array, np.float64)) for name, array in arrays.items()]
+    return b"".join([_WRITTEN_HEADER, struct.pack("<H", 0x0100), b"IM", *elements])
+
+
 def _elements(data: bytes, order: str) -> Iterator[Element]:
     """Splits a run of data elements: a tag of type and size, the content, padding to 8 bytes."""
     position = 0
@@ -122,3 +130,21 @@ def _named_array(data: bytes, order: str, largest: int) -> dict[str, Array]:
     if len(shape) < 2 or min(shape) < 0:
         raise ValueError(f"an array of shape {shape}")
     return {name[1].decode("latin-1"): flat.reshape(shape, order="F")}
+
+
+def _matrix(name: str, array: Array) -> bytes:
+    if array.ndim != 2:
+        raise ValueError(f"{name} has shape {array.shape}: two dimensions are needed")
+    content = b"".join(
+        [
+            _element(_UINT32, struct.pack("<II", _DOUBLE_CLASS, 0)),
+            _element(_INT32, struct.pack("<ii", *array.shape)),
+            _element(_INT8, name.encode("ascii")),
+            _element(_DOUBLE, array.tobytes(order="F")),
+        ]
+    )
+    return _element(_MATRIX, content)
+
+
+def _element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + b"\0" * (-len(content) % 8)

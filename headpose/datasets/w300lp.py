@@ -6,11 +6,14 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from headpose.datasets import mat, plausible
+from headpose import geometry
+from headpose.datasets import mat, matlab5, plausible
 from headpose.errors import DataError
-from headpose.types import Sample
+from headpose.geometry import Array
+from headpose.types import Box, Sample
 
 _VIEW = re.compile(r"_\d+$")
 # A face's number has one or two digits and follows the photograph's own number. LFPW has no face
@@ -57,3 +60,30 @@ def source_photograph(stem: str) -> str:
     ``LFPW_image_train_0012_7`` (photograph, view) -> ``LFPW_image_train_0012``.
     """
     return _FACE.sub("", _VIEW.sub("", stem.replace("_Flip", "")))
+
+
+def pack_label(
+    rotation: Array, landmarks: Array, box: Box, origin: tuple[float, float] = (0.0, 0.0), scale: float = 1.0
+) -> bytes:
+    """The bytes of a picture's .mat file, with 300W-LP's variables as float64; the same label gives the same bytes.
+
+    Args:
+        rotation: (3, 3), head axes to camera axes.
+        landmarks: (68, 3) in the order of 300W: pixels x right, y down, and z towards the camera in the same unit.
+        box: the tight box of the landmarks, pixels.
+        origin: where the head's origin lies in the picture, pixels.
+        scale: pixels of one unit of the head's model.
+
+    Returns:
+        ``Pose_Para`` (1, 7), which is pitch, yaw, roll in radians, origin x and y, 0 and scale; ``pt2d`` (2, 68);
+        ``pt3d_68`` (3, 68); ``roi`` (1, 4), the box in whole pixels.
+    """
+    pose = np.array([[*pose_para_angles(rotation), *origin, 0.0, scale]])
+    roi = np.round(np.array([box.as_tuple()]))
+    points = landmarks.T
+    return matlab5.pack({"Pose_Para": pose, "pt2d": points[:2], "pt3d_68": points, "roi": roi})
+
+
+def pose_para_angles(rotation: Array) -> Array:
+    """(3,) pitch, yaw, roll in radians, the order of ``Pose_Para``, of a (3, 3) rotation."""
+    return np.asarray(np.deg2rad(geometry.euler_from_rotation(rotation)[[1, 0, 2]]))

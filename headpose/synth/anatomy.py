@@ -10,9 +10,9 @@ from headpose import geometry
 from headpose.geometry import Array
 from headpose.synth import person
 from headpose.synth.assets import HELPERS, Assets
-from headpose.synth.kernel import F32, I32
 from headpose.synth.landmarks68 import VERTICES
 from headpose.synth.raster import depth_map, vertex_normals
+from headpose.synth.surface import F32, I32
 from headpose.types import EulerAngles
 
 DRAWN = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)

@@ -19,8 +19,8 @@ import numpy as np
 
 from headpose import files, weights
 from headpose.errors import HeadPoseError
-from headpose.synth.kernel import F32, I32
 from headpose.synth.raster import add_offsets
+from headpose.synth.surface import F32, I32
 
 _FORMAT = 4  # of the cache file; another number makes it anew
 _VERTICES = 19158

@@ -8,11 +8,10 @@ from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import Assets
 from headpose.synth.face_map import FaceMap
 from headpose.synth.hair import Hair, locks, strand_material
-from headpose.synth.kernel import F32
 from headpose.synth.raster import vertex_normals
 from headpose.synth.skin import Skin
 from headpose.synth.strands import scatter, to_ribbons
-from headpose.synth.surface import Part, part
+from headpose.synth.surface import F32, Part, part
 
 _DENSE = 0.7  # share of the painted beard from which on it has hairs of its own
 _STEPS = 4

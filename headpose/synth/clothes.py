@@ -8,10 +8,9 @@ import numpy as np
 
 from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import Assets
-from headpose.synth.kernel import F32
 from headpose.synth.raster import vertex_normals
 from headpose.synth.shapes import Shape, grid, join, tube
-from headpose.synth.surface import MASK_SIDE, Fragments, Material, Paint, Part, noise, part, smooth
+from headpose.synth.surface import F32, MASK_SIDE, Fragments, Material, Paint, Part, noise, part, smooth
 
 _KINDS = {"t-shirt": 0.3, "v-neck": 0.15, "shirt": 0.2, "suit": 0.17, "turtleneck": 0.1, "bare": 0.08}
 Colour = tuple[float, float, float]

@@ -9,9 +9,8 @@ import numpy as np
 from headpose.geometry import Array
 from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import HELPERS, Assets
-from headpose.synth.kernel import F32, I32, U8
 from headpose.synth.person import Person
-from headpose.synth.surface import MASK_SIDE, Fragments, Material, Paint, Part, linear, noise, part, plain
+from headpose.synth.surface import F32, I32, MASK_SIDE, U8, Fragments, Material, Paint, Part, linear, noise, part, plain
 
 _IRISES = linear(
     np.array(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headpose.geometry import Array
-from headpose.synth.kernel import F32
-from headpose.synth.surface import noise, smooth
+from headpose.synth.surface import F32, noise, smooth
 
 
 @dataclass(frozen=True, slots=True, eq=False)

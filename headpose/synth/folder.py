@@ -18,8 +18,7 @@ import numpy as np
 
 from headpose.errors import DataError
 from headpose.images import read_image
-from headpose.synth.kernel import F32, I32, U8
-from headpose.synth.surface import MASK_SIDE
+from headpose.synth.surface import F32, I32, MASK_SIDE, U8
 
 _SKIN_SIDE = 512
 _HAIR_SIDE = MASK_SIDE

@@ -11,12 +11,11 @@ import numpy as np
 from headpose.synth.anatomy import Anatomy, radii
 from headpose.synth.assets import Assets
 from headpose.synth.folder import AssetFolder, Fitted
-from headpose.synth.kernel import F32, U8
 from headpose.synth.person import Person
 from headpose.synth.shapes import ellipsoid, shell
 from headpose.synth.skin import PaintedHair
 from headpose.synth.strands import LOCKS, Combed, ribbons, tie_point
-from headpose.synth.surface import MASK_SIDE, Fragments, Material, Part, linear, noise, part
+from headpose.synth.surface import F32, MASK_SIDE, U8, Fragments, Material, Part, linear, noise, part
 
 _COLOURS = {
     "black": ((0.06, 0.055, 0.055), 0.3),

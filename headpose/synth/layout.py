@@ -1,4 +1,4 @@
-"""Where the files of a folder of rendered heads lie, and what was drawn for each picture."""
+"""The files of a folder of rendered heads: where they lie, what each says, and labels for another frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headpose import files
+import numpy as np
+from tqdm import tqdm
+
+from headpose import files, geometry
+from headpose.datasets import matlab5, w300lp
+from headpose.errors import DataError
+from headpose.geometry import Array
+from headpose.synth import pose
+from headpose.synth import scene as scenes
+from headpose.synth.anatomy import LABEL
 
 CHUNK = 20
 """Pictures that are done or not done together; their scenes are one file."""
@@ -45,3 +54,30 @@ def write_scenes(root: Path, first: int, lines: list[dict[str, Any]]) -> None:
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
         archive.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
     files.write_bytes(_scene_file(root, first), packed.getvalue())
+
+
+def label_fields(rotation: Array) -> dict[str, Any]:
+    """The label of a (3, 3) rotation in scenes and manifests: yaw, pitch, roll in degrees, and the matrix."""
+    euler = geometry.euler_from_rotation(rotation)
+    return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
+
+
+def rewrite_labels(root: Path, seed: int) -> None:
+    """Rewrites the labels of a folder for the head axes that ``anatomy.FRAME`` is now. Idempotent.
+
+    Raises:
+        DataError: a label is missing or damaged.
+    """
+    for first in tqdm(firsts(root), desc="labels", unit="file", disable=None):
+        lines = read_scenes(root, first)
+        for index, line in enumerate(lines, first):
+            rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
+            label = root / picture_path(index).with_suffix(".mat")
+            try:
+                arrays = matlab5.read_file(label)
+            except (OSError, ValueError) as error:
+                raise DataError(f"cannot turn the label {label}: {error}; give another --out") from error
+            arrays["Pose_Para"][0, :3] = w300lp.pose_para_angles(rotation)
+            files.write_bytes(label, matlab5.pack(arrays))
+            line |= label_fields(rotation)
+        write_scenes(root, first, lines)

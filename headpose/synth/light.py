@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headpose.synth.kernel import F32, I32, kernel
 from headpose.synth.raster import depth_map
+from headpose.synth.surface import F32, I32, kernel
 
 _SHADOW_SIDE = 128  # texels
 _SHADOW_REACH = 4.4  # decimetres that a shadow map spans

@@ -9,9 +9,8 @@ import numpy as np
 from headpose.geometry import Array
 from headpose.synth.assets import HELPERS, Assets
 from headpose.synth.clothes import cloth_colour, fabric
-from headpose.synth.kernel import F32
 from headpose.synth.shapes import Shape, box, ellipsoid, join, lathe, tube
-from headpose.synth.surface import Fragments, Material, Part, noise, part
+from headpose.synth.surface import F32, Fragments, Material, Part, noise, part
 
 _THINGS = ("phone", "cup", "microphone", "ball", "stick", "sheet", "leaves")
 # Landmarks that a hand touches: chin, cheeks, mouth, temple, jaw.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headpose.synth.assets import Assets
-from headpose.synth.kernel import F32
+from headpose.synth.surface import F32
 
 ANCESTRIES = ("african", "asian", "caucasian")
 # Targets that would turn or move the head as a whole, or make a caricature of it.

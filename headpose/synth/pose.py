@@ -8,7 +8,7 @@ import numpy as np
 
 from headpose import geometry
 from headpose.geometry import Array
-from headpose.synth.kernel import F32, kernel
+from headpose.synth.surface import F32, kernel
 from headpose.types import EulerAngles
 
 LARGEST = EulerAngles(yaw=99.0, pitch=60.0, roll=60.0)

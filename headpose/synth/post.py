@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from headpose.synth.kernel import F32
 from headpose.synth.light import Light
+from headpose.synth.surface import F32
 from headpose.types import Image
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headpose.synth.kernel import F32, I32, U8, kernel
+from headpose.synth.surface import F32, I32, U8, kernel
 
 SAMPLES = 2
 """Samples a pixel along each side: visibility is decided on a grid finer by this factor."""

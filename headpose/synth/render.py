@@ -12,11 +12,10 @@ from headpose.geometry import Array
 from headpose.synth import background, camera, light, post, raster
 from headpose.synth.anatomy import LABEL
 from headpose.synth.camera import View
-from headpose.synth.kernel import F32, I32, U8
 from headpose.synth.light import Light
 from headpose.synth.pose import bend
 from headpose.synth.scene import Built, Scene, Studio
-from headpose.synth.surface import MASK_SIDE, Fragments, Material, Part
+from headpose.synth.surface import F32, I32, MASK_SIDE, U8, Fragments, Material, Part
 from headpose.types import Box, Image
 
 

@@ -33,9 +33,8 @@ from headpose.synth import (
 from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import HELPERS, Assets
 from headpose.synth.folder import AssetFolder
-from headpose.synth.kernel import F32
 from headpose.synth.landmarks68 import VERTICES
-from headpose.synth.surface import Part
+from headpose.synth.surface import F32, Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headpose.synth.anatomy import radius_at
-from headpose.synth.kernel import F32, I32
+from headpose.synth.surface import F32, I32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,8 @@ from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import Assets
 from headpose.synth.face_map import FaceMap
 from headpose.synth.folder import AssetFolder
-from headpose.synth.kernel import F32
 from headpose.synth.person import Person
-from headpose.synth.surface import Fragments, Material, Part, linear, noise, smooth
+from headpose.synth.surface import F32, Fragments, Material, Part, linear, noise, smooth
 
 # Skin from light to dark, sRGB: points on Fitzpatrick's scale, chosen by eye.
 _TONES = linear(

@@ -9,8 +9,8 @@ import numpy as np
 from headpose.synth.anatomy import Anatomy, radius_at
 from headpose.synth.assets import Assets
 from headpose.synth.face_map import FaceMap
-from headpose.synth.kernel import F32, I32
 from headpose.synth.shapes import Shape, grid
+from headpose.synth.surface import F32, I32
 
 LOCKS = 8
 """Different locks side by side in the coverage mask of ribbons."""

@@ -1,14 +1,26 @@
-"""Pieces of surface, what they are made of, and noise to paint them with."""
+"""Pieces of surface, what they are made of, noise to paint them with, and compiled functions with types for mypy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.synth.kernel import F32, I32, U8, kernel
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def kernel(function: _Function) -> _Function:
+    """Compiles a function of arrays and numbers to machine code; the code is kept on disk for the next run."""
+    return cast(_Function, numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"})(function))
+
 
 MASK_SIDE = 256
 """Coverage masks are (256, 256)."""

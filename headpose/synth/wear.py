@@ -11,9 +11,8 @@ from headpose.synth.anatomy import Anatomy, radii
 from headpose.synth.assets import HELPERS
 from headpose.synth.clothes import cloth_colour, fabric
 from headpose.synth.folder import AssetFolder
-from headpose.synth.kernel import F32
 from headpose.synth.shapes import Shape, ellipsoid, grid, join, shell, tube
-from headpose.synth.surface import MASK_SIDE, Material, Part, linear, part, plain
+from headpose.synth.surface import F32, MASK_SIDE, Material, Part, linear, part, plain
 
 _FRAMES = linear(
     np.array(

@@ -3,7 +3,7 @@
 The folder holds ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (ten thousand to a subfolder),
 ``scenes/000000.jsonl.gz`` (what was drawn, twenty pictures to a file), ``manifest.csv`` (the columns of
 ``headpose.datasets.manifest``, the rotation matrix r00 ... r22 and ``hidden``) and ``synth.json`` (the settings). Where
-``anatomy.FRAME`` has been measured anew since, the labels that are there are turned, and the pictures stay.
+``anatomy.FRAME`` has changed since, the labels that are there are turned, and the pictures stay.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import files, folders, images
-from headpose.datasets import manifest
+from headpose.datasets import manifest, w300lp
 from headpose.errors import DataError
-from headpose.synth import groups, labels, layout
+from headpose.synth import groups, layout
 from headpose.synth import scene as scenes
 from headpose.synth.anatomy import FRAME
 from headpose.synth.render import Rendered, render, stage
@@ -104,7 +104,7 @@ def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
     _make_folders(root)
     if turned:
-        labels.turn(root, settings.seed)
+        layout.rewrite_labels(root, settings.seed)
     files.write_text(root / _SETTINGS, json.dumps(ours, indent=1) + "\n")
     todo = sum(last - first for first, last in chunks)
     with tqdm(total=todo, unit="head", disable=None) as bar:
@@ -185,17 +185,25 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
         path = root / layout.picture_path(index)
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
-        files.write_bytes(path.with_suffix(".mat"), labels.pack(rendered))
+        files.write_bytes(path.with_suffix(".mat"), label_bytes(rendered))
         lines.append(_line(index, drawn, rendered))
     layout.write_scenes(root, first, lines)
     return last - first
+
+
+def label_bytes(rendered: Rendered) -> bytes:
+    """The .mat of a picture (``w300lp.pack_label``); its scale is in pixels a decimetre."""
+    view = rendered.view
+    return w300lp.pack_label(
+        rendered.rotation, rendered.landmarks, rendered.box, view.centre, view.focal / view.distance
+    )
 
 
 def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
     return {
         "image": layout.picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        **labels.fields(rendered.rotation),
+        **layout.label_fields(rendered.rotation),
         "hidden": round(rendered.hidden, 4),
         "scene": drawn.to_dict(),
     }

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import crop, geometry
-from headpose.training.recipe import AugmentRecipe
+from headpose.recipes.training import AugmentRecipe
 from headpose.types import Box, CropSpec, Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headpose.datasets import duplicates, manifest, splits, w300lp
 from headpose.errors import RecipeError
 from headpose.images import read_image
-from headpose.training.recipe import DataRecipe, SourceRecipe
+from headpose.recipes.training import DataRecipe, SourceRecipe
 from headpose.types import Image, Sample
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from headpose.training.network import ResNet
+from headpose.networks.resnet import ResNet
 
 _log = logging.getLogger("headpose")
 

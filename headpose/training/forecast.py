@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from headpose.networks.spec import macs, parameters
 from headpose.training.loop import Trainer
-from headpose.training.spec import macs, parameters
-from headpose.training.task import Task
+from headpose.training.protocols import Task
 
 _WARM_UP, _TIMED = 1, 3  # steps: the first sets up kernels and fills the cache of pictures
 

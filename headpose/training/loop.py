@@ -18,15 +18,18 @@ from pydantic import dataclasses as pydantic_dataclasses
 from torch import Tensor
 from tqdm import tqdm
 
+from headpose import config
 from headpose.errors import DataError, RecipeError
 from headpose.files import sha256_of, write_text
-from headpose.training import checkpoint, config, distributed, log, provenance, schedule, tasks
-from headpose.training.average import WeightAverage
-from headpose.training.network import ResNet, build
+from headpose.networks import checkpoint
+from headpose.networks.pretrained import Match, initialise
+from headpose.networks.resnet import ResNet, build
+from headpose.recipes import provenance
+from headpose.recipes.training import Recipe
+from headpose.training import distributed, log, schedule, tasks
+from headpose.training.ema import WeightAverage
 from headpose.training.precision import autocast
-from headpose.training.pretrained import Match, initialise
-from headpose.training.recipe import Recipe
-from headpose.training.task import Batch, Objective, Score, Task, check_data, write_data
+from headpose.training.protocols import Batch, Objective, Score, Task, check_data, write_data
 
 LAST, BEST, RECIPE, SPLIT = "last.pt", "best.safetensors", "recipe.json", "split.json"
 INIT = "init.json"

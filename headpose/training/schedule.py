@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from headpose.training.recipe import OptimiserRecipe
+from headpose.recipes.training import OptimiserRecipe
 
 
 def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headpose import cli
-from tests.networks import colour_network
+from tests.network_files import colour_network
 from tests.videos import write_video
 
 

@@ -16,7 +16,7 @@ import headpose
 from headpose import cli, inference, weights
 from headpose.images import read_image, write_image
 from tests.cli.errors import assert_error
-from tests.networks import colour_network
+from tests.network_files import colour_network
 from tests.videos import read_video, write_video
 
 

@@ -4,7 +4,7 @@ import contextlib
 
 from hypothesis import strategies as st
 
-from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec
+from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec
 
 
 @st.composite

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from headpose.compression import channels
 from headpose.compression.channels import Group
-from headpose.training.network import build
-from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec, macs, parameters, resnet
+from headpose.networks.resnet import build
+from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, macs, parameters, resnet
 from tests.compression.networks import specs
 
 BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), head=(10,), output="euler")

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from headpose import cli
 from headpose.compression import recipe as recipes
 from headpose.inference import OnnxPoseModel
-from headpose.training import provenance, recipe
-from headpose.training.export import ModelCard, export_onnx
+from headpose.networks.export import ModelCard, export_onnx
+from headpose.networks.resnet import build
+from headpose.recipes import provenance
+from headpose.recipes import training as recipe
 from headpose.training.loop import contiguous_state
-from headpose.training.network import build
 from tests.cli.errors import assert_error
 from tests.training.digits import digits_recipe, write_digits
 from tests.training.networks import recipe_values, write_drawn_heads

@@ -9,20 +9,20 @@ from headpose.compression.distillation import (
     Distillation,
     Taps,
     compared_layers,
-    cosine_distance,
     inherit,
     student_spec,
     train_student,
 )
-from headpose.compression.finetune import School
+from headpose.compression.finetune import FineTuner
 from headpose.compression.recipe import RunRecipe, StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
-from headpose.training import log, recipe, tasks
-from headpose.training.network import build
-from headpose.training.recipe import OptimiserRecipe
-from headpose.training.rotations import geodesic
-from headpose.training.spec import StemSpec, parameters, resnet
-from headpose.training.task import Batch
+from headpose.losses import geodesic_distance
+from headpose.networks.resnet import build
+from headpose.networks.spec import StemSpec, parameters, resnet
+from headpose.recipes import training as recipe
+from headpose.recipes.training import OptimiserRecipe
+from headpose.training import log, tasks
+from headpose.training.protocols import Batch
 from tests.training.digits import digits_recipe, write_digits
 from tests.training.networks import TINY_BOTTLENECK, network, recipe_values, write_drawn_heads
 
@@ -34,9 +34,9 @@ LABELS = StageRecipe(64, labels=1.0)
 
 
 @pytest.fixture(scope="module")
-def school(tmp_path_factory):
+def tuner(tmp_path_factory):
     settings = recipe.from_dict(recipe_values(write_drawn_heads(tmp_path_factory.mktemp("heads"), 40)))
-    return School(tasks.of(settings), settings, RunRecipe(batch=16, ema=0.9, bf16="off"))
+    return FineTuner(tasks.of(settings), settings, RunRecipe(batch=16, ema=0.9, bf16="off"))
 
 
 def batch_of(size=40, count=3):
@@ -45,8 +45,8 @@ def batch_of(size=40, count=3):
     return Batch(torch.randn(count, 3, size, size), torch.ones(count), {"rotation": rotation, "euler": rotation[:, 0]})
 
 
-def loss_of(school, stage, teacher, student, batch, layers=("layer2.1.conv1", "layer2.1.conv2")):
-    objective = Distillation(teacher, student, school.task, stage, layers, "off")
+def loss_of(tuner, stage, teacher, student, batch, layers=("layer2.1.conv1", "layer2.1.conv2")):
+    objective = Distillation(teacher, student, tuner.task, stage, layers, "off")
     try:
         return objective(student.raw(batch.images), batch)
     finally:
@@ -111,33 +111,17 @@ def test_taps_catch_a_streams_map_after_each_block():
     taps.remove()
 
 
-def test_a_cosine_sees_direction_and_not_length():
-    a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
-    b = torch.tensor([[5.0, 0.0], [-2.0, -2.0], [0.0, 3.0]])
-    torch.testing.assert_close(cosine_distance(a, b), torch.tensor([0.0, 2.0, 1.0]))
-
-
-def test_a_cosines_slope_is_torchs():
-    torch.manual_seed(0)
-    a, b = torch.randn(5, 4, 3, 3), torch.randn(5, 4, 3, 3, requires_grad=True)
-    weights = torch.rand(5)
-    (slope,) = torch.autograd.grad((cosine_distance(a, b) * weights).sum(), b)
-    plain = 1 - functional.cosine_similarity(a.flatten(1), b.flatten(1))
-    torch.testing.assert_close(slope, torch.autograd.grad((plain * weights).sum(), b)[0])
-    assert torch.isfinite(torch.autograd.grad(cosine_distance(a, b * 0).sum(), b)[0]).all()
-
-
-def test_the_loss_is_the_weighted_sum_of_its_parts(school):
+def test_the_loss_is_the_weighted_sum_of_its_parts(tuner):
     teacher, student = network(TEACHER, 1), network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2)), 2)
     batch = batch_of(count=20)  # more than the teacher is given at a time
     parts = {
-        name: loss_of(school, StageRecipe(1, **{name: 1.0}), teacher, student, batch)
+        name: loss_of(tuner, StageRecipe(1, **{name: 1.0}), teacher, student, batch)
         for name in ("features", "output", "rotation", "labels")
     }
     wanted, raw = teacher.raw(batch.images), student.raw(batch.images)
     torch.testing.assert_close(parts["output"], 1 - functional.cosine_similarity(wanted, raw))
-    torch.testing.assert_close(parts["rotation"], geodesic(teacher(batch.images), student(batch.images)))
-    torch.testing.assert_close(parts["labels"], geodesic(student(batch.images), batch.targets["rotation"]))
+    torch.testing.assert_close(parts["rotation"], geodesic_distance(teacher(batch.images), student(batch.images)))
+    torch.testing.assert_close(parts["labels"], geodesic_distance(student(batch.images), batch.targets["rotation"]))
     taps = Taps(teacher, ["layer2.1.conv1", "layer2.1.conv2"]), Taps(student, ["layer2.1.conv1", "layer2.1.conv2"])
     teacher.raw(batch.images), student.raw(batch.images)
     pairs = zip(taps[0].take(), taps[1].take(), strict=True)
@@ -145,22 +129,22 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(school):
     torch.testing.assert_close(parts["features"], sum(distances) / 2)
     for tap in taps:
         tap.remove()
-    both = loss_of(school, StageRecipe(1, features=2.0, output=1.5, rotation=0.5, labels=3.0), teacher, student, batch)
+    both = loss_of(tuner, StageRecipe(1, features=2.0, output=1.5, rotation=0.5, labels=3.0), teacher, student, batch)
     weighted = 2 * parts["features"] + 1.5 * parts["output"] + 0.5 * parts["rotation"] + 3 * parts["labels"]
     torch.testing.assert_close(both, weighted)
 
 
-def test_a_student_that_is_its_teacher_has_nothing_to_learn(school):
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(tuner):
     teacher = network(TEACHER, 1)
     twin = network(TEACHER, 1)
-    loss = loss_of(school, StageRecipe(1, features=1.0, output=1.0, rotation=1.0), teacher, twin, batch_of())
+    loss = loss_of(tuner, StageRecipe(1, features=1.0, output=1.0, rotation=1.0), teacher, twin, batch_of())
     assert loss.max() < 1e-3
 
 
-def test_only_the_student_learns(school):
+def test_only_the_student_learns(tuner):
     teacher, student = network(TEACHER, 1).train(), network(TEACHER, 2).train()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    loss = loss_of(school, StageRecipe(1, features=1.0, output=1.0), teacher, student, batch_of())
+    loss = loss_of(tuner, StageRecipe(1, features=1.0, output=1.0), teacher, student, batch_of())
     loss.mean().backward()
     assert teacher.training  # it is a copy that was asked, in eval mode
     assert all(p.grad is None for p in teacher.parameters())
@@ -168,11 +152,11 @@ def test_only_the_student_learns(school):
     assert student.conv1.weight.grad.abs().sum() > 0
 
 
-def test_maps_of_two_sizes_meet_at_the_smaller(school):
+def test_maps_of_two_sizes_meet_at_the_smaller(tuner):
     teacher = network(TEACHER, 1)
     student = network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2, max_pool="no")), 2)
     batch = batch_of()
-    loss = loss_of(school, StageRecipe(1, features=1.0), teacher, student, batch, ("layer2.1.conv1",))
+    loss = loss_of(tuner, StageRecipe(1, features=1.0), teacher, student, batch, ("layer2.1.conv1",))
     taps = [Taps(net, ["layer2.1.conv1"]) for net in (teacher, student)]
     teacher.raw(batch.images), student.raw(batch.images)
     (wanted,), (found,) = (tap.take() for tap in taps)
@@ -181,44 +165,44 @@ def test_maps_of_two_sizes_meet_at_the_smaller(school):
     torch.testing.assert_close(loss, 1 - functional.cosine_similarity(wanted.flatten(1), averaged.flatten(1)))
 
 
-def test_a_teacher_is_asked_in_eval_mode_whatever_its_own(school):
+def test_a_teacher_is_asked_in_eval_mode_whatever_its_own(tuner):
     student, batch = network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2)), 2), batch_of()
     stage = StageRecipe(1, output=1.0)
-    losses = [loss_of(school, stage, network(TEACHER, 1).train(mode), student, batch) for mode in (False, True)]
+    losses = [loss_of(tuner, stage, network(TEACHER, 1).train(mode), student, batch) for mode in (False, True)]
     torch.testing.assert_close(losses[1], losses[0])
 
 
-def test_the_students_seed_draws_its_weights(school, tmp_path):
-    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(school.training.optimiser, rate=1e-12))
+def test_the_students_seed_draws_its_weights(tuner, tmp_path):
+    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(tuner.training.optimiser, rate=1e-12))
     teacher = network(TEACHER, 1)
     weights = [
-        train_student(school, teacher, StudentRecipe((still,), ratio=2, seed=seed), "a", tmp_path / name).conv1.weight
+        train_student(tuner, teacher, StudentRecipe((still,), ratio=2, seed=seed), "a", tmp_path / name).conv1.weight
         for seed, name in ((0, "first"), (0, "again"), (1, "other"))
     ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.allclose(weights[0], weights[2], atol=1e-3)
 
 
-def test_features_need_equal_widths(school):
+def test_features_need_equal_widths(tuner):
     teacher = network(TEACHER, 1)
     student = network(student_spec(TEACHER, StudentRecipe((LABELS,), ratio=2, inner=(3, 5))), 2)
     with pytest.raises(RecipeError, match=r"layer2.1.conv1 has 5 channels, the teacher's 6"):
-        loss_of(school, StageRecipe(1, features=1.0), teacher, student, batch_of())
+        loss_of(tuner, StageRecipe(1, features=1.0), teacher, student, batch_of())
 
 
-def test_a_student_goes_through_its_stages_and_resumes(school, tmp_path):
+def test_a_student_goes_through_its_stages_and_resumes(tuner, tmp_path):
     teacher = build(TEACHER).eval()
     labels = StageRecipe(320, labels=1.0, optimiser=OptimiserRecipe(rate=2e-4, warmup=0))
     stages = (StageRecipe(160, features=1.0, output=1.0, rotation=1.0), labels)
     plan = StudentRecipe(stages, ratio=4, layers=2)
-    student = train_student(school, teacher, plan, "small", tmp_path / "small")
+    student = train_student(tuner, teacher, plan, "small", tmp_path / "small")
     assert student.spec == student_spec(TEACHER, plan)
     rows = [log.read(tmp_path / "small" / f"stage-{i}" / "log.csv")[-1] for i in (1, 2)]
     assert [row.images for row in rows] == [160, 320]
-    assert rows[1].error < rows[0].error  # the labels repair what the teacher, which knows nothing, taught
-    again = train_student(school, teacher, plan, "small", tmp_path / "small")
+    assert rows[1].error < rows[0].error  # the labels repair what the teacher, which knows nothing, trained
+    again = train_student(tuner, teacher, plan, "small", tmp_path / "small")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in student.state_dict().items())
-    assert school.task.evaluate(again).error == pytest.approx(rows[1].error, abs=1e-3)
+    assert tuner.task.evaluate(again).error == pytest.approx(rows[1].error, abs=1e-3)
     assert not list(tmp_path.rglob("last.pt"))
 
 
@@ -253,12 +237,12 @@ def test_a_student_may_start_as_its_teacher_with_pruned_streams():
 
 
 @pytest.mark.parametrize("start", ["l1", "apoz", "taylor"])
-def test_the_start_is_the_recipes(school, tmp_path, start):
+def test_the_start_is_the_recipes(tuner, tmp_path, start):
     teacher = network(TEACHER, 1)
-    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(school.training.optimiser, rate=1e-12))
+    still = StageRecipe(16, labels=1.0, optimiser=dataclasses.replace(tuner.training.optimiser, rate=1e-12))
     weights = {}
     for each in (start, "random"):
-        student = train_student(school, teacher, StudentRecipe((still,), ratio=2, start=each), each, tmp_path / each)
+        student = train_student(tuner, teacher, StudentRecipe((still,), ratio=2, start=each), each, tmp_path / each)
         weights[each] = student.layer2[1].conv2.weight
     assert torch.allclose(weights[start], teacher.layer2[1].conv2.weight, atol=1e-6)
     assert not torch.allclose(weights["random"], teacher.layer2[1].conv2.weight, atol=1e-2)

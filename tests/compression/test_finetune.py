@@ -1,4 +1,4 @@
-"""A lesson that was interrupted goes on with the data that it began with, or says that they have changed."""
+"""A tuning that was interrupted goes on with the data that it began with, or says that they have changed."""
 
 import csv
 import json
@@ -6,17 +6,17 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
-from headpose.compression.finetune import NETWORK, Lesson, School
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.recipe import RunRecipe
 from headpose.errors import DataError, WeightsError
-from headpose.training import recipe
-from headpose.training.head_pose import HeadPoseTask
+from headpose.networks.resnet import build
+from headpose.recipes import training as recipe
+from headpose.recipes.training import OptimiserRecipe
 from headpose.training.loop import BEST, LAST, Trainer
-from headpose.training.network import build
-from headpose.training.recipe import OptimiserRecipe
+from headpose.training.tasks.head_pose import HeadPoseTask
 from tests.training.networks import recipe_values, write_drawn_heads
 
-LESSON = Lesson("student, stage 1 of 2", 32, OptimiserRecipe(warmup=0), seed=3)
+TUNING = FineTuning("student, stage 1 of 2", 32, OptimiserRecipe(warmup=0), seed=3)
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def labels(tmp_path):
     return write_drawn_heads(tmp_path, 30)
 
 
-def school(labels, changed_data=False):
+def tuner(labels, changed_data=False):
     settings = recipe.from_dict(recipe_values(labels))
-    return School(HeadPoseTask(settings), settings, RunRecipe(batch=16, threads=1, bf16="off"), changed_data)
+    return FineTuner(HeadPoseTask(settings), settings, RunRecipe(batch=16, threads=1, bf16="off"), changed_data)
 
 
 def begin(there, folder):
-    """What an interrupted lesson leaves: all but its result."""
+    """What an interrupted tuning leaves: all but its result."""
     network = build(there.training.spec)
-    Trainer(there.recipe(network, LESSON), folder, task=there.task, network=network).run()
+    Trainer(there.recipe(network, TUNING), folder, task=there.task, network=network).run()
     assert (folder / LAST).exists()
     return network
 
@@ -47,36 +47,36 @@ def relabel(labels):
 
 def test_a_lesson_does_not_go_on_with_other_data_unless_told_to(labels, tmp_path):
     folder = tmp_path / "stage-1"
-    network = begin(school(labels), folder)
+    network = begin(tuner(labels), folder)
     relabel(labels)
     with pytest.raises(DataError, match=r"the data have changed since the run began.*--changed-data") as caught:
-        school(labels).teach(network, LESSON, folder)
+        tuner(labels).train(network, TUNING, folder)
     assert "\n" not in str(caught.value)
     assert not (folder / NETWORK).exists()
-    school(labels, changed_data=True).teach(network, LESSON, folder)
+    tuner(labels, changed_data=True).train(network, TUNING, folder)
     assert (folder / NETWORK).exists()
 
 
 def test_a_lesson_goes_on_with_its_data(labels, tmp_path):
-    network = begin(school(labels), tmp_path / "stage-1")
-    school(labels).teach(network, LESSON, tmp_path / "stage-1")
+    network = begin(tuner(labels), tmp_path / "stage-1")
+    tuner(labels).train(network, TUNING, tmp_path / "stage-1")
     assert (tmp_path / "stage-1" / NETWORK).exists()
 
 
 def test_best_weights_that_lack_a_tensor_are_no_result(labels, tmp_path):
     folder = tmp_path / "stage-1"
-    network = begin(school(labels), folder)
+    network = begin(tuner(labels), folder)
     state = load_file(folder / BEST)
     state.pop("conv1.weight")
     save_file(state, folder / BEST)
     with pytest.raises(WeightsError, match=r"best\.safetensors is of another network: it lacks conv1\.weight"):
-        school(labels).teach(network, LESSON, folder)
+        tuner(labels).train(network, TUNING, folder)
     assert not (folder / NETWORK).exists()
 
 
 @pytest.mark.parametrize("name", ["", "x" * 100 + ", stage 1 of 2", "x" * 99 + " y"])
 def test_any_name_of_a_lesson_makes_a_recipe(labels, name):
-    there = school(labels)
-    made = there.recipe(build(there.training.spec), Lesson(name, 16, OptimiserRecipe(), seed=2**32 + 3000))
+    there = tuner(labels)
+    made = there.recipe(build(there.training.spec), FineTuning(name, 16, OptimiserRecipe(), seed=2**32 + 3000))
     assert 1 <= len(made.name) <= 100
     assert recipe.from_dict(json.loads(made.to_json())) == made

@@ -6,7 +6,7 @@ from torch import nn
 
 from headpose.compression import channels, importance, surgery
 from headpose.compression.importance import CRITERIA, Evidence
-from headpose.training.spec import StemSpec, resnet
+from headpose.networks.spec import StemSpec, resnet
 from tests.compression.networks import specs
 from tests.training.networks import network as lively
 

@@ -19,9 +19,9 @@ from headpose.compression.parity import check_parity, measure_parity, noise_pict
 from headpose.compression.quantization import LIMITS, quantize
 from headpose.errors import DataError, WeightsError
 from headpose.inference import OnnxPoseModel
-from headpose.training.export import ModelCard, export_onnx, state_from_onnx
+from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
 from headpose.types import CropSpec
-from tests.networks import colour_network
+from tests.network_files import colour_network
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")

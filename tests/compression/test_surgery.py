@@ -9,9 +9,9 @@ from torch import nn
 
 from headpose.compression import channels, surgery
 from headpose.errors import HeadPoseError, WeightsError
-from headpose.training.convolution import Conv2d
-from headpose.training.network import HeadPoseNet
-from headpose.training.spec import BlockSpec, ResNetSpec, StemSpec, macs, resnet
+from headpose.networks.convolution import Conv2d
+from headpose.networks.resnet import HeadPoseNet
+from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, macs, resnet
 from tests.compression.networks import masked, specs
 from tests.training.networks import network as lively
 

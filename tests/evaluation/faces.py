@@ -1,4 +1,4 @@
-"""A folder in AFLW2000-3D's layout whose pictures are plain colours that ``tests.networks.colour_network`` reads."""
+"""A folder in AFLW2000-3D's layout whose pictures are plain colours that ``colour_network`` reads."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from headpose.evaluation.testsets import FaceSet
 from headpose.inference import load_model
 from headpose.types import Box, EulerAngles, Sample
 from tests.evaluation.faces import write_coloured_faces
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 GRID = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 12) for pitch in (-40, 0, 25)]
 

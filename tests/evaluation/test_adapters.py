@@ -11,7 +11,7 @@ from headpose.evaluation.adapters import faces_predictor, load_adapter
 from headpose.inference import load_model
 from headpose.types import Box
 from tests.evaluation.foreign import EULER, adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 # yaw is 100 times the mean of channel 0, pitch of channel 1, roll of channel 2.
 CHANNELS = {"angles": (100 * np.eye(3), np.zeros(3))}

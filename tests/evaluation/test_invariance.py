@@ -9,7 +9,7 @@ from headpose.evaluation import invariance
 from headpose.images import write_image
 from headpose.inference import load_model
 from headpose.types import Box, CropSpec, EulerAngles, Sample
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 
 class Dot:

@@ -11,7 +11,7 @@ from headpose.evaluation.latency import Part
 from headpose.inference import load_model
 from headpose.types import Box, EulerAngles, Face
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 BOX = Box(40, 30, 90, 90)
 

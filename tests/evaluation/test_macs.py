@@ -7,8 +7,8 @@ from headpose import weights
 from headpose.errors import WeightsError
 from headpose.evaluation import macs
 from headpose.inference import load_model
-from headpose.training.spec import ResNetSpec
-from headpose.training.spec import macs as macs_of_spec
+from headpose.networks.spec import ResNetSpec
+from headpose.networks.spec import macs as macs_of_spec
 from tests.evaluation.onnx_files import one_operator
 
 CASES = {

@@ -6,7 +6,7 @@ from headpose.errors import HeadPoseError
 from headpose.evaluation import networks
 from headpose.evaluation.adapters import Adapter
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 EYE = {"angles": (np.eye(3), np.zeros(3))}
 

@@ -19,7 +19,7 @@ from headpose.images import read_image
 from headpose.inference import load_model
 from headpose.types import Box, CropSpec, EulerAngles, Sample
 from tests.evaluation.faces import write_coloured_faces
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 GRID = [(float(yaw), float(pitch), 0.0) for yaw in range(-32, 33, 16) for pitch in (-24, 0, 24)]
 

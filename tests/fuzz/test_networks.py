@@ -16,7 +16,7 @@ from headpose.inference import OnnxPoseModel
 from headpose.types import Box
 from tests.fuzz.damage import damaged, odd_values, spoiled
 from tests.fuzz.test_readers import only
-from tests.networks import PLAIN, colour_network
+from tests.network_files import PLAIN, colour_network
 
 BOXES = [Box(5, 6, 40, 50), Box(-10, 30, 20, 90), Box(30, 30, 31, 31)]
 CARD = {"name": "colour", "precision": "fp32", "lane": "clean", "parent": "", "architecture": {"stem": [1, 2]}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headpose.compression import recipe as compression
 from headpose.errors import RecipeError
-from headpose.training import recipe as training
+from headpose.recipes import training
 from tests.fuzz.damage import damaged, odd_values, places, spoiled
 from tests.fuzz.test_readers import only
 

@@ -15,7 +15,7 @@ from tests.datasets.biwi_files import write_frame
 from tests.datasets.labels import write_face
 from tests.evaluation.faces import write_coloured_faces
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 6) for pitch in (-40, 0, 25)]
 
@@ -97,7 +97,7 @@ def test_predictions_score_as_the_network_that_made_them(run, data, network, tmp
         assert made[name] == pytest.approx(scored[name], abs=1e-4)
 
 
-# What tests.networks.colour_network reads, as a foreign network with angles: 100 * (mean - 0.5).
+# What tests.network_files.colour_network reads, as a foreign network with angles: 100 * (mean - 0.5).
 COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
 
 

@@ -8,7 +8,7 @@ import pytest
 from headpose.cli import main
 from tests.evaluation.faces import write_coloured_faces
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in (-40, 0, 40) for pitch in (-20, 20)]
 COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network + track"]
 

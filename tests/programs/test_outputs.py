@@ -13,7 +13,7 @@ from headpose import cli
 from headpose.images import read_image, write_image
 from headpose.streams import source_files
 from tests.evaluation.faces import write_coloured_faces
-from tests.networks import colour_network
+from tests.network_files import colour_network
 from tests.report.results_folder import write_results
 from tests.videos import write_video
 

@@ -8,7 +8,7 @@ import pytest
 
 from headpose.datasets import aflw2000
 from tests.evaluation.faces import write_coloured_faces
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-32, 33, 16) for pitch in (-24, 0, 24)]
 

@@ -17,7 +17,7 @@ from apps import webcam
 from headpose.errors import HeadPoseError
 from headpose.images import read_image
 from headpose.streams import Frame, open_source
-from tests.networks import colour_network
+from tests.network_files import colour_network
 from tests.videos import read_video, write_video
 
 FRAMES = 12

@@ -7,8 +7,9 @@ import argparse
 import cv2
 import pytest
 
+from headpose.cli import synth as command
 from headpose.errors import DataError, HeadPoseError
-from headpose.synth import assets, command, folder
+from headpose.synth import assets, folder
 from tests.golden import assert_golden
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.datasets.labels import write_face
 from tests.evaluation.faces import write_coloured_faces
-from tests.networks import colour_network
+from tests.network_files import colour_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 16) for pitch in (-20, 20)]
 PARTS = ("all", "0-30", "30-60", "60-99")

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headpose import geometry
-from headpose.datasets import manifest, w300lp
-from headpose.datasets import matlab5 as reader
+from headpose.datasets import manifest, matlab5, w300lp
 from headpose.errors import DataError, HeadPoseError
 from headpose.images import read_image
-from headpose.synth import labels, layout, matlab5, writer
+from headpose.synth import layout, writer
 from headpose.synth import render as render_module
 from headpose.synth.writer import Settings
 
@@ -112,7 +111,7 @@ def test_new_head_axes_turn_the_labels_and_nothing_else(written, tmp_path, monke
     def measured_anew():
         turn = geometry.rotation_from_euler([0.0, -2.5, 0.0])
         monkeypatch.setattr(writer, "FRAME", (0.0, writer.FRAME[1] + 2.5, 0.0))
-        for module in (render_module, labels):
+        for module in (render_module, layout):
             monkeypatch.setattr(module, "LABEL", module.LABEL @ turn)
 
     folder = tmp_path / "turned"
@@ -145,7 +144,7 @@ def test_a_hidden_face_is_drawn_again_in_the_same_pose(studio):
 
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 70)), elements=st.floats(-1e6, 1e6)))
 def test_label_files_hold_what_was_put_in(array):
-    arrays = reader.read(matlab5.pack({"Pose_Para": array, "pt2d": array.T}))
+    arrays = matlab5.read(matlab5.pack({"Pose_Para": array, "pt2d": array.T}))
     assert np.array_equal(arrays["Pose_Para"], array)
     assert np.array_equal(arrays["pt2d"], array.T)
 

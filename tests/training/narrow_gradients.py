@@ -4,7 +4,7 @@
 
 Prints one line of JSON for each number of threads: the shapes tried and the largest error of the outputs, of the
 gradient of the weights and of that of the inputs, as shares of the largest value of each. With ``torch`` the layers
-are ``torch.nn.Conv2d``, which shows the fault that ``headpose.training.convolution.Conv2d`` avoids.
+are ``torch.nn.Conv2d``, which shows the fault that ``headpose.networks.convolution.Conv2d`` avoids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from headpose.training.convolution import Conv2d
+from headpose.networks.convolution import Conv2d
 
 SHAPES = [
     (inputs, outputs, stride, side, batch)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from headpose import geometry
-from headpose.training.network import ResNet, build
-from headpose.training.spec import ResNetSpec, StemSpec, resnet
+from headpose.networks.resnet import ResNet, build
+from headpose.networks.spec import ResNetSpec, StemSpec, resnet
 
 TINY_BASIC = resnet("basic", (1, 2), (5, 7), (8, 12), StemSpec(6, 3, 2, False))
 TINY_BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), head=(10, 6), output="euler")

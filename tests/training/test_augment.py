@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from headpose import crop, geometry
+from headpose.recipes.training import AugmentRecipe
 from headpose.training.augment import Augmenter
-from headpose.training.recipe import AugmentRecipe
 from headpose.types import Box, CropSpec
 
 SPEC = CropSpec(96)

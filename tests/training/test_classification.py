@@ -4,9 +4,10 @@ import torch
 
 from headpose import cli
 from headpose.errors import DataError, RecipeError
-from headpose.training import log, recipe, tasks
+from headpose.networks.resnet import build
+from headpose.recipes import training as recipe
+from headpose.training import log, tasks
 from headpose.training.loop import Trainer
-from headpose.training.network import build
 from tests.training.digits import digits_recipe, write_digits
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from headpose.training import data, recipe
-from headpose.training.head_pose import HeadPoseTask
-from headpose.training.stream import Stream, generator
+from headpose.recipes import training as recipe
+from headpose.training import data
+from headpose.training.sampling import Stream, generator
+from headpose.training.tasks.head_pose import HeadPoseTask
 from tests.training.networks import recipe_values, write_drawn_heads
 
 
@@ -54,7 +55,7 @@ def test_workers_change_nothing(settings):
 
 
 def test_both_forms_of_the_label_agree(settings):
-    from headpose.training.rotations import rotation_from_euler
+    from headpose.networks.rotations import rotation_from_euler
 
     targets = next(HeadPoseTask(settings).batches(0, 1)).targets
     torch.testing.assert_close(rotation_from_euler(targets["euler"]), targets["rotation"], atol=1e-5, rtol=0)

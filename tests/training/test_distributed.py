@@ -8,9 +8,10 @@ import pytest
 import tomlkit
 import torch
 
-from headpose.training import checkpoint, recipe
+from headpose.networks import checkpoint
+from headpose.recipes import training as recipe
 from headpose.training.loop import LAST
-from headpose.training.stream import Stream
+from headpose.training.sampling import Stream
 from tests.training.networks import recipe_values, write_drawn_heads
 
 SGD = {"kind": "sgd", "rate": 0.05, "warmup": 0, "clip": 1.0}

@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from headpose import folders
 from headpose.cli import main
 from headpose.errors import DataError, HeadPoseError, WeightsError
-from headpose.training import checkpoint, data, distributed, log, pretrained, recipe
-from headpose.training.head_pose import HeadPoseTask
+from headpose.networks import checkpoint, pretrained
+from headpose.recipes import training as recipe
+from headpose.training import data, distributed, log
 from headpose.training.loop import BEST, LAST, RECIPE, SPLIT
+from headpose.training.tasks.head_pose import HeadPoseTask
 from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
 
 

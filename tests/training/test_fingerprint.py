@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from headpose.training import recipe
-from headpose.training.classification import ClassificationTask, Split
+from headpose.recipes import training as recipe
+from headpose.training.tasks.classification import ClassificationTask, Split
 from tests.training.digits import digits_recipe, write_digits
 
 

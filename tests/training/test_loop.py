@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from headpose import cli
 from headpose.errors import DataError, RecipeError
 from headpose.images import read_image
-from headpose.training import checkpoint, log, recipe, schedule
-from headpose.training.average import WeightAverage
+from headpose.networks import checkpoint
+from headpose.recipes import training as recipe
+from headpose.training import log, schedule
+from headpose.training.ema import WeightAverage
 from headpose.training.loop import BEST, LAST, RECIPE, SPLIT, Trainer
-from headpose.training.task import Batch
+from headpose.training.protocols import Batch
 from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
 
 
@@ -80,7 +82,7 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(values, tmp_path):
     values = {**values, "run": {**values["run"], "growing": [{"size": 24, "until": 320}]}}
     (tmp_path / "recipe.json").write_text(json.dumps(values))
     program = (
-        "import json, sys, pathlib, headpose.training.recipe as r\n"
+        "import json, sys, pathlib, headpose.recipes.training as r\n"
         "from headpose.training.loop import Trainer\n"
         "values = json.loads(pathlib.Path(sys.argv[1]).read_text())\n"
         "Trainer(r.from_dict(values), pathlib.Path(sys.argv[2]), resume='--resume' in sys.argv).run()\n"

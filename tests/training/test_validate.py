@@ -9,7 +9,7 @@ import pytest
 
 from headpose import geometry
 from headpose.training.data import Pictures
-from headpose.training.validate import Validator
+from headpose.training.validation import Validator
 from headpose.types import Box, CropSpec, EulerAngles, Sample
 
 LABELS = [(0.0, 0.0, 0.0), (10.0, 20.0, -5.0), (-70.0, 0.0, 0.0), (75.0, 5.0, 0.0)]

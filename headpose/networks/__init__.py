@@ -1,0 +1,1 @@
+"""Residual networks: their widths, layers, pretrained weights, and their files."""

@@ -1,0 +1,146 @@
+"""Residual networks of any widths, from a ``ResNetSpec``.
+
+Parameter names are torchvision's (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, ...), so that
+published ResNet weights fit by name; the dense layers are head.0, head.1, ....
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from headpose.networks.convolution import Conv2d
+from headpose.networks.rotations import rotation_from_6d, rotation_from_euler
+from headpose.networks.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
+
+
+class BasicBlock(nn.Module):
+    """3x3, 3x3, and the shortcut."""
+
+    def __init__(self, inputs: int, spec: BlockSpec) -> None:
+        super().__init__()
+        (inner,) = spec.inner
+        self.conv1, self.bn1 = Conv2d(inputs, inner, 3, spec.stride), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = Conv2d(inner, spec.out, 3), nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1, and the shortcut."""
+
+    def __init__(self, inputs: int, spec: BlockSpec, stride_on: StrideOn = "3x3") -> None:
+        super().__init__()
+        first, second = spec.inner
+        strides = (1, spec.stride) if stride_on == "3x3" else (spec.stride, 1)
+        self.conv1, self.bn1 = Conv2d(inputs, first, 1, strides[0]), nn.BatchNorm2d(first)
+        self.conv2, self.bn2 = Conv2d(first, second, 3, strides[1]), nn.BatchNorm2d(second)
+        self.conv3, self.bn3 = Conv2d(second, spec.out, 1), nn.BatchNorm2d(spec.out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(inputs: int, spec: BlockSpec) -> nn.Sequential | None:
+    if not spec.projects(inputs):
+        return None
+    return nn.Sequential(Conv2d(inputs, spec.out, 1, spec.stride), nn.BatchNorm2d(spec.out))
+
+
+def _block(inputs: int, block: BlockSpec, spec: ResNetSpec) -> nn.Module:
+    return BasicBlock(inputs, block) if spec.block == "basic" else Bottleneck(inputs, block, spec.stride_on)
+
+
+def _pool(spec: StemSpec) -> nn.Module:
+    if not spec.max_pool:
+        return nn.Identity()
+    return nn.MaxPool2d(3, 2, padding=1) if spec.pool_padding == "around" else nn.MaxPool2d(3, 2, ceil_mode=True)
+
+
+class ResNet(nn.Module):
+    """(N, 3, S, S) float32 -> (N, V) values of the head: a classifier's logits, or what ``HeadPoseNet`` reads."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.conv1 = Conv2d(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
+        self.bn1 = nn.BatchNorm2d(spec.stem.width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = _pool(spec.stem)
+        width = spec.stem.width
+        self.stages = [f"layer{i + 1}" for i in range(len(spec.stages))]
+        for name, stage in zip(self.stages, spec.stages, strict=True):
+            blocks: list[nn.Module] = []
+            for block in stage:
+                blocks.append(_block(width, block, spec))
+                width = block.out
+            self.add_module(name, nn.Sequential(*blocks))
+        widths = (width, *spec.head, spec.outputs)
+        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self._initialise()
+
+    def raw(self, images: Tensor) -> Tensor:
+        """The head's own output: (N, classes), (N, 6), or (N, 3) Euler angles in radians."""
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        x = x.mean((2, 3))
+        for layer in self.head[:-1]:
+            x = self.relu(layer(x))
+        last: Tensor = self.head[-1](x)
+        return last
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.raw(images)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock):
+                nn.init.zeros_(module.bn2.weight)  # a block starts as its shortcut (Goyal et al. 2017)
+            elif isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        if self.spec.output == "6d":  # start at the identity, not at a random attitude
+            with torch.no_grad():
+                last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+
+
+class HeadPoseNet(ResNet):
+    """(N, 3, S, S) float32, normalised by the model's CropSpec -> (N, 3, 3) float32 rotations."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        if spec.output == "classes":
+            raise ValueError("a classifier's output is no rotation")
+        super().__init__(spec)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return rotations(self.raw(images), self.spec.output)
+
+
+def rotations(raw: Tensor, output: Output) -> Tensor:
+    """Rotations (N, 3, 3) from ``raw``'s output of that form, in float32 whatever the autocast type."""
+    with torch.autocast(raw.device.type, enabled=False):
+        decode = rotation_from_6d if output == "6d" else rotation_from_euler
+        return decode(raw.float())
+
+
+def build(spec: ResNetSpec) -> ResNet:
+    """The network of a spec: a ``HeadPoseNet`` unless it is a classifier. Weights are drawn at random."""
+    return ResNet(spec) if spec.output == "classes" else HeadPoseNet(spec)

@@ -1,0 +1,196 @@
+"""Widths of a residual network, as data: what is serialised beside the weights, free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from headpose import config
+from headpose.config import CLOSED, Channels, Flag
+
+Block = Literal["basic", "bottleneck"]
+Output = Literal["6d", "euler", "classes"]
+PoolPadding = Literal["around", "end"]
+StrideOn = Literal["3x3", "1x1"]
+
+Stride = Annotated[int, Field(strict=True, ge=1, le=8)]
+
+INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
+_POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class StemSpec:
+    """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one.
+
+    Attributes:
+        width: channels.
+        kernel, stride: of the convolution.
+        max_pool: whether there is one.
+        pool_padding: ``around`` pads it by a pixel on every side, as torchvision does; ``end`` pads only
+            where the last window would hang over, as Caffe does, and so VGGFace2's networks.
+    """
+
+    width: Channels
+    kernel: Annotated[int, Field(strict=True, ge=1, le=31)] = 7
+    stride: Stride = 2
+    max_pool: Flag = True
+    pool_padding: PoolPadding = "around"
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class BlockSpec:
+    """One residual block.
+
+    Attributes:
+        inner: widths between its convolutions, one for a basic block and two for a bottleneck: what
+            pruning may change freely.
+        out: width of the residual stream after it.
+        stride: by which it shrinks the map.
+        projection: whether the shortcut is a 1x1 convolution even where it could be an identity. Pruning
+            may leave a projection with as many inputs as outputs, and must not lose it.
+    """
+
+    inner: tuple[Channels, ...]
+    out: Channels
+    stride: Stride = 1
+    projection: Flag = False
+
+    def projects(self, inputs: int) -> bool:
+        """Whether the shortcut from a stream of ``inputs`` channels is a 1x1 convolution, not an identity."""
+        return self.projection or self.stride != 1 or inputs != self.out
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class ResNetSpec:
+    """A residual network of any widths (He et al., "Deep Residual Learning", CVPR 2016).
+
+    Attributes:
+        block: ``basic`` (3x3, 3x3) or ``bottleneck`` (1x1, 3x3, 1x1).
+        stem: the input layers.
+        stages: the blocks, grouped as the parameter names are (layer1.0, layer1.1, layer2.0, ...).
+        head: widths of the hidden dense layers; the paper's network has (512, 128).
+        stride_on: which convolution of a bottleneck carries the stride: the 3x3, as in torchvision, or
+            the first 1x1, as in the original and in VGGFace2's networks. A basic block has no choice.
+        output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation
+            Representations", CVPR 2019), ``euler``, yaw, pitch and roll in radians, or ``classes``, the
+            logits of a classifier.
+        classes: how many, for a classifier; 0 otherwise.
+    """
+
+    block: Block
+    stem: StemSpec
+    stages: Annotated[tuple[tuple[BlockSpec, ...], ...], Field(max_length=8)]
+    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
+    output: Output = "6d"
+    stride_on: StrideOn = "3x3"
+    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
+
+    def __post_init__(self) -> None:
+        if self.stride_on == "1x1" and self.block == "basic":
+            raise ValueError("stride_on is '3x3', or '1x1' for bottlenecks; got '1x1' and basic blocks")
+        if (self.classes > 1) != (self.output == "classes"):
+            raise ValueError(f"a classifier needs 2 classes or more, and nothing else has any: got {self.classes}")
+        if not self.stages or not all(self.stages):
+            raise ValueError("a network needs at least one stage, and every stage a block")
+        wanted = INNER_CONVOLUTIONS[self.block]
+        for block in self.blocks:
+            if len(block.inner) != wanted:
+                raise ValueError(f"a {self.block} block has {wanted} inner widths, got {list(block.inner)}")
+
+    @property
+    def blocks(self) -> tuple[BlockSpec, ...]:
+        return tuple(block for stage in self.stages for block in stage)
+
+    @property
+    def outputs(self) -> int:
+        """Values of the last dense layer."""
+        return self.classes if self.output == "classes" else _POSE_VALUES[self.output]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
+        """Inverse of ``to_dict``; ValueError, in one line, when it is not one."""
+        try:
+            return config.read(cls, values)
+        except ValidationError as error:
+            raise ValueError(config.line(cls, error)) from error
+
+
+def resnet(
+    block: Block,
+    depths: Sequence[int],
+    inner: Sequence[int],
+    out: Sequence[int],
+    stem: StemSpec,
+    first_stride: int = 1,
+    head: Sequence[int] = (),
+    output: Output = "6d",
+    stride_on: StrideOn = "3x3",
+    classes: int = 0,
+) -> ResNetSpec:
+    """A network whose blocks are alike within a stage; every stage but the first halves the map.
+
+    ResNet-50 is ``resnet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), (256, 512, 1024, 2048),
+    StemSpec(64))``.
+    """
+    if not len(depths) == len(inner) == len(out):
+        raise ValueError("depths, inner and out need one value for each stage")
+    repeat = INNER_CONVOLUTIONS[block]
+    stages = tuple(
+        tuple(
+            BlockSpec((inner[i],) * repeat, out[i], (first_stride if i == 0 else 2) if j == 0 else 1)
+            for j in range(depths[i])
+        )
+        for i in range(len(depths))
+    )
+    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on, classes)
+
+
+def parameters(spec: ResNetSpec) -> int:
+    """Number of trained values: convolutions, BatchNorm's scale and shift, dense layers."""
+    return sum(count for count, _ in _layers(spec, 0))
+
+
+def macs(spec: ResNetSpec, size: int) -> int:
+    """Multiply-accumulates of one forward pass on a size x size picture, dense and convolutional layers."""
+    return sum(work for _, work in _layers(spec, size))
+
+
+def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
+    """(parameters, MACs) layer by layer."""
+    layers: list[tuple[int, int]] = []
+
+    def conv(inputs: int, outputs: int, kernel: int, side: int) -> None:
+        weights = inputs * outputs * kernel * kernel
+        layers.append((weights + 2 * outputs, weights * side * side))
+
+    side = math.ceil(size / spec.stem.stride)
+    conv(3, spec.stem.width, spec.stem.kernel, side)
+    if spec.stem.max_pool:
+        side = math.ceil(side / 2) if spec.stem.pool_padding == "around" else math.ceil((side - 3) / 2) + 1
+    width = spec.stem.width
+    for block in spec.blocks:
+        after = math.ceil(side / block.stride)
+        if spec.block == "basic":
+            conv(width, block.inner[0], 3, after)
+            conv(block.inner[0], block.out, 3, after)
+        else:
+            conv(width, block.inner[0], 1, after if spec.stride_on == "1x1" else side)
+            conv(block.inner[0], block.inner[1], 3, after)
+            conv(block.inner[1], block.out, 1, after)
+        if block.projects(width):
+            conv(width, block.out, 1, after)
+        width, side = block.out, after
+    for dense in (*spec.head, spec.outputs):
+        layers.append((width * dense + dense, width * dense if size else 0))
+        width = dense
+    return layers

@@ -1,0 +1,400 @@
+"""Recipes: a TOML file -> frozen dataclasses. An unknown key, or a value of the wrong type, is an error."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from headpose import config
+from headpose.config import (
+    CLOSED,
+    Batch,
+    Channels,
+    Decay,
+    Flag,
+    Images,
+    Name,
+    PathText,
+    Probability,
+    Processors,
+    Share,
+    Side,
+    Text,
+)
+from headpose.errors import RecipeError
+from headpose.networks.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
+from headpose.recipes import overrides, provenance
+from headpose.recipes.provenance import Lane, Statement
+from headpose.types import CropSpec
+
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
+Scale = Annotated[float, Field(strict=True, ge=0.1, le=10)]
+Degrees = Annotated[float, Field(strict=True, ge=0, le=180)]
+Bound = Annotated[float, Field(strict=True, ge=-100, le=100)]
+Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A length in sides of a square."""
+
+_PACKAGE = "headpose.recipes"
+_MOST_PARAMETERS = 500 * 10**6  # an ONNX file ends at 2 GB
+RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
+"""Settings that a run may change when it goes on."""
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class SourceRecipe:
+    """One set of training faces.
+
+    Attributes:
+        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), or for a classifier
+            ``cifar-10`` (a folder in the layout of CIFAR-10's binary version).
+        path: the folder or the file; relative to the working directory.
+        weight: multiplies the weights of its samples in the loss.
+        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
+        near_duplicates: group near-duplicate pictures (perceptual hash) so that none of them is on
+            both sides of the split; for sets that do not name their source photographs.
+    """
+
+    kind: Literal["300w-lp", "manifest", "cifar-10"]
+    path: PathText
+    weight: Annotated[float, Field(strict=True, gt=0, le=10**6)] = 1.0
+    repeat: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
+    near_duplicates: Flag = False
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class DataRecipe:
+    """The examples.
+
+    Attributes:
+        sources: of the examples; ``--data PATH`` replaces them.
+        validation: share of the source photographs that is held out to validate on.
+        split_seed: of the choice of these photographs.
+        cache_gib: memory for decoded pictures, GiB a process.
+    """
+
+    sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
+    validation: Share = 0.08
+    split_seed: Seed = 0
+    cache_gib: Annotated[float, Field(strict=True, ge=0, le=65536)] = 2.0
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class NetworkRecipe:
+    """Arguments of ``spec.resnet``, one list value for each stage.
+
+    Attributes:
+        block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
+        depths: blocks in each stage.
+        inner: channels inside the blocks of each stage.
+        out: channels of the residual stream in each stage.
+        stem: the first convolution.
+        first_stride: of the first stage; every later one has a stride of 2.
+        head: widths of hidden dense layers after the average pool.
+        output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
+        stride_on: which convolution of a bottleneck has the stride.
+        classes: how many, of a classifier.
+    """
+
+    block: Block
+    depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
+    inner: tuple[Channels, ...]
+    out: tuple[Channels, ...]
+    stem: StemSpec
+    first_stride: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
+    output: Output = "6d"
+    stride_on: StrideOn = "3x3"
+    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
+
+    def __post_init__(self) -> None:
+        self.build()  # a ValueError now, not when the network is made
+
+    def build(self) -> ResNetSpec:
+        return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class AugmentRecipe:
+    """What training does to a face. Probabilities of 0 and empty ranges switch a step off.
+
+    The corruptions of the robustness sets (a 25x25 motion-blur kernel, brightness minus 102, black
+    35x35 squares) are not among them: blur kernels, darkness and occluders are others.
+
+    Attributes:
+        share: of the faces that anything is done to; the others are cut plainly.
+        scale: of the crop, in tight boxes; drawn evenly on a logarithmic scale.
+        shift: standard deviation of the crop's centre, in sides of the tight box.
+        stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
+        turn: standard deviation of the in-plane turn, degrees.
+        wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
+        wide_turn_degrees: its limit.
+        flip: probability of the mirror image.
+        brightness: probability of a change of brightness alone, by up to a quarter of the range.
+        shade: probability of light that falls off to one side, by the picture and not by the face's shape.
+        light: probability of a change of brightness, contrast, gamma or colour.
+        grey: probability of a black-and-white picture.
+        blur: probability of defocus or motion blur.
+        motion_blur: longest motion blur, in sides of the crop.
+        low_resolution: probability of losing pixels.
+        noise: probability of sensor noise.
+        jpeg: probability of JPEG compression.
+        occlude: probability of covering parts with coloured rectangles.
+    """
+
+    share: Probability = 1.0
+    scale: tuple[Scale, Scale] = (1.1, 1.65)
+    shift: Sides = 0.04
+    stretch: Annotated[float, Field(strict=True, ge=0, le=2)] = 0.05
+    turn: Degrees = 12.0
+    wide_turn: Probability = 0.1
+    wide_turn_degrees: Degrees = 45.0
+    flip: Probability = 0.5
+    brightness: Probability = 0.0
+    shade: Probability = 0.0
+    light: Probability = 0.8
+    grey: Probability = 0.1
+    blur: Probability = 0.25
+    motion_blur: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.125
+    low_resolution: Probability = 0.15
+    noise: Probability = 0.15
+    jpeg: Probability = 0.2
+    occlude: Probability = 0.3
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class OptimiserRecipe:
+    """The optimiser and its learning rate over the run.
+
+    Attributes:
+        kind: the optimiser.
+        rate: the learning rate, after the warm-up.
+        weight_decay: of convolutions and dense layers.
+        momentum: of ``sgd``.
+        schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
+            Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
+            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0;
+            ``steps`` divides the rate by 10 at each of ``drops``, shares of the run.
+        htd_bounds: L and U of ``htd``.
+        drops: shares of the run at which ``steps`` drops the rate.
+        warmup: images over which the rate rises from 0; if the run is no longer, a tenth of the run.
+        clip: largest norm of the gradient; 0 for none.
+    """
+
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    rate: Rate = 2e-3
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.02
+    momentum: Decay = 0.9
+    schedule: Literal["cosine", "htd", "steps"] = "cosine"
+    htd_bounds: tuple[Bound, Bound] = (-6.0, 3.0)
+    drops: Annotated[tuple[Share, ...], Field(max_length=100)] = ()
+    warmup: Annotated[int, Field(strict=True, ge=0, le=10**12)] = 20_000
+    clip: Annotated[float, Field(strict=True, ge=0, le=10**6)] = 1.0
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class SmallInput:
+    """A part of a run whose input is smaller than the model's: cheap images first.
+
+    Attributes:
+        size: side of the input, pixels.
+        until: the part ends when this many images have been shown.
+    """
+
+    size: Side
+    until: Images
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class RunRecipe:
+    """How long, and how often what is written.
+
+    Attributes:
+        images: shown in all.
+        growing: parts with a smaller input before the crop's own size, by ascending ``until``.
+        batch: images a step, of all processes together.
+        accumulate: parts in which a batch goes through the network, for a device whose memory is small.
+        frozen_norms: BatchNorm keeps the statistics that it has and uses them, as in a network that is done.
+        seed: of the initial weights, the order and the augmentation.
+        ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
+        bf16: ``auto`` uses bfloat16 autocast where the GPU or the CPU computes in it.
+        checkpoint_images, validate_images: interval of each.
+        workers: processes that load pictures; 0 loads in the training process. No more than there are processors.
+        threads: of the training process; 0 leaves torch's choice. No more than there are processors.
+    """
+
+    images: Images
+    growing: Annotated[tuple[SmallInput, ...], Field(max_length=100)] = ()
+    batch: Batch = 64
+    accumulate: Batch = 1
+    frozen_norms: Flag = False
+    seed: Seed = 0
+    ema: Decay = 0.999
+    bf16: Literal["auto", "on", "off"] = "auto"
+    checkpoint_images: Images = 20_000
+    validate_images: Images = 50_000
+    workers: Processors = 0
+    threads: Processors = 0
+
+
+def _network(values: Any) -> Any:
+    """Says of a network that is wrong what is wrong with it, where a union only says that nothing in it fits."""
+    if isinstance(values, ResNetSpec):
+        return values
+    by_blocks = isinstance(values, dict) and "stages" in values
+    return config.read(ResNetSpec if by_blocks else NetworkRecipe, values)
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class Recipe:
+    """Everything that decides a training run.
+
+    Attributes:
+        name: of the model.
+        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
+        data_note: what the network is trained on, in words; its file and card say this, ``lane`` and ``licence``.
+        licence: of the weights, in words.
+        network: its widths, stage by stage or, for a network that has been pruned, block by block.
+        task: what is learnt; a classifier's network has the output ``classes``.
+    """
+
+    name: Name
+    lane: Lane
+    data_note: Text
+    licence: Text
+    data: DataRecipe
+    network: Annotated[NetworkRecipe | ResNetSpec, BeforeValidator(_network)]
+    crop: Annotated[CropSpec, config.table(CropSpec)]
+    run: RunRecipe
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    task: Literal["head-pose", "classification"] = "head-pose"
+
+    @property
+    def spec(self) -> ResNetSpec:
+        """Widths of the network."""
+        return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
+
+    @property
+    def statement(self) -> Statement:
+        """What the trained network will say of its origin."""
+        return Statement(self.lane, self.licence, self.data_note)
+
+    def stating(self, statement: Statement) -> Recipe:
+        """The same with another statement."""
+        return dataclasses.replace(self, **dataclasses.asdict(statement))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return list(config.packaged(_PACKAGE))
+
+
+def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()) -> Recipe:
+    """Reads a recipe. Its statement is of the data that it names: with others it is theirs (``provenance``).
+
+    Args:
+        name_or_path: of a recipe of the package, a TOML file, or the ``recipe.json`` of a run.
+        changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
+        sources: in place of the recipe's own, if there are any; before ``changes``.
+
+    Raises:
+        RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
+    """
+    values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    own = copy.deepcopy(values.get("data"))
+    if sources:
+        table = values.setdefault("data", {})
+        if isinstance(table, dict):
+            table["sources"] = [dict(source) for source in sources]
+    for change in changes:
+        overrides.apply(values, change)
+    recipe = from_dict(values)
+    changed = provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data))
+    return restate(recipe, changed=True, said=provenance.said(changes)) if changed else recipe
+
+
+def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Recipe:
+    """The recipe with the statement of the data that are there now, for work that is about to read them.
+
+    ``changed`` and ``said``: see ``provenance.of_sources``.
+    """
+    if recipe.task != "head-pose" and not changed:
+        return recipe
+    places = [(source.kind, source.path) for source in recipe.data.sources]
+    return recipe.stating(provenance.of_sources(recipe.statement, places, changed=changed, said=said))
+
+
+def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = False) -> Recipe:
+    """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
+
+    Args:
+        path: the JSON file.
+        changes: as for ``load``, of ``RESUMABLE`` settings alone.
+        changed_data: whether the data may be others: sources with another path then count into its statement.
+
+    Raises:
+        RecipeError: the file is damaged, or a setting would make it another run.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecipeError(f"cannot read the recipe of the run, {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"cannot read the recipe of the run, {path}: an object is wanted")
+    own = copy.deepcopy(values.get("data"))
+    for change in changes:
+        if not RESUMABLE.fullmatch(change.partition("=")[0]):
+            raise RecipeError(
+                f"--set {change} would make it another run: leave it out, or start anew in another folder; "
+                "a run that goes on can change its threads, workers, cache and where its data lie"
+            )
+        overrides.apply(values, change)
+    try:
+        recipe = from_dict(values)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
+    if changed_data and provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data)):
+        began = provenance.Origin("before", "", recipe.statement)
+        return recipe.stating(provenance.combine(restate(recipe, changed=True).statement, began))
+    return recipe  # other paths alone are the same data elsewhere: their hash is compared
+
+
+def from_dict(values: Any) -> Recipe:
+    """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
+    recipe = config.parse(Recipe, values)
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """What no setting can say of itself alone."""
+    run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
+    untils, size = [part.until for part in run.growing], parameters(recipe.spec)
+    rules = {
+        f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
+            recipe.spec.output == "classes"
+        )
+        == (recipe.task == "classification"),
+        f"network has {size / 1e6:,.0f} M parameters, {_MOST_PARAMETERS / 1e6:,.0f} M are the most": size
+        <= _MOST_PARAMETERS,
+        f"run.growing: until ascends, below run.images; got {untils}": untils == sorted({*untils})
+        and untils[-1:] < [run.images],
+        f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
+        f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise RecipeError(f"recipe: {rule}")

@@ -1,0 +1,178 @@
+"""Classification of small pictures: the paper's second task (Aghli & Ribeiro, Tables 3 and 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from headpose import crop
+from headpose.datasets import cifar10
+from headpose.errors import DataError, RecipeError
+from headpose.losses import cross_entropy
+from headpose.networks.resnet import ResNet
+from headpose.recipes.training import AugmentRecipe, DataRecipe, Recipe
+from headpose.training import sampling as stream
+from headpose.training.protocols import Batch, Score
+from headpose.types import CropSpec, Image
+
+_BATCH = 256
+_View = tuple[Image, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Pictures to train on, and to validate on."""
+
+    training: cifar10.LabelledImages
+    validation: cifar10.LabelledImages
+
+
+class ClassificationTask:
+    """A ``Task``. The target of its batches is ``label`` (N,) int64.
+
+    Augmentation is that of He et al. ("Deep Residual Learning", CVPR 2016, 4.2): the picture moved by up to
+    ``augment.shift`` of its side, and mirrored with the probability ``augment.flip``. The recipe's other
+    augmentations are of faces and do nothing here.
+    """
+
+    unit = "% wrong"
+
+    def __init__(self, recipe: Recipe, split: Split | None = None) -> None:
+        """Reads the recipe's data, unless their ``split`` is at hand from another run on the same.
+
+        Raises:
+            DataError: the source cannot be read, or one side of the split is empty.
+            RecipeError: not one source of kind ``cifar-10``, another input size, or another number of classes.
+        """
+        self.recipe, self.crop = recipe, recipe.crop
+        if len(recipe.data.sources) != 1 or recipe.data.sources[0].kind != "cifar-10":
+            raise RecipeError("recipe: a classification task has one source, of kind cifar-10")
+        if recipe.crop.size != cifar10.SIDE or recipe.run.growing:
+            raise RecipeError(f"recipe: a classification task takes crop.size = {cifar10.SIDE} and no run.growing")
+        self._folder = recipe.data.sources[0].path
+        classes = len(cifar10.class_names(self._folder))
+        if recipe.spec.classes != classes:
+            raise RecipeError(f"recipe: network.classes is {recipe.spec.classes}, {self._folder} has {classes}")
+        self.split = _read(recipe.data) if split is None else split
+        self.examples = {"training": len(self.split.training.labels), "validation": len(self.split.validation.labels)}
+        if not all(self.examples.values()):
+            count = sum(self.examples.values())
+            raise DataError(f"{self._folder}: {count} pictures are too few to train and to validate on")
+
+    @property
+    def size(self) -> int:
+        return self.crop.size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for side in (self.split.training, self.split.validation):
+            digest.update(f"{len(side.labels)} ".encode() + side.labels.tobytes() + side.images.tobytes())
+        return digest.hexdigest()
+
+    def at(self, size: int) -> ClassificationTask:
+        if size != self.size:
+            raise RecipeError(f"a classification task has {self.size} px only, not {size}")
+        return self
+
+    def during(self, recipe: Recipe) -> ClassificationTask:
+        return ClassificationTask(recipe, self.split)
+
+    def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
+        run = self.recipe.run
+        repeats = np.ones(len(self.split.training.labels))
+        draws = stream.Stream(repeats, run.batch, run.seed, first_step, last_step, rank, count)
+        return stream.load(_Views(self.split.training, self.recipe.augment), draws, _Collate(self.crop), run.workers)
+
+    def errors(self, raw: Tensor, batch: Batch) -> Tensor:
+        """(N,) cross-entropy."""
+        return cross_entropy(raw, batch.targets["label"])
+
+    def output(self, raw: Tensor) -> Tensor:
+        """Probabilities: the paper compares softmax outputs."""
+        return raw.float().softmax(1)
+
+    def held_out(self, batch: int) -> Iterator[Batch]:
+        return _in_order(self.split.validation, self.crop, batch)
+
+    def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
+        return _score(network, _in_order(self.split.validation, self.crop, _BATCH))
+
+    def test(self, network: ResNet) -> Score:
+        """Scores a network on ``test_batch.bin``, which chooses nothing."""
+        return _score(network, _in_order(cifar10.read_test(self._folder), self.crop, _BATCH))
+
+
+def _read(recipe: DataRecipe) -> Split:
+    """The training batches, parted by a seeded shuffle: the same are held out whatever else the recipe says."""
+    everything = cifar10.read_training(recipe.sources[0].path)
+    order = np.random.default_rng(recipe.split_seed).permutation(len(everything.labels))
+    held_out = round(recipe.validation * len(order))
+    return Split(_pick(everything, np.sort(order[held_out:])), _pick(everything, np.sort(order[:held_out])))
+
+
+def _pick(images: cifar10.LabelledImages, index: NDArray[np.int64]) -> cifar10.LabelledImages:
+    return cifar10.LabelledImages(images.images[index], images.labels[index])
+
+
+class _Views(Dataset[_View]):
+    """Augmented pictures by ``stream.Draw``."""
+
+    def __init__(self, images: cifar10.LabelledImages, recipe: AugmentRecipe) -> None:
+        self._images, self._recipe = images, recipe
+
+    def __getitem__(self, draw: stream.Draw) -> _View:
+        rng, recipe = stream.generator(draw), self._recipe
+        image = self._images.images[draw[0]]
+        pad = round(recipe.shift * image.shape[0])
+        x, y = rng.integers(0, 2 * pad + 1, 2)
+        padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        image = padded[y : y + image.shape[0], x : x + image.shape[1]]
+        if rng.random() < recipe.flip:
+            image = image[:, ::-1]
+        return image, int(self._images.labels[draw[0]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Collate:
+    spec: CropSpec
+
+    def __call__(self, views: list[_View]) -> Batch:
+        images, labels = zip(*views, strict=True)
+        return _batch(np.stack(images), np.array(labels), self.spec)
+
+
+def _batch(images: Image, labels: NDArray[np.int64], spec: CropSpec) -> Batch:
+    label = torch.from_numpy(labels)
+    return Batch(torch.from_numpy(crop.normalise(images, spec)), torch.ones(len(labels)), {"label": label})
+
+
+def _in_order(images: cifar10.LabelledImages, spec: CropSpec, batch: int) -> Iterator[Batch]:
+    for start in range(0, len(images.labels), batch):
+        yield _batch(images.images[start : start + batch], images.labels[start : start + batch], spec)
+
+
+@torch.no_grad()
+def _score(network: ResNet, batches: Iterator[Batch]) -> Score:
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
+    wrong, loss, seen = 0, 0.0, 0
+    for batch in batches:
+        on_device = batch.to(device)
+        raw = network.raw(on_device.images)
+        label = on_device.targets["label"]
+        wrong += int((raw.argmax(1) != label).sum())
+        loss += float(cross_entropy(raw, label).sum())
+        seen += len(label)
+    network.train(training)
+    return Score({"error": 100 * wrong / seen, "cross_entropy": loss / seen})

@@ -1,0 +1,77 @@
+"""Error of a network on held-out samples: the only thing by which anything is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headpose import crop, geometry, metrics
+from headpose.networks.resnet import HeadPoseNet
+from headpose.training.data import Pictures
+from headpose.training.protocols import Score
+from headpose.types import CropSpec, Image, Sample
+
+
+class Validator:
+    """Holds the crops of the held-out samples, one plain crop each, and scores networks on them.
+
+    Attributes:
+        spec: how they are cut.
+        crops: N of (S, S, 3) uint8 BGR.
+        labels: (N, 3, 3) rotations.
+    """
+
+    def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
+        self.spec = spec
+        self._batch = batch
+        self.crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
+        self.labels = np.stack([sample.rotation for sample in samples])
+        self._weights = np.array([sample.weight for sample in samples])
+        if not self._weights.sum() > 0:
+            raise ValueError("validation needs a sample with a weight above 0")
+
+    def predict(self, network: HeadPoseNet) -> NDArray[np.float64]:
+        """(N, 3, 3) rotations of the crops."""
+        return predict(network, self.crops, self.spec, self._batch)
+
+    def score(self, predicted: NDArray[np.float64]) -> Score:
+        """Errors of (N, 3, 3) rotations of the crops: means in degrees, weighted by the samples' weights.
+
+        ``profile_geodesic`` is of the samples past 60 degrees of |yaw|; NaN if there are none.
+        """
+        geodesic = geometry.geodesic_degrees(predicted, self.labels)
+        euler = metrics.euler_mae(
+            geometry.euler_from_rotation(predicted, "asin"),
+            geometry.euler_from_rotation(self.labels, "asin"),
+            self._weights,
+        )
+        profile = self._weights * (np.abs(geometry.euler_from_rotation(self.labels)[:, 0]) >= 60.0)
+        yaw, pitch, roll = map(float, euler)
+        return Score(
+            {
+                "geodesic": float(metrics.weighted_mean(geodesic, self._weights)),
+                "mae": (yaw + pitch + roll) / 3,
+                "yaw": yaw,
+                "pitch": pitch,
+                "roll": roll,
+                "profile_geodesic": float(metrics.weighted_mean(geodesic, profile)) if profile.any() else math.nan,
+            }
+        )
+
+
+@torch.no_grad()
+def predict(network: HeadPoseNet, crops: Sequence[Image], spec: CropSpec, batch: int) -> NDArray[np.float64]:
+    """(N, 3, 3) rotations of (S, S, 3) uint8 BGR crops, in float32 arithmetic and eval mode."""
+    training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    rotations = []
+    for start in range(0, len(crops), batch):
+        images = torch.from_numpy(crop.normalise(np.stack(crops[start : start + batch]), spec)).to(device)
+        rotations.append(network(images.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+    network.train(training)
+    return np.concatenate(rotations).astype(np.float64)
