@@ -235,7 +235,7 @@ class VideoFile:
             self._check_written()
         if self._left_out:
             frames = "1 frame" if self._left_out == 1 else f"{self._left_out} frames"
-            self.notes.append(f"{self._target} is without {frames}: more than its {self._fps:g} a second came")
+            self.notes.append(f"{self._target} lacks {frames}: the source had more than {self._fps:g} a second")
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
         image = draw_poses(frame.image, poses, self._style)

@@ -68,7 +68,7 @@ def test_a_variable_rate_is_written_by_the_clock(estimate, tmp_path):
     status, _, err = estimate(video, "--out", tmp_path / "out.mp4")
     frames, fps = read_video(tmp_path / "out.mp4")
     assert status == 0 and len(frames) / fps == pytest.approx(1.6, abs=0.1)
-    assert "out.mp4 is without" in err
+    assert "out.mp4 lacks" in err
 
 
 def test_an_odd_sized_video_is_told(estimate, tmp_path):
