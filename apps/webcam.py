@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli.arguments import named_path, non_empty, positive, whole
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
@@ -341,7 +342,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
-    parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
+    parser.add_argument(
+        "--detector-model", type=non_empty, metavar="FILE", help="the detector's own file (yunet needs one)"
+    )
     parser.add_argument(
         "--min-face", type=positive, default=80, metavar="PX", help="smallest face blazeface looks for, pixels (80)"
     )
@@ -354,26 +357,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--draw", choices=STYLES, default="axes", help="what is drawn (axes)")
     parser.add_argument("--mirror", action="store_true", help="begin with a mirrored window")
     parser.add_argument("--smooth", action="store_true", help="begin with smoothed poses, a number for each face")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="record from the start (.mp4, .mkv, .avi, .webm)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON object a face and line; - for stdout")
+    parser.add_argument(
+        "--record", type=named_path, metavar="FILE", help="record from the start (.mp4, .mkv, .avi, .webm)"
+    )
+    parser.add_argument(
+        "--json", type=non_empty, metavar="FILE", help="write one JSON object a face and line; - for stdout"
+    )
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
     add_verbose(parser)
     return parser.parse_args(arguments)
-
-
-def whole(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if whole(text) == 0:
-        raise argparse.ArgumentTypeError("0 is not above 0")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

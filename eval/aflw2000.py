@@ -24,6 +24,7 @@ from typing import Any, Literal
 import cv2
 
 from headpose import files, geometry, weights
+from headpose.cli.arguments import positive
 from headpose.cli.log import show_log
 from headpose.cli.program import run_program
 from headpose.datasets import biwi
@@ -229,22 +230,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--audit", action="store_true", help="score under every published protocol")
     parser.add_argument("--versus", metavar="FILE", help="paired test against another CSV of predictions")
     parser.add_argument(
-        "--invariance", type=_count, nargs="?", const=INVARIANCE_FACES, metavar="N",
+        "--invariance", type=positive, nargs="?", const=INVARIANCE_FACES, metavar="N",
         help="check batch, order, mirror and turned pictures on N faces (default: %(const)s)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     parser.add_argument("--predictions", metavar="FILE", help="write a CSV: image, yaw, pitch, roll in degrees")
     parser.add_argument("--list", choices=protocols.LISTS, default="99", help="largest |angle| (default: %(default)s)")
-    parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces a call (default: %(default)s)")
+    parser.add_argument("--batch", type=positive, default=64, metavar="N", help="faces a call (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _sequences(text: str) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headpose import files
+from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.errors import HeadPoseError
 from headpose.evaluation import networks
@@ -179,11 +180,11 @@ def _parser() -> argparse.ArgumentParser:
         help="our names, .onnx files, adapters by name or .toml",
     )
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results; it is made")
+    parser.add_argument("--out", required=True, type=named_path, metavar="DIR", help="folder of results; it is made")
     parser.add_argument("--only", type=_steps, default=STEPS, metavar="STEPS", help=f"of {','.join(STEPS)}")
     parser.add_argument("--downsample", type=int, default=0, metavar="SIDE", help="of eval/robustness.py")
     parser.add_argument(
-        "--compress", type=Path, metavar="FILE", help="report.json of headpose compress, to be copied in"
+        "--compress", type=named_path, metavar="FILE", help="report.json of headpose compress, to be copied in"
     )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="for accuracy and robustness (0: all)")
     parser.add_argument("--latency-threads", default="1,2", metavar="N,M", help="default: %(default)s")

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
@@ -247,15 +248,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     ):
         measure = measures.add_parser(name, help=text)
         measure.add_argument("--detector", choices=DETECTORS, default="blazeface")
-        measure.add_argument("--model-path", type=Path, help="file of the detector, if not its own")
+        measure.add_argument("--model-path", type=named_path, help="file of the detector, if not its own")
         measure.add_argument("--min-score", type=float)
         measure.add_argument("--min-face", type=float, help="blazeface only: smallest face to look for, pixels")
         measure.add_argument("--json", default="-", help="file for the result (default: the terminal)")
         if name == "speed":
-            measure.add_argument("--image", type=Path, default=Path(__file__).parent.parent / "examples/astronaut.jpg")
+            measure.add_argument(
+                "--image", type=named_path, default=Path(__file__).parent.parent / "examples/astronaut.jpg"
+            )
             measure.add_argument("--repeats", type=int, default=30)
             continue
-        measure.add_argument("--data", type=Path, required=True, help="folder with helen/, aflw/ and aflw2000/")
+        measure.add_argument("--data", type=named_path, required=True, help="folder with helen/, aflw/ and aflw2000/")
         measure.add_argument("--seed", type=int, default=0)
         if name == "recall":
             measure.add_argument("--set", choices=READERS, default="aflw2000")
@@ -268,7 +271,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             measure.add_argument("--width", type=int, default=1920)
             measure.add_argument("--height", type=int, default=1080)
             measure.add_argument(
-                "--backgrounds", type=Path, help="folder of photographs without faces; made up if absent"
+                "--backgrounds", type=named_path, help="folder of photographs without faces; made up if absent"
             )
     return parser.parse_args(arguments)
 

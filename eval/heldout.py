@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headpose import corruptions
+from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.errors import DataError
 from headpose.evaluation import robustness
@@ -35,8 +36,8 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="heldout", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="folders of finished runs")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("runs", type=named_path, nargs="+", metavar="DIR", help="folders of finished runs")
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
     arguments = parser.parse_args()
     check_outputs(arguments.runs, text={"--json": arguments.json})

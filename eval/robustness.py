@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 
 from headpose import corruptions, files
+from headpose.cli.arguments import positive
 from headpose.cli.log import show_log
 from headpose.cli.program import run_program
 from headpose.corruptions import Corruption
@@ -223,21 +224,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
     parser.add_argument("--out", metavar="DIR", help="results.json, results.md and what a later run need not repeat")
     parser.add_argument("--conditions", nargs="+", metavar="NAME", help=f"of {', '.join(corruptions.NAMES)}; defocus-3")
-    parser.add_argument("--seeds", type=_count, metavar="N", help="of what is drawn (default: 5; curves: 1)")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="of what is drawn (default: 5; curves: 1)")
     parser.add_argument("--downsample", type=_side, default=0, metavar="SIDE", help="our networks at that size besides")
     parser.add_argument("--severity", action="store_true", help="curves over five levels, on 400 faces; needs [train]")
-    parser.add_argument("--limit", type=_count, default=0, metavar="N", help="that many faces, picked by hash")
+    parser.add_argument("--limit", type=positive, default=0, metavar="N", help="that many faces, picked by hash")
     parser.add_argument("--on", choices=("picture", "crop"), default="picture", help="default: %(default)s")
     parser.add_argument("--export", metavar="DIR", help="write the corrupted pictures as files")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _side(text: str) -> int:

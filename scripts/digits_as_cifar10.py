@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.datasets import cifar10
 from headpose.datasets.cifar10 import LabelledImages
@@ -30,7 +31,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="digits_as_cifar10", description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
+    parser.add_argument("out", type=named_path, metavar="DIR", help="the folder to write")
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = digits()

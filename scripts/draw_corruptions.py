@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from headpose import corruptions, crop
+from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.corruptions import Corruption
 from headpose.detection import create_detector
@@ -66,8 +66,8 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="draw_corruptions", description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=Path, metavar="PHOTO", help="a photo with one face")
-    parser.add_argument("out", type=Path, metavar="FILE", help="the .jpg file to write")
+    parser.add_argument("photo", type=named_path, metavar="PHOTO", help="a photo with one face")
+    parser.add_argument("out", type=named_path, metavar="FILE", help="the .jpg file to write")
     arguments = parser.parse_args()
     check_outputs([arguments.photo], data={"FILE": arguments.out})
     drawn = sheet(*as_in_aflw2000(read_image(arguments.photo)))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from headpose import crop, metrics
+from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.datasets import manifest
 from headpose.geometry import Array
@@ -35,7 +35,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_pictures", description=__doc__.splitlines()[0])
-    parser.add_argument("faces", nargs="+", type=Path, metavar="FILE", help="manifests of labelled faces")
+    parser.add_argument("faces", nargs="+", type=named_path, metavar="FILE", help="manifests of labelled faces")
     arguments = parser.parse_args()
     print(f"| faces | yaw | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 2)}")
     for file in arguments.faces:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.errors import WeightsError
 from headpose.files import atomic_path, check_outputs, sha256_of, write_text
@@ -51,7 +52,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="publish_weights", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, metavar="DIR", help="folder of the finished run")
+    parser.add_argument("run", type=named_path, metavar="DIR", help="folder of the finished run")
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks of a compression")
     arguments = parser.parse_args()
     for origin in origins(arguments.run, arguments.names):

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose import geometry, metrics
+from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.errors import DataError
 from headpose.evaluation import accuracy, testsets
@@ -89,13 +90,17 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="study_heads", description=__doc__.splitlines()[0])
-    parser.add_argument("heads", type=Path, metavar="HEADS", help="folder of all/ and without-GROUP/")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for each run is made in it")
+    parser.add_argument("heads", type=named_path, metavar="HEADS", help="folder of all/ and without-GROUP/")
+    parser.add_argument(
+        "--out", type=named_path, required=True, metavar="DIR", help="a folder for each run is made in it"
+    )
     parser.add_argument("--only", metavar="A,B", help="of the runs, by name")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="of each (2)")
     parser.add_argument("--images", type=int, default=160_000, metavar="N", help="shown in each run (160000)")
     parser.add_argument("--table", action="store_true", help="only print what is finished")
-    parser.add_argument("--test", type=Path, metavar="DIR", help="AFLW2000-3D: reads it too with what is finished")
+    parser.add_argument(
+        "--test", type=named_path, metavar="DIR", help="AFLW2000-3D: reads it too with what is finished"
+    )
     arguments = parser.parse_args()
     chosen = studies(arguments.heads, arguments.only)
     for seed in range(0 if arguments.table else arguments.seeds):

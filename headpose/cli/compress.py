@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from headpose import folders
+from headpose.cli.arguments import named_path
 from headpose.compression import forecast, recipe, report
 from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
 from headpose.files import check_outputs, write_text
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
     sources.add_argument(parser, "training recipe")
     overrides.add_argument(parser, "prune.steps=4")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/compress-NAME)")
+    parser.add_argument("--out", type=named_path, metavar="DIR", help="folder of the run (default: runs/compress-NAME)")
     parser.add_argument(
         "--only",
         action="append",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headpose.cli.arguments import non_empty, positive, share, whole
 from headpose.cli.program import INTERRUPTED, NO_READER, printable
 from headpose.errors import HeadPoseError, ImageError
 
@@ -63,21 +64,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="student", help="a name (headpose models lists them) or an .onnx file")
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
-    parser.add_argument("--detector-model", metavar="FILE", help="the detector's own file (yunet needs one)")
+    parser.add_argument(
+        "--detector-model", type=non_empty, metavar="FILE", help="the detector's own file (yunet needs one)"
+    )
     parser.add_argument(
         "--min-face",
-        type=_positive,
+        type=positive,
         metavar="PX",
         help="smallest face to look for with blazeface, pixels (40); larger is faster",
     )
-    parser.add_argument("--json", metavar="FILE", help="write JSON lines; - for stdout")
-    parser.add_argument("--csv", metavar="FILE", help="write CSV; - for stdout")
-    parser.add_argument("--out", metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses")
+    parser.add_argument("--json", type=non_empty, metavar="FILE", help="write JSON lines; - for stdout")
+    parser.add_argument("--csv", type=non_empty, metavar="FILE", help="write CSV; - for stdout")
+    parser.add_argument(
+        "--out", type=non_empty, metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses"
+    )
     parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="what --out draws (axes)")
-    parser.add_argument("--max-faces", type=_positive, metavar="N", help="only the N best faces of a picture (all)")
+    parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces of a picture (all)")
     parser.add_argument(
         "--min-score",
-        type=_share,
+        type=share,
         default=0.0,
         metavar="S",
         help="leave out faces whose score is below S, 0 to 1 (all that the detector gives: blazeface from 0.5)",
@@ -85,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", action="store_true", help="give each face of a video a number that stays")
     parser.add_argument("--smooth", action="store_true", help="--track, and calm the tremble of angles and boxes")
     parser.add_argument(
-        "--threads", type=_count, default=0, metavar="N", help="processor threads (as many as there are)"
+        "--threads", type=whole, default=0, metavar="N", help="processor threads (as many as there are)"
     )
     parser.add_argument(
         "--device",
@@ -383,25 +388,3 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)

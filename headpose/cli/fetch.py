@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from headpose import download, weights
+from headpose.cli.arguments import named_path
 from headpose.errors import WeightsError
 
 
@@ -14,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (headpose models lists them)")
     parser.add_argument("--all", action="store_true", help="every network of this version")
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="folder for the files (default: the user's cache, where they are found)"
+        "--to",
+        type=named_path,
+        metavar="DIR",
+        help="folder for the files (default: the user's cache, where they are found)",
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from headpose import crop, weights
+from headpose.cli.arguments import named_path
 from headpose.compression.measure import latency
 from headpose.compression.parity import noise_pictures, predict
 from headpose.compression.quantization import LIMITS, NOISE_LIMIT, quantize
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``headpose quantize``."""
     parser.add_argument("model", help="a name (headpose models lists them) or an .onnx file, fp32")
     parser.add_argument("--precision", choices=list(LIMITS), required=True)
-    parser.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .onnx file to write")
+    parser.add_argument("--out", type=named_path, metavar="FILE", required=True, help="the .onnx file to write")
     parser.add_argument(
         "--recipe",
         help="training recipe whose faces calibrate int8 and, held out, check either: "

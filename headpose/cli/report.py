@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from headpose.cli.arguments import named_path
 from headpose.errors import HeadPoseError
 
 
@@ -15,16 +16,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json: "
         "python eval/all.py writes them."
     )
-    parser.add_argument("source", type=Path, metavar="DIR", help="folder of results, or an earlier results.json")
-    parser.add_argument("--out", type=Path, metavar="OUT", help="folder for report.html, report.md and results.json")
+    parser.add_argument("source", type=named_path, metavar="DIR", help="folder of results, or an earlier results.json")
     parser.add_argument(
-        "--data", type=Path, metavar="AFLW2000", help="the test set: curves over yaw and, in --out, the worst cases"
+        "--out", type=named_path, metavar="OUT", help="folder for report.html, report.md and results.json"
     )
     parser.add_argument(
-        "--docs", type=Path, metavar="FILE", help="write the page of tables, and results.json beside it"
+        "--data",
+        type=named_path,
+        metavar="AFLW2000",
+        help="the test set: curves over yaw and, in --out, the worst cases",
     )
     parser.add_argument(
-        "--readme", type=Path, metavar="FILE", help="renew the table between its <!-- results --> marks"
+        "--docs", type=named_path, metavar="FILE", help="write the page of tables, and results.json beside it"
+    )
+    parser.add_argument(
+        "--readme", type=named_path, metavar="FILE", help="renew the table between its <!-- results --> marks"
     )
 
 

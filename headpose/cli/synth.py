@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from headpose import files, images
+from headpose.cli.arguments import named_path
 from headpose.errors import HeadPoseError
 from headpose.synth import scene, sheet, writer
 from headpose.synth.groups import GROUPS
@@ -19,14 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=64, metavar="N", help="number of heads (default: %(default)s)")
     parser.add_argument("--size", type=int, default=128, metavar="S", help="side, pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="another seed, other heads (default: 0)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder in 300W-LP's layout; goes on if it was begun")
+    parser.add_argument(
+        "--out", type=named_path, metavar="DIR", help="folder in 300W-LP's layout; goes on if it was begun"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default: 1)")
     parser.add_argument("--assets", default="", metavar="DIR", help="folder with more skins, hair, hats and light")
     parser.add_argument(
         "--without", nargs="+", default=[], choices=list(GROUPS), metavar="GROUP",
         help=f"leave a group of ingredients out, to see what it is worth: {', '.join(GROUPS)}",
     )  # fmt: skip
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of all heads instead of a folder")
+    parser.add_argument(
+        "--sheet", type=named_path, metavar="FILE", help="write one picture of all heads instead of a folder"
+    )
     parser.add_argument("--columns", type=int, default=8, metavar="C", help="heads in a row of the sheet (default: 8)")
     parser.add_argument("--axes", action="store_true", help="draw the labels into the sheet")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose import crop, folders, geometry
+from headpose.cli.arguments import non_empty
 from headpose.errors import DataError, RecipeError, WeightsError
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
     sources.add_argument(parser)
     overrides.add_argument(parser, "run.images=100000")
-    parser.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--out", type=non_empty, metavar="DIR", help="folder of the run (default: runs/NAME)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
     )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from headpose import weights
+from headpose.cli.arguments import named_path
 from headpose.errors import HeadPoseError
 from headpose.files import check_outputs, write_bytes
 from headpose.networks import checkpoint
@@ -26,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     convert.add_argument("model", help="a name (headpose models lists them) or an .onnx file of this package")
     target = convert.add_mutually_exclusive_group(required=True)
-    target.add_argument("--out", type=Path, metavar="FILE", help="the .safetensors file to write")
-    target.add_argument("file", type=Path, nargs="?", metavar="FILE", help=argparse.SUPPRESS)  # as it was once called
+    target.add_argument("--out", type=named_path, metavar="FILE", help="the .safetensors file to write")
+    target.add_argument(
+        "file", type=named_path, nargs="?", metavar="FILE", help=argparse.SUPPRESS
+    )  # as it was once called
 
 
 def run(args: argparse.Namespace) -> int:

@@ -137,3 +137,29 @@ def test_the_default_network_is_the_estimators() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert parser.parse_args(["photo.jpg"]).model == DEFAULT_MODEL
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("estimate photo.jpg", "--json"),
+        ("estimate photo.jpg", "--csv"),
+        ("estimate photo.jpg", "--out"),
+        ("estimate photo.jpg", "--detector-model"),
+        ("fetch student", "--to"),
+        ("train compact", "--out"),
+        ("compress student", "--out"),
+        ("quantize student --precision fp16", "--out"),
+        ("synth", "--out"),
+        ("synth", "--sheet"),
+        ("report results", "--out"),
+        ("weights to-safetensors student", "--out"),
+    ],
+)
+def test_an_empty_name_is_not_the_working_folder(command, option, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.split(), option, ""])
+    assert ended.value.code == 2
+    assert "an empty text is no name" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

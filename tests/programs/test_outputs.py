@@ -47,8 +47,6 @@ CASES = [
     ("estimate", "photo.jpg --json x.json --csv pictures/../X.JSON", ONE),
     ("estimate", "photo.jpg --json old.json --csv linked_old.csv", ONE),
     ("estimate", "pictures --csv drawn --out drawn", ONE),
-    ("estimate", "photo.jpg --json EMPTY", "needs a file's name"),
-    ("estimate", "photo.jpg --out EMPTY", "needs a file's name"),
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out photo.jpg", NO_NAME),
