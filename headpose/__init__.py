@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from headpose.tracking import FaceTracker
     from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
 
+# The names stand three times here because a type checker reads only literal imports and a literal __all__;
+# tests/test_package.py compares them. The package lazy-loader would state them once, in a stub, but it reads that
+# stub at run time (a frozen program has none), mypy then no longer checks this file, and dir() loses other names.
 _HOME = {
     "Box": "types",
     "CropSpec": "types",

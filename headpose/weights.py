@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from headpose import files
 from headpose.errors import WeightsError
 from headpose.types import CropSpec, ModelInfo
@@ -109,14 +111,8 @@ def search_folders() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """The user's own folder for networks, where ``headpose fetch`` puts them. It may not exist."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "headpose"
+    """Returns the user's cache folder, where ``headpose fetch`` stores networks. It may not exist."""
+    return platformdirs.user_cache_path("headpose", appauthor=False, opinion=False)
 
 
 def _is_finite(value: Any) -> bool:
