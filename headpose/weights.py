@@ -111,7 +111,7 @@ def search_folders() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """Returns the user's cache folder, where ``headpose fetch`` stores networks. It may not exist."""
+    """Return the user's cache folder, where ``headpose fetch`` stores networks. It may not exist."""
     return platformdirs.user_cache_path("headpose", appauthor=False, opinion=False)
 
 
