@@ -7,6 +7,7 @@ longer side are missed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import weakref
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class MediaPipeDetector:
             WeightsError: the file is missing or not a face detector.
             HeadPoseError: mediapipe is not installed.
         """
+        path = None if model_path is None else Path(model_path).absolute()
+        self._again = functools.partial(MediaPipeDetector, path, min_score=min_score)
         # Registered before mediapipe is imported, so that at the interpreter's exit it runs after mediapipe's own hook;
         # the other way round mediapipe waits for a thread that has already ended, and complains.
         resources = contextlib.ExitStack()
@@ -62,6 +65,9 @@ class MediaPipeDetector:
         else:
             self._find, close = _tasks(mediapipe, Path(model_path or MODEL), min_score)
         resources.callback(close)
+
+    def __reduce__(self) -> tuple[Callable[[], MediaPipeDetector], tuple[()]]:
+        return self._again, ()
 
     def detect(self, image: Image) -> list[Face]:
         """Finds faces (see ``FaceDetector.detect``)."""
