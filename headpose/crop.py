@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.errors import InputError
 from headpose.types import Box, CropSpec, Image
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
@@ -63,10 +64,10 @@ def cut(image: Image, box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) 
         (size, size, 3) uint8 BGR.
 
     Raises:
-        ValueError: ``image`` is not (H, W, 3) uint8.
+        InputError: ``image`` is not (H, W, 3) uint8.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(f"an image is (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}")
+        raise InputError(f"an image is (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}")
     per_pixel = max(np.linalg.norm(source_from_crop(box, spec)[:, :2], axis=0))
     finer = max(1, min(math.ceil(per_pixel - 1e-6), _LARGEST_GRID // spec.size))
     affine = source_from_crop(box, spec, spec.size * finer, clockwise_degrees)

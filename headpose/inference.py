@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from headpose import geometry, weights
-from headpose.errors import HeadPoseError, WeightsError
+from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.types import CropSpec
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
@@ -74,6 +75,8 @@ class PoseModel(Protocol):
 class OnnxPoseModel:
     """Network in an ONNX Runtime session. Threads may share it.
 
+    It can be pickled: the copy loads the file again, on the same ``device`` setting and number of threads.
+
     Attributes:
         name: Name in the file's metadata.
         crop: Crop settings in the file's metadata.
@@ -95,12 +98,16 @@ class OnnxPoseModel:
             HeadPoseError: ``device`` is unknown or not installed.
         """
         self.path = Path(path)
+        self._again = functools.partial(OnnxPoseModel, self.path.absolute(), device=device, threads=threads)
         self._session, self.device = create_session(path, device=device, threads=threads)
         stored = self._session.get_modelmeta().custom_metadata_map
         self.crop = _stored_crop(stored, self.path)
         self.metadata = _stored_description(stored, self.path)
         self.name: str = self.metadata["name"]
         _check_signature(self._session, self.crop, self.path)
+
+    def __reduce__(self) -> tuple[Callable[[], OnnxPoseModel], tuple[()]]:
+        return self._again, ()
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict rotations.
@@ -144,7 +151,12 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
 
 
 class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own base has no types
-    """ONNX Runtime session that prints nothing and raises one-line errors. Threads may share it."""
+    """ONNX Runtime session that prints nothing and raises one-line errors. Threads may share it.
+
+    A session from ``create_session`` can be pickled: the copy opens the file again.
+    """
+
+    again: Callable[[], Session] | None = None  # opens the file with the same settings
 
     def __init__(self, path: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
         # ONNX Runtime's fallback prints a banner to stdout, between our results.
@@ -152,6 +164,11 @@ class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own ba
         # DirectML's sessions, unlike others, allow only one call at a time.
         one_by_one = self.get_providers()[0] == _PROVIDER["directml"]
         self._turn: Any = threading.Lock() if one_by_one else contextlib.nullcontext()
+
+    def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
+        if self.again is None:
+            raise TypeError("only a session of create_session can be pickled")
+        return self.again, ()
 
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
         """Run the network as ``InferenceSession.run`` does; HeadPoseError if the device fails (out of memory, say)."""
@@ -194,6 +211,7 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
         # ONNX Runtime silently drops a provider whose libraries are missing.
         if session.get_providers()[0] == _PROVIDER[candidate]:
             _check_texts(session, path)
+            session.again = functools.partial(_session_only, Path(path).absolute(), device, threads)
             if failed:
                 warn_once(f"{failed}: using {candidate}")
             _log.info("%s runs on %s, threads: %s", Path(path).name, candidate, threads or "all")
@@ -201,6 +219,10 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
         failed = failed or f"device {candidate} is installed but does not start"
     create_session(path, device="cpu")  # raises if the file is the cause
     raise HeadPoseError(f"{failed}: check its driver and libraries, or use cpu")
+
+
+def _session_only(path: Path, device: str, threads: int) -> Session:
+    return create_session(path, device=device, threads=threads)[0]
 
 
 def _check_texts(session: Session, path: str | os.PathLike[str]) -> None:
@@ -223,10 +245,10 @@ def bounded_threads(threads: int) -> int:
         ``threads`` or the number of the machine's CPUs, whichever is less. A reduction logs one warning. 0 stays 0.
 
     Raises:
-        HeadPoseError: ``threads`` is negative.
+        InputError: ``threads`` is negative.
     """
     if threads < 0:
-        raise HeadPoseError(f"threads must be 0 or more, got {threads}")
+        raise InputError(f"threads must be 0 or more, got {threads}")
     there = os.cpu_count() or 1
     if threads > there:
         warn_once(f"{threads} threads are more than this machine has: using {there}")
@@ -259,7 +281,7 @@ def _open(path: str | os.PathLike[str], device: str, threads: int) -> Session:
 def _candidates(device: str) -> list[str]:
     """Return the devices to try, best first."""
     if device not in DEVICES:
-        raise HeadPoseError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
+        raise InputError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
     there = installed_devices()
     if device == "auto":
         return [name for name in _AUTO if name in there]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import math
 import os
@@ -34,6 +35,22 @@ def _packaged_manifest() -> dict[str, ModelInfo]:
 def manifest() -> dict[str, ModelInfo]:
     """The networks of this package by name, in the order of ``models.toml``."""
     return dict(_packaged_manifest())
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the names of the networks that ``HeadPoseEstimator`` and ``load_model`` take.
+
+    Args:
+        pattern: a glob that the names must match, for example ``"student*"``.
+
+    Returns:
+        The names, in the order of ``models.toml``; empty if none matches.
+
+    Example:
+        >>> "student" in list_models("student*")
+        True
+    """
+    return [name for name in manifest() if fnmatch.fnmatchcase(name, pattern)]
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, ModelInfo]:

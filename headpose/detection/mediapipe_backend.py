@@ -7,6 +7,7 @@ a sixth of the image's longer side.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import weakref
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class MediaPipeDetector:
             WeightsError: The file is missing or is not a face detector.
             HeadPoseError: mediapipe is not installed.
         """
+        path = None if model_path is None else Path(model_path).absolute()
+        self._again = functools.partial(MediaPipeDetector, path, min_score=min_score)
         # Registered before mediapipe is imported, so that it runs after mediapipe's own hook at the interpreter's exit.
         # In the other order mediapipe waits for a thread that has already ended, and logs an error.
         resources = contextlib.ExitStack()
@@ -64,6 +67,9 @@ class MediaPipeDetector:
         else:
             self._find, close = _tasks(mediapipe, Path(model_path or MODEL), min_score)
         resources.callback(close)
+
+    def __reduce__(self) -> tuple[Callable[[], MediaPipeDetector], tuple[()]]:
+        return self._again, ()
 
     def detect(self, image: Image) -> list[Face]:
         """Detect faces (see ``FaceDetector.detect``)."""

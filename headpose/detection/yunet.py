@@ -6,7 +6,9 @@ The model file is not part of this package: download ``face_detection_yunet_2023
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -48,6 +50,7 @@ class YuNet:
             )
         if not Path(model_path).is_file():
             raise WeightsError(f"model file {model_path} does not exist")
+        self._again = functools.partial(YuNet, Path(model_path).absolute(), threads=threads, min_score=min_score)
         if threads := bounded_threads(threads):
             cv2.setNumThreads(threads)
         try:
@@ -55,6 +58,9 @@ class YuNet:
             self._detector.detect(np.zeros((_SIDE, _SIDE, 3), np.uint8))
         except cv2.error as error:
             raise WeightsError(f"{model_path} is no YuNet that OpenCV {cv2.__version__} can run: {error.err}") from None
+
+    def __reduce__(self) -> tuple[Callable[[], YuNet], tuple[()]]:
+        return self._again, ()
 
     def detect(self, image: Image) -> list[Face]:
         """Detect faces (see ``FaceDetector.detect``)."""
