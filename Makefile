@@ -4,11 +4,13 @@
 # make clean   remove .venv and what was built
 #
 # Settings: PYTHON=python3.12 (3.10 or newer)
+#           JOBS=4 (of make test: processes that run tests at the same time)
 #           EXAMPLES=1000 SEED=5 (of make fuzz: inputs for each test, and a run to repeat)
 #           PIP_EXTRA="--extra-index-url https://download.pytorch.org/whl/cpu" (a small torch on Linux)
 
 PYTHON ?= python3
 PIP_EXTRA ?=
+JOBS ?= 2
 EXAMPLES ?= 20000
 
 VENV := .venv
@@ -27,7 +29,7 @@ test: $(VENV)/.test
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/.test
 	@seed="$(SEED)"; seed=$${seed:-$$($(PY) -c 'import random; print(random.randrange(2**32))')}; \

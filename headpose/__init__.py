@@ -1,9 +1,9 @@
 """Head pose (yaw, pitch, roll) of every face in a picture, from small networks on any processor.
 
-    from headpose import HeadPoseEstimator, read_image
+    from headpose import HeadPoseEstimator
 
-    for pose in HeadPoseEstimator().estimate(read_image("photo.jpg")):
-        print(pose.euler)
+    for pose in HeadPoseEstimator()("photo.jpg"):
+        print(pose.yaw, pose.pitch, pose.roll)
 
 The names below are the public ones; ``headpose.geometry`` has the convention of the angles. They are
 imported on first use, so ``import headpose`` costs nothing.
@@ -26,17 +26,33 @@ logging.getLogger("headpose").addHandler(logging.NullHandler())
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from headpose.dataframe import to_dataframe
     from headpose.detection import FaceDetector, create_detector
     from headpose.draw import draw_pose, draw_poses
-    from headpose.errors import DataError, HeadPoseError, ImageError, RecipeError, WeightsError
+    from headpose.errors import DataError, HeadPoseError, ImageError, InputError, RecipeError, WeightsError
     from headpose.estimator import HeadPoseEstimator
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
     from headpose.smoothing import Smoothing
-    from headpose.streams import Frame, FrameSource, open_source
+    from headpose.streams import (
+        Frame,
+        FrameSource,
+        PictureFile,
+        PictureFolder,
+        RowFile,
+        Sink,
+        VideoFile,
+        csv_file,
+        json_lines,
+        open_source,
+    )
     from headpose.tracking import FaceTracker
     from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
+    from headpose.weights import list_models
 
+# The names stand three times here because a type checker reads only literal imports and a literal __all__;
+# tests/test_package.py compares them. The package lazy-loader would state them once, in a stub, but it reads that
+# stub at run time (a frozen program has none), mypy then no longer checks this file, and dir() loses other names.
 _HOME = {
     "Box": "types",
     "CropSpec": "types",
@@ -51,20 +67,30 @@ _HOME = {
     "HeadPoseError": "errors",
     "HeadPoseEstimator": "estimator",
     "ImageError": "errors",
+    "InputError": "errors",
     "ModelInfo": "types",
+    "PictureFile": "streams",
+    "PictureFolder": "streams",
     "PoseModel": "inference",
     "RecipeError": "errors",
+    "RowFile": "streams",
     "Sample": "types",
+    "Sink": "streams",
     "Smoothing": "smoothing",
+    "VideoFile": "streams",
     "WeightsError": "errors",
     "create_detector": "detection",
+    "csv_file": "streams",
     "decode_image": "images",
     "draw_pose": "draw",
     "draw_poses": "draw",
+    "json_lines": "streams",
     "list_images": "images",
+    "list_models": "weights",
     "load_model": "inference",
     "open_source": "streams",
     "read_image": "images",
+    "to_dataframe": "dataframe",
     "write_image": "images",
 }
 
@@ -82,21 +108,31 @@ __all__ = [
     "HeadPoseError",
     "HeadPoseEstimator",
     "ImageError",
+    "InputError",
     "ModelInfo",
+    "PictureFile",
+    "PictureFolder",
     "PoseModel",
     "RecipeError",
+    "RowFile",
     "Sample",
+    "Sink",
     "Smoothing",
+    "VideoFile",
     "WeightsError",
     "__version__",
     "create_detector",
+    "csv_file",
     "decode_image",
     "draw_pose",
     "draw_poses",
+    "json_lines",
     "list_images",
+    "list_models",
     "load_model",
     "open_source",
     "read_image",
+    "to_dataframe",
     "write_image",
 ]
 

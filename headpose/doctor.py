@@ -14,7 +14,7 @@ from headpose._version import __version__
 from headpose.errors import HeadPoseError, install_advice
 
 _DISTRIBUTION = "open-headpose"
-_RUNTIME = ("numpy", "tqdm")
+_RUNTIME = ("numpy", "platformdirs", "tqdm")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _ONNX_RUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 _REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)[^;\[]*;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")

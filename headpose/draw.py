@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.types import Box, EulerAngles, Face, HeadPose, Image
+from headpose.errors import InputError
+from headpose.types import Box, EulerAngles, Face, HeadPose, Image, check_image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
@@ -41,7 +42,12 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         style: ``"axes"``, ``"cube"`` (its front, where the face is, in green), or ``"none"``: the
             tight box alone.
         label: write yaw, pitch and roll in degrees below the face, after the number of a tracked one.
+
+    Raises:
+        ImageError: ``image`` is not (H, W, 3) uint8.
+        InputError: there is no such style.
     """
+    check_image(image)
     if style == "axes":
         _draw_axes(image, pose)
     elif style == "cube":
@@ -49,14 +55,32 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
     elif style == "none":
         _draw_box(image, pose)
     else:
-        raise ValueError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
+        raise InputError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
     if label:
         draw_labels(image, [pose])
 
 
 def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", label: bool = True) -> Image:
-    """A copy of (H, W, 3) uint8 BGR ``image`` with every pose drawn, the first on top (see ``draw_labels``)."""
-    drawn, poses = np.array(image, np.uint8, order="C"), list(poses)
+    """Return a copy of ``image`` with every pose drawn, the first on top.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        poses: in pixels of ``image``.
+        style: as in ``draw_pose``.
+        label: write the angles beside the faces (see ``draw_labels``).
+
+    Raises:
+        ImageError: ``image`` is not (H, W, 3) uint8.
+        InputError: there is no such style.
+
+    Example:
+        >>> image = read_image("photo.jpg")
+        >>> write_image("drawn.jpg", draw_poses(image, HeadPoseEstimator().estimate(image), "cube"))
+    """
+    check_image(image)
+    if style not in STYLES:  # also where there is no face
+        raise InputError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
+    drawn, poses = np.array(image, order="C"), list(poses)
     for pose in reversed(poses):
         draw_pose(drawn, pose, style, label=False)
     if label:

@@ -2,11 +2,17 @@
 
 Every message is one line that says what is wrong and what to do about it: programs print it as it
 is and exit with status 1; nothing else in the package turns an exception into text.
+
+``except HeadPoseError`` catches them all. ``InputError`` is a ValueError as well, for code that expects one.
 """
 
 
 class HeadPoseError(Exception):
     """Base of every error caused by input rather than by a defect of this package."""
+
+
+class InputError(HeadPoseError, ValueError):
+    """An argument of a public function with a wrong value: an empty box, an unknown style, a number out of range."""
 
 
 class ImageError(HeadPoseError):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headpose import crop
-from headpose.errors import HeadPoseError, ImageError
-from headpose.images import LONGEST_SIDE
+from headpose.errors import HeadPoseError, ImageError, InputError
+from headpose.images import Color, ImageLike, as_image, is_pillow
 from headpose.inference import PoseModel, load_model
 from headpose.types import Box, Face, HeadPose, Image
 
@@ -21,16 +23,23 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "student"
 """Name of the network that everything takes when none is named."""
 
+Boxes = Sequence[Box | Sequence[float]]
+"""Tight boxes, each a ``Box`` or x1, y1, x2, y2 in pixels."""
+
 _LARGEST_BOX = 10  # longer sides of the picture; of a larger face the picture shows a patch of skin
 
 
 class HeadPoseEstimator:
-    """Finds the faces of a picture and reads their poses.
+    """Find the faces of a picture and read their poses.
+
+    An estimator can be called: ``estimator(image)`` is ``estimator.estimate(image)``. It can be pickled, for example
+    into the processes of ``multiprocessing``: the copy loads the network and the detector from their files again.
 
     Example:
         >>> estimator = HeadPoseEstimator()
-        >>> for pose in estimator.estimate(read_image("photo.jpg")):
-        ...     print(pose.euler.yaw, pose.euler.pitch, pose.euler.roll)
+        >>> for pose in estimator("photo.jpg"):
+        ...     print(f"yaw {pose.yaw:+.1f}  pitch {pose.pitch:+.1f}  roll {pose.roll:+.1f}")
+        yaw +0.5  pitch -7.0  roll +2.8
 
     Attributes:
         model: the network.
@@ -60,8 +69,10 @@ class HeadPoseEstimator:
         Raises:
             HeadPoseError: no such network, detector or device, or a file of theirs is unusable.
         """
-        if max_faces is not None and max_faces < 1:
-            raise HeadPoseError(f"max_faces must be 1 or more, got {max_faces}")
+        if max_faces is not None and (
+            isinstance(max_faces, bool) or not isinstance(max_faces, int | np.integer) or max_faces < 1
+        ):
+            raise InputError(f"max_faces must be a whole number, 1 or more, or None; got {max_faces!r}")
         self.max_faces = max_faces
         self.model: PoseModel = (
             load_model(model, device=device, threads=threads) if isinstance(model, str | os.PathLike) else model
@@ -72,29 +83,82 @@ class HeadPoseEstimator:
             detector = create_detector(detector, device=device, threads=threads)
         self.detector: FaceDetector = detector
 
-    def estimate(self, image: Image, boxes: Sequence[Box | Sequence[float]] | None = None) -> list[HeadPose]:
-        """Reads the poses of the heads in a picture.
+    def estimate(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
+        """Read the poses of the heads in a picture.
 
         Args:
-            image: (H, W, 3) uint8 BGR, not mirrored (a mirrored picture flips yaw and roll).
+            image: the path of a picture file, a PIL image, or a (H, W, 3) uint8 array; not mirrored (a mirrored
+                picture flips yaw and roll).
             boxes: tight boxes (or x1, y1, x2, y2 in pixels) to use instead of the detector's.
+            color: channel order of an array, ``"bgr"`` (OpenCV, ``read_image``) or ``"rgb"`` (imageio, Matplotlib).
 
         Returns:
             One pose a face: the detector's best score first, at most ``max_faces``; for given ``boxes``
             all of them, in their order, with score 1. Empty if there is no face.
 
         Raises:
-            ImageError: ``image`` is not (H, W, 3) uint8, or longer than 32766 pixels on a side.
-            HeadPoseError: a given box is empty, not finite, smaller than a pixel, ten times as large as the picture,
-                or does not touch it.
+            ImageError: ``image`` cannot be read, is not (H, W, 3) uint8, or is longer than 32766 pixels on a side.
+            InputError: a given box is empty, not finite, smaller than a pixel, ten times as large as the picture,
+                or does not touch it; or ``color`` is unknown.
         """
-        check_image(image)
+        pixels = as_image(image, color=color)
+        faces = self._faces(pixels, boxes)
+        return self._poses(faces, [crop.network_input(pixels, [face.box for face in faces], self.model.crop)])
+
+    def __call__(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
+        """Read the poses of the heads in a picture; the same as ``estimate``."""
+        return self.estimate(image, boxes, color=color)
+
+    def estimate_batch(
+        self, images: Iterable[ImageLike], boxes: Iterable[Boxes | None] | None = None, *, color: Color = "bgr"
+    ) -> list[list[HeadPose]]:
+        """Read the poses of the heads in several pictures, with one call of the network for all faces.
+
+        Pictures are read one after the other; only the crops are kept.
+
+        Args:
+            images: pictures as ``estimate`` takes them; a generator too.
+            boxes: for each picture its boxes, or None to use the detector.
+            color: channel order of the arrays, ``"bgr"`` or ``"rgb"``.
+
+        Returns:
+            For each picture what ``estimate`` returns.
+
+        Raises:
+            ImageError, InputError: as for ``estimate``, with the number of the picture, from 0 on.
+            InputError: ``images`` is one picture, or ``boxes`` is not as long as ``images``.
+
+        Example:
+            >>> one, other = HeadPoseEstimator().estimate_batch(["photo.jpg", read_image("photo.jpg")])
+            >>> len(one), len(other)
+            (1, 1)
+        """
+        if isinstance(images, str | os.PathLike) or is_pillow(images) or not isinstance(images, Iterable):
+            raise InputError("images is a list of pictures: give [image], or use estimate for one")
+        pictures = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
+        found: list[list[Face]] = []
+        crops = []
+        for index, (image, given) in enumerate(pictures):
+            try:
+                pixels = as_image(image, color=color)
+                found.append(self._faces(pixels, given))
+            except (ImageError, InputError) as error:
+                raise type(error)(f"image {index}: {error}") from None
+            crops.append(crop.network_input(pixels, [face.box for face in found[-1]], self.model.crop))
+        poses = iter(self._poses([face for faces in found for face in faces], crops))
+        return [[next(poses) for _ in faces] for faces in found]
+
+    def _faces(self, image: Image, boxes: Boxes | None) -> list[Face]:
         if boxes is None:
-            faces = sorted(self.detector.detect(image), key=lambda face: -face.score)[: self.max_faces]
-        else:
-            faces = [Face(_given_box(box, index, image), 1.0) for index, box in enumerate(boxes)]
-        inputs = crop.network_input(image, [face.box for face in faces], self.model.crop)
-        rotations = self.model.predict(inputs)
+            return sorted(self.detector.detect(image), key=lambda face: -face.score)[: self.max_faces]
+        if _is_single(boxes):
+            raise InputError("boxes is a list of boxes: give [box] for one face")
+        return [Face(_given_box(box, index, image), 1.0) for index, box in enumerate(boxes)]
+
+    def _poses(self, faces: list[Face], crops: list[NDArray[np.float32]]) -> list[HeadPose]:
+        if not faces:
+            return []
+        rotations = self.model.predict(crops[0] if len(crops) == 1 else np.concatenate(crops))
         return [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
 
 
@@ -130,16 +194,19 @@ class Estimators:
         return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
 
 
-def check_image(image: Image) -> None:
-    """ImageError, in one line, unless ``image`` is a non-empty (H, W, 3) uint8 array of a usable size."""
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"an image is an array, (H, W, 3) uint8 BGR; got {type(image).__name__}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ImageError(f"an image is (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
-    if max(image.shape) > LONGEST_SIDE:
-        raise ImageError(
-            f"the image is {image.shape[1]}x{image.shape[0]}: make it {LONGEST_SIDE} pixels at most a side"
-        )
+def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:
+    """Each picture with its boxes; InputError if one of the two ends before the other."""
+    if _is_single(boxes):
+        raise InputError("boxes is a list with the boxes of each picture")
+    missing = object()
+    for image, given in itertools.zip_longest(images, boxes, fillvalue=missing):
+        if image is missing or given is missing:
+            raise InputError("boxes must have one entry for each picture, a list of boxes or None")
+        yield image, given  # type: ignore[misc]
+
+
+def _is_single(boxes: object) -> bool:
+    return isinstance(boxes, Box | str) or not isinstance(boxes, Iterable)
 
 
 def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:
@@ -148,10 +215,10 @@ def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:
             x1, y1, x2, y2 = map(float, box)
             box = Box(x1, y1, x2, y2)
         except (TypeError, ValueError, OverflowError) as error:
-            raise HeadPoseError(f"box {index} is not x1, y1, x2, y2: {error}") from None
+            raise InputError(f"box {index} is not x1, y1, x2, y2: {error}") from None
     height, width = image.shape[:2]
     if box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0:
-        raise HeadPoseError(f"box {index} lies outside the {width}x{height} picture: {box.as_tuple()}")
+        raise InputError(f"box {index} lies outside the {width}x{height} picture: {box.as_tuple()}")
     if min(box.width, box.height) < 1 or max(box.width, box.height) > _LARGEST_BOX * max(width, height):
-        raise HeadPoseError(f"box {index} is no face's in a {width}x{height} picture, by its size: {box.as_tuple()}")
+        raise InputError(f"box {index} is no face's in a {width}x{height} picture, by its size: {box.as_tuple()}")
     return box

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
 
 from headpose import files, formats
-from headpose.errors import HeadPoseError, ImageError, install_advice
-from headpose.types import Image
+from headpose.errors import HeadPoseError, ImageError, InputError, install_advice
+from headpose.types import Image, check_image
+
+
+class PillowImage(Protocol):
+    """What a type checker compares ``PIL.Image.Image`` with: Pillow is no dependency."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def convert(self, mode: str) -> PillowImage: ...
+
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | Image | PillowImage"
+"""A picture as callers have it: the path of a file, an array, or a PIL image."""
+
+Color = Literal["bgr", "rgb"]
+"""The order of an array's channels."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"}
@@ -104,6 +125,45 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
     return image
 
 
+def as_image(image: ImageLike, *, color: Color = "bgr") -> Image:
+    """Return a picture in the form that this package works with.
+
+    Args:
+        image: the path of a picture file (see ``read_image``), a PIL image of any mode whose values are colours
+            (its EXIF orientation is applied, an alpha channel is dropped), or a (H, W, 3) uint8 array.
+        color: channel order of an array, ``"bgr"`` or ``"rgb"``. Files and PIL images have their own.
+
+    Returns:
+        (H, W, 3) uint8 BGR. An array in BGR is returned as it is, not copied.
+
+    Raises:
+        ImageError: the file cannot be read, or ``image`` is none of these, empty, or longer than 32766 pixels on a
+            side.
+        InputError: ``color`` is neither ``"bgr"`` nor ``"rgb"``.
+    """
+    if color not in ("bgr", "rgb"):
+        raise InputError(f"color must be bgr or rgb, got {color!r}")
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    if is_pillow(image):
+        pixels = _from_pillow(image)
+    elif isinstance(image, np.ndarray):
+        check_image(image)
+        pixels = image if color == "bgr" else np.ascontiguousarray(image[:, :, ::-1])
+    else:
+        raise ImageError(f"an image is a path, a PIL image or a (H, W, 3) uint8 array; got {type(image).__name__}")
+    height, width = pixels.shape[:2]
+    if max(height, width) > LONGEST_SIDE:
+        raise ImageError(f"the image is {width}x{height}: make it {LONGEST_SIDE} pixels at most a side")
+    return pixels
+
+
+def is_pillow(image: object) -> bool:
+    """Return whether ``image`` is a PIL image, without importing Pillow: whoever has one has imported it."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
+
+
 def is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether the content of a file is a picture's, also one that ``read_image`` refuses; False if it cannot be read.
 
@@ -120,11 +180,13 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
-    """Writes (H, W, 3) uint8 BGR atomically, in the format that the ending of ``path`` names.
+    """Write (H, W, 3) uint8 BGR atomically, in the format that the ending of ``path`` names.
 
     Raises:
+        ImageError: ``image`` is not (H, W, 3) uint8.
         HeadPoseError: no encoder has that ending, or the file cannot be written.
     """
+    check_image(image)
     suffix = Path(path).suffix
     if not is_writable_format(path):
         raise HeadPoseError(f"cannot write {path}: {suffix or 'no ending'} is no picture format; use .jpg or .png")
@@ -236,6 +298,27 @@ def _decode_avif(data: bytes, name: str, max_pixels: int | None) -> Image:
         rgb = np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError):
         raise ImageError(f"{name} is not an AVIF picture that can be read, or it is damaged") from None
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def _from_pillow(image: Any) -> Image:
+    """(H, W, 3) uint8 BGR of a PIL image; ImageError if it cannot be decoded or its mode has no colours."""
+    from PIL import ImageOps
+
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # convert() would clip what is above 255
+            grey = (np.asarray(upright) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if upright.mode in ("I", "F"):  # these have no white: 1, 255 and 65535 are all in use
+            raise ImageError(f"a PIL image of mode {upright.mode} has no fixed range: convert it to L or RGB first")
+        if upright.mode in ("RGBa", "La"):  # colours times alpha
+            upright = upright.convert("RGBA" if upright.mode == "RGBa" else "LA")
+        rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ImageError(f"the PIL image cannot be converted to RGB: {reason}") from None
+    check_image(rgb)
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 

@@ -1,8 +1,8 @@
-"""Networks that turn crops into rotations, run by ONNX Runtime.
+"""Inference: ONNX Runtime sessions that predict rotations from crops.
 
-The contract of a network's file: input ``image`` (N, 3, S, S) float32, output ``rotation`` (N, 3, 3),
-N dynamic; metadata ``headpose.crop``, the JSON of ``CropSpec.to_dict()``, and ``headpose.model``, the
-JSON of an object with at least ``name``.
+A network's file has one input, ``image`` (N, 3, S, S) float32, and an output ``rotation`` (N, 3, 3), with dynamic N.
+Its metadata has ``headpose.crop``, the JSON of ``CropSpec.to_dict()``, and ``headpose.model``, a JSON object with at
+least ``name``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from headpose import geometry, weights
-from headpose.errors import HeadPoseError, WeightsError
+from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.types import CropSpec
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
@@ -35,10 +36,10 @@ _PROVIDER = {
     "directml": "DmlExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-# Where a provider cannot take an operator, the next one does.
+# The next provider runs the operators that a provider does not support.
 _FALLBACK = {"cpu": [], "tensorrt": ["cuda", "cpu"]}
-# TensorRT is not among them: it spends minutes on building an engine before the first face. Core ML is left out too:
-# it is in every ONNX Runtime for macOS, wanted or not, and may compute in fp16.
+# Not TensorRT: it builds an engine for minutes before the first face. Not Core ML: every ONNX Runtime for macOS has it,
+# and it may compute in fp16.
 _AUTO = ("cuda", "directml", "openvino", "cpu")
 _INSTALL = {
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
@@ -47,49 +48,57 @@ _INSTALL = {
     "directml": "on Windows, pip uninstall onnxruntime, then pip install onnxruntime-directml",
     "coreml": "it comes with onnxruntime on macOS only",
 }
-_FATAL = 4  # ONNX Runtime's log severity; what goes wrong is raised besides
+_FATAL = 4  # ONNX Runtime's log severity; errors are raised as exceptions too
 
-# Departure of R^T R from the identity: what fp32 arithmetic leaves, and what fp16 or int8 may.
+# Maximum difference of R^T R from the identity: in fp32 arithmetic, and in fp16 or int8.
 _EXACT, _ROUNDED = 1e-4, 0.1
 
 _log = logging.getLogger(__name__)
 
 
 class PoseModel(Protocol):
-    """A network that reads head poses.
+    """Interface of a head pose network.
 
     Attributes:
-        name: what it is called.
-        crop: how its input is cut out of a picture.
+        name: Name of the network.
+        crop: Crop settings of its input.
     """
 
     name: str
     crop: CropSpec
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, 3, S, S) float32 of ``crop.network_input`` -> (N, 3, 3) float64 rotations, N >= 0."""
+        """Predict (N, 3, 3) float64 rotations from (N, 3, S, S) float32 of ``crop.network_input``; N may be 0."""
         ...
 
 
 class OnnxPoseModel:
-    """A network of the file contract above, in an ONNX Runtime session. Safe to share by threads.
+    """Network in an ONNX Runtime session. Threads may share it.
+
+    It can be pickled: the copy loads the file again, on the same ``device`` setting and number of threads.
 
     Attributes:
-        name: from the file's metadata.
-        crop: from the file's metadata.
-        metadata: the file's ``headpose.model``.
-        path: the file.
-        device: where it runs, one of ``DEVICES`` but "auto".
+        name: Name in the file's metadata.
+        crop: Crop settings in the file's metadata.
+        metadata: The ``headpose.model`` object of the file's metadata.
+        path: Path of the file.
+        device: Device that it runs on: one of ``DEVICES`` except "auto".
     """
 
     def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> None:
-        """Loads a file (``load_model`` also takes names and checks them against the manifest).
+        """Load a file. ``load_model`` also takes names and checks them against the manifest.
+
+        Args:
+            path: Path of the .onnx file.
+            device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
+            threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
         Raises:
-            WeightsError: the file does not exist or does not keep the contract.
+            WeightsError: The file does not exist, or its tensors or metadata are wrong.
             HeadPoseError: ``device`` is unknown or not installed.
         """
         self.path = Path(path)
+        self._again = functools.partial(OnnxPoseModel, self.path.absolute(), device=device, threads=threads)
         self._session, self.device = create_session(path, device=device, threads=threads)
         stored = self._session.get_modelmeta().custom_metadata_map
         self.crop = _stored_crop(stored, self.path)
@@ -97,22 +106,24 @@ class OnnxPoseModel:
         self.name: str = self.metadata["name"]
         _check_signature(self._session, self.crop, self.path)
 
+    def __reduce__(self) -> tuple[Callable[[], OnnxPoseModel], tuple[()]]:
+        return self._again, ()
+
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Rotations of crops.
+        """Predict rotations.
 
         Args:
-            inputs: (N, 3, S, S) float32 of ``crop.network_input``; N may be 0.
+            inputs: (N, 3, S, S) float32 crops from ``crop.network_input``; N may be 0.
 
         Returns:
-            (N, 3, 3) float64 rotations, head to camera.
+            (N, 3, 3) float64 rotations from head to camera axes.
 
         Raises:
-            HeadPoseError: a value of the inputs is not a finite number, the network's answer is not a rotation, or
-                the device fails.
+            HeadPoseError: An input value is not finite, the output is not a rotation, or the device fails.
         """
         if len(inputs) == 0:
             return np.zeros((0, 3, 3))
-        # Not every network shows it: an INT8 one turns a NaN into a number, and that into an angle.
+        # The output does not always reveal this: an INT8 network converts NaN to a number, and returns an angle.
         if not np.isfinite(inputs).all():
             raise HeadPoseError(f"model {self.name} was given an input that is not a finite number")
         (output,) = self._session.run(["rotation"], {"image": inputs})
@@ -120,15 +131,15 @@ class OnnxPoseModel:
 
 
 def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> OnnxPoseModel:
-    """Loads a network.
+    """Load a network by name or path.
 
     Args:
-        name_or_path: a name of the manifest (``headpose models`` lists them) or the path of an .onnx file.
-        device: one of ``DEVICES``. "auto" takes the best that is installed and works.
-        threads: of the processor for one call; 0 leaves it to ONNX Runtime.
+        name_or_path: Name in the manifest (``headpose models`` lists them) or path of an .onnx file.
+        device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
+        threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
     Raises:
-        WeightsError: no such network, or its file is altered or at odds with the manifest.
+        WeightsError: There is no such network, or its file does not match the manifest.
         HeadPoseError: ``device`` is unknown or not installed.
     """
     model = OnnxPoseModel(weights.find(name_or_path), device=device, threads=threads)
@@ -140,17 +151,27 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
 
 
 class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own base has no types
-    """ONNX Runtime's session, which fails in one line and prints nothing. Safe to share by threads."""
+    """ONNX Runtime session that prints nothing and raises one-line errors. Threads may share it.
+
+    A session from ``create_session`` can be pickled: the copy opens the file again.
+    """
+
+    again: Callable[[], Session] | None = None  # opens the file with the same settings
 
     def __init__(self, path: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
-        # Its own fallback writes a banner to stdout, between our results.
+        # ONNX Runtime's fallback prints a banner to stdout, between our results.
         super().__init__(path, options, providers=providers, enable_fallback=0)
-        # DirectML's sessions, unlike the others, take one call at a time.
+        # DirectML's sessions, unlike others, allow only one call at a time.
         one_by_one = self.get_providers()[0] == _PROVIDER["directml"]
         self._turn: Any = threading.Lock() if one_by_one else contextlib.nullcontext()
 
+    def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
+        if self.again is None:
+            raise TypeError("only a session of create_session can be pickled")
+        return self.again, ()
+
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
-        """As ``InferenceSession.run``; HeadPoseError if the device fails, as for want of memory."""
+        """Run the network as ``InferenceSession.run`` does; HeadPoseError if the device fails (out of memory, say)."""
         try:
             with self._turn:
                 return super().run(output_names, input_feed, run_options)
@@ -159,21 +180,20 @@ class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own ba
 
 
 def create_session(path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> tuple[Session, str]:
-    """An ONNX Runtime session on a device, silent unless it raises.
+    """Create an ONNX Runtime session on a device.
 
-    The log ``headpose.inference`` says where it runs, and warns once if an accelerator that is installed does not
-    start.
+    The logger ``headpose.inference`` reports the device, and warns once if an installed accelerator does not start.
 
     Args:
-        path: of an .onnx file.
-        device: one of ``DEVICES``.
-        threads: of the processor for one call; 0 leaves it to ONNX Runtime (``bounded_threads``).
+        path: Path of an .onnx file.
+        device: One of ``DEVICES``.
+        threads: Number of CPU threads per call; 0 uses ONNX Runtime's default (see ``bounded_threads``).
 
     Returns:
-        The session, and where it runs: one of ``DEVICES`` but "auto".
+        The session, and its device: one of ``DEVICES`` except "auto".
 
     Raises:
-        WeightsError: the file does not exist or is no network that ONNX Runtime can run.
+        WeightsError: The file does not exist, or ONNX Runtime cannot run it.
         HeadPoseError: ``device`` is unknown, not installed, or does not start; ``threads`` is negative.
     """
     if not Path(path).is_file():
@@ -188,20 +208,25 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
                 raise WeightsError(f"{path} is no network that ONNX Runtime can run: {_first_line(error)}") from None
             failed = failed or f"device {candidate} is installed but does not start ({_first_line(error)})"
             continue
-        # A provider that is installed but whose libraries are missing is dropped without an error.
+        # ONNX Runtime silently drops a provider whose libraries are missing.
         if session.get_providers()[0] == _PROVIDER[candidate]:
             _check_texts(session, path)
+            session.again = functools.partial(_session_only, Path(path).absolute(), device, threads)
             if failed:
                 warn_once(f"{failed}: using {candidate}")
             _log.info("%s runs on %s, threads: %s", Path(path).name, candidate, threads or "all")
             return session, candidate
         failed = failed or f"device {candidate} is installed but does not start"
-    create_session(path, device="cpu")  # raises if it is the file's fault
+    create_session(path, device="cpu")  # raises if the file is the cause
     raise HeadPoseError(f"{failed}: check its driver and libraries, or use cpu")
 
 
+def _session_only(path: Path, device: str, threads: int) -> Session:
+    return create_session(path, device=device, threads=threads)[0]
+
+
 def _check_texts(session: Session, path: str | os.PathLike[str]) -> None:
-    """WeightsError unless names and metadata are UTF-8: ONNX Runtime decodes them when they are asked for."""
+    """Raise WeightsError unless names and metadata are UTF-8. ONNX Runtime decodes them on access only."""
     try:
         session.get_modelmeta().custom_metadata_map  # noqa: B018
         for tensor in (*session.get_inputs(), *session.get_outputs()):
@@ -211,19 +236,19 @@ def _check_texts(session: Session, path: str | os.PathLike[str]) -> None:
 
 
 def bounded_threads(threads: int) -> int:
-    """A number of threads that the machine has: more only cost memory and time.
+    """Limit a number of threads to that of the machine: more threads only cost memory and time.
 
     Args:
-        threads: 0 or more.
+        threads: Requested number of threads, 0 or more.
 
     Returns:
-        ``threads``, or what there is if that is less; the log warns once. 0 stays 0.
+        ``threads`` or the number of the machine's CPUs, whichever is less. A reduction logs one warning. 0 stays 0.
 
     Raises:
-        HeadPoseError: ``threads`` is negative.
+        InputError: ``threads`` is negative.
     """
     if threads < 0:
-        raise HeadPoseError(f"threads must be 0 or more, got {threads}")
+        raise InputError(f"threads must be 0 or more, got {threads}")
     there = os.cpu_count() or 1
     if threads > there:
         warn_once(f"{threads} threads are more than this machine has: using {there}")
@@ -232,12 +257,12 @@ def bounded_threads(threads: int) -> int:
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Logs a warning, the first time that it is given."""
+    """Log a warning the first time it is passed, and never again."""
     _log.warning(message)
 
 
 def installed_devices() -> list[str]:
-    """Those of ``DEVICES`` that the ONNX Runtime installed here was built for; whether one starts is another matter."""
+    """Return the devices that the installed ONNX Runtime was built for. Whether one starts is not checked."""
     available = onnxruntime.get_available_providers()
     return [device for device, provider in _PROVIDER.items() if provider in available]
 
@@ -247,16 +272,16 @@ def _open(path: str | os.PathLike[str], device: str, threads: int) -> Session:
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = device != "directml"  # which cannot use it
+    options.enable_mem_pattern = device != "directml"  # DirectML does not support it
     there = installed_devices()
     devices = [name for name in (device, *_FALLBACK.get(device, ["cpu"])) if name in there]
     return Session(str(path), options, [_PROVIDER[name] for name in devices])
 
 
 def _candidates(device: str) -> list[str]:
-    """The devices to try, best first."""
+    """Return the devices to try, best first."""
     if device not in DEVICES:
-        raise HeadPoseError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
+        raise InputError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
     there = installed_devices()
     if device == "auto":
         return [name for name in _AUTO if name in there]
@@ -304,7 +329,7 @@ def _check_signature(session: onnxruntime.InferenceSession, crop: CropSpec, path
 
 
 def _checked_rotations(output: NDArray[np.float64], count: int, name: str) -> NDArray[np.float64]:
-    """(N, 3, 3) rotations, or an error: a wrong angle must not pass for a result."""
+    """Return (N, 3, 3) rotations; raise HeadPoseError if the output is not a rotation, so that no angle is wrong."""
     if output.shape != (count, 3, 3) or not np.isfinite(output).all():
         raise HeadPoseError(
             f"model {name} gave no rotation: shape {list(output.shape)}, or a value that is not a number"

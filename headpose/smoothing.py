@@ -1,4 +1,4 @@
-"""Poses and boxes without tremble: the One Euro filter (Casiez, Roussel and Vogel, CHI 2012) on SO(3) and on boxes."""
+"""Smoothing of poses and boxes: the One Euro filter (Casiez, Roussel and Vogel, CHI 2012) on SO(3) and on boxes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from headpose.types import Box, Face, HeadPose
 class Smoothing:
     """Settings of the One Euro filter (Casiez, Roussel and Vogel, CHI 2012).
 
-    A low-pass filter whose cut-off rises with speed: a still head is calmed, a fast one is followed. The defaults
-    come from ``scripts/measure_smoothing.py`` (docs/tracking.md has its table).
+    A low-pass filter whose cut-off frequency rises with speed: it removes jitter from a still head and follows a fast
+    one with little lag. The defaults come from ``scripts/measure_smoothing.py`` (table in docs/tracking.md).
 
     Attributes:
-        still_hz: cut-off frequency for a head at rest (the paper's mincutoff); lower is calmer.
-        turn_hz: what each degree a second adds to it (beta, for rotations); higher lags less.
-        move_hz: what each length of the face a second adds to it (beta, for boxes).
-        speed_hz: cut-off frequency of the speed itself (dcutoff).
+        still_hz: Cut-off frequency for a head at rest (the paper's mincutoff). Lower values remove more jitter.
+        turn_hz: Increase of the cut-off frequency per degree per second of rotation (beta). Higher values reduce lag.
+        move_hz: Increase of the cut-off frequency per face length per second of box motion (beta).
+        speed_hz: Cut-off frequency of the filter applied to the speed (dcutoff).
     """
 
     still_hz: float = 1.0
@@ -43,7 +43,7 @@ class Smoothing:
 
 
 class SmoothPose:
-    """A rotation and a box that follow what is measured, each by a share of the way that its own speed decides."""
+    """Filter state of one face: rotation and box, each with its own speed estimate."""
 
     def __init__(self, pose: HeadPose, smoothing: Smoothing) -> None:
         self._turn = _Speed(smoothing, smoothing.turn_hz)
@@ -52,6 +52,12 @@ class SmoothPose:
         self._measured_place = self._place = _place(pose.box)
 
     def update(self, pose: HeadPose, elapsed_s: float) -> HeadPose:
+        """Return the smoothed pose.
+
+        Args:
+            pose: Measured pose.
+            elapsed_s: Time since the previous measurement in seconds, above 0.
+        """
         share = self._turn.share(_degrees(pose.rotation @ self._measured.T), elapsed_s)
         self._rotation = _turned(share * _degrees(pose.rotation @ self._rotation.T)) @ self._rotation
         place, length = _place(pose.box), max(pose.box.width, pose.box.height)
@@ -64,34 +70,39 @@ class SmoothPose:
 
 
 class _Speed:
-    """The One Euro filter's share of the way to what was measured, from the speed of what was measured."""
+    """Speed estimate of the One Euro filter, and the filter weight that follows from it."""
 
     def __init__(self, smoothing: Smoothing, hz_by_speed: float) -> None:
         self._still_hz, self._speed_hz, self._hz_by_speed = smoothing.still_hz, smoothing.speed_hz, hz_by_speed
         self._speed: Array | float = 0.0
 
     def share(self, moved: Array, elapsed_s: float) -> float:
-        """In (0, 1), for what was measured to move by (n,) degrees, or lengths of the face, in a time."""
-        # The velocity is smoothed as a vector: of a tremble, to and fro, little is left.
+        """Return the weight of the new measurement, in (0, 1).
+
+        Args:
+            moved: (n,) change since the previous measurement, in degrees or face lengths.
+            elapsed_s: Time since the previous measurement in seconds.
+        """
+        # The velocity is smoothed as a vector, so that jitter in opposite directions cancels.
         self._speed = self._speed + _low_pass(self._speed_hz, elapsed_s) * (moved / elapsed_s - self._speed)
         return _low_pass(self._still_hz + self._hz_by_speed * float(np.linalg.norm(self._speed)), elapsed_s)
 
 
 def _low_pass(cutoff_hz: float, elapsed_s: float) -> float:
-    """The weight of the newest value in a first-order low-pass filter."""
+    """Return the weight of the newest value in a first-order low-pass filter."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * elapsed_s))
 
 
 def _degrees(rotation: Array) -> Array:
-    """(3,) axis times angle in degrees."""
+    """Return the rotation vector: (3,) axis times angle in degrees."""
     return np.rad2deg(cv2.Rodrigues(rotation)[0].ravel())
 
 
 def _turned(vector: Array) -> Array:
-    """(3, 3) rotation about (3,) axis times degrees."""
+    """Return the (3, 3) rotation of a (3,) rotation vector in degrees."""
     return cv2.Rodrigues(np.deg2rad(vector))[0]
 
 
 def _place(box: Box) -> Array:
-    """(4,) x and y of the middle, width, height, pixels."""
+    """Return (4,) center x, center y, width, height in pixels."""
     return np.array([*box.center, box.width, box.height])

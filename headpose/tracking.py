@@ -1,4 +1,4 @@
-"""Faces over time: which face of a frame is which of the frames before."""
+"""Face tracking: match the faces of each frame to those of earlier frames."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from headpose.errors import HeadPoseError
 from headpose.smoothing import Smoothing, SmoothPose
 from headpose.types import Box, HeadPose
 
-_SHORTEST_S = 1e-3  # between frames: clocks of cameras and files stand still at times
+_SHORTEST_S = 1e-3  # minimum time between two frames: clocks of cameras and files sometimes stand still
 
 
 _DEFAULT = Smoothing()
 
 
 class FaceTracker:
-    """Gives each face of a stream a number that stays, and calms its pose and its box.
+    """Assign each face of a stream a stable track number; smooth its pose and box.
 
-    A face is the same as one of the frame before, or of up to ``forget_s`` before, if their boxes overlap most. Two
-    faces that cross may swap their numbers: nothing looks at who they are.
+    Boxes are matched greedily to the last box of each track, highest intersection over union (IoU) first. Faces are
+    not recognised: two faces that cross may swap their numbers.
 
     Example:
         >>> tracker = FaceTracker()
@@ -31,13 +31,16 @@ class FaceTracker:
     def __init__(
         self, smoothing: Smoothing | None = _DEFAULT, *, forget_s: float = 0.5, least_overlap: float = 0.2
     ) -> None:
-        """Args:
-            smoothing: None gives numbers only and leaves poses as they are.
-            forget_s: seconds without being seen after which a face that comes back is a new one.
-            least_overlap: of the boxes of one face in following frames, intersection over union.
+        """Create a tracker without tracks.
+
+        Args:
+            smoothing: Filter settings. None assigns track numbers and leaves poses unchanged.
+            forget_s: Time in seconds after which a track without a matching face is dropped. A face that returns later
+                gets a new number.
+            least_overlap: Minimum IoU to match a box to a track, in (0, 1].
 
         Raises:
-            HeadPoseError: a setting is out of its range.
+            HeadPoseError: A setting is out of range.
         """
         if not forget_s > 0:
             raise HeadPoseError(f"forget_s must be above 0 seconds, got {forget_s}")
@@ -48,15 +51,15 @@ class FaceTracker:
         self._given = 0
 
     def update(self, poses: Sequence[HeadPose], time_s: float) -> list[HeadPose]:
-        """Takes the poses of a frame.
+        """Match the poses of the next frame to the tracks, and smooth them.
 
         Args:
-            poses: of one frame, from ``HeadPoseEstimator.estimate``.
-            time_s: of the frame, seconds, as ``Frame.time_s``. Frames come in order.
+            poses: Poses of one frame, from ``HeadPoseEstimator.estimate``.
+            time_s: Time of the frame in seconds, as in ``Frame.time_s``. Frames must be in order of time.
 
         Returns:
-            The same faces in the same order, each with its ``track`` (1, 2, ... in the order of appearance, never
-            given twice), smoothed.
+            The poses in the same order, smoothed, with ``track`` set. Numbers start at 1, follow the order of
+            appearance and are never reused.
         """
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._forget_s]
         owners = self._match([pose.box for pose in poses])
@@ -70,7 +73,7 @@ class FaceTracker:
         return result
 
     def _match(self, boxes: Sequence[Box]) -> list[_Track | None]:
-        """The track of each box, best overlaps first, no track twice."""
+        """Return the track of each box, or None; each track at most once, highest IoU first."""
         overlaps = [(track.box.iou(box), i, track) for i, box in enumerate(boxes) for track in self._tracks]
         owners: list[_Track | None] = [None] * len(boxes)
         taken: set[int] = set()
@@ -82,7 +85,7 @@ class FaceTracker:
 
 
 class _Track:
-    """One face: where it was measured last, and where its filters have it."""
+    """One face: its last measured box and the state of its filters."""
 
     def __init__(self, number: int, pose: HeadPose, time_s: float, smoothing: Smoothing | None) -> None:
         self.number, self.box, self.seen_s = number, pose.box, time_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,9 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import geometry
+from headpose.errors import ImageError, InputError
 
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, channels blue, green, red."""
+
+
+def check_image(image: object) -> None:
+    """Raise ImageError unless ``image`` is a non-empty (H, W, 3) uint8 array."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an image is an array, (H, W, 3) uint8 BGR; got {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ImageError(f"an image is (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,14 @@ class Box:
 
     Unless a name says otherwise, the TIGHT box of the 68 facial landmarks: from the brows to the
     chin, from jaw to jaw. It may reach outside the picture.
+
+    Example:
+        >>> x1, y1, x2, y2 = Box(10, 20, 40, 80)
+        >>> x2 - x1, y2 - y1
+        (30, 60)
+
+    Raises:
+        InputError: a coordinate is not a finite number, or the box is empty.
     """
 
     x1: float
@@ -32,10 +49,18 @@ class Box:
     y2: float
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.x1, self.y1, self.x2, self.y2))):
-            raise ValueError(f"box has a coordinate that is not a number: {self}")
+        try:
+            finite = all(map(math.isfinite, self))
+        except (TypeError, OverflowError):  # text, None; an integer that no float holds
+            finite = False
+        if not finite:
+            raise InputError(f"box has a coordinate that is not a number: {self}")
         if self.x2 <= self.x1 or self.y2 <= self.y1:
-            raise ValueError(f"box is empty: x2 > x1 and y2 > y1 are needed, got {self}")
+            raise InputError(f"box is empty: x2 > x1 and y2 > y1 are needed, got {self}")
+
+    def __iter__(self) -> Iterator[float]:
+        """Yield x1, y1, x2, y2."""
+        yield from (self.x1, self.y1, self.x2, self.y2)
 
     @property
     def width(self) -> float:
@@ -86,6 +111,10 @@ class HeadPose:
         face: where it is in the picture.
         rotation: (3, 3) float64, head axes to camera axes (``headpose.geometry``).
         track: the number that ``headpose.tracking`` gave the face, 1 or more; None without a tracker.
+
+    Example:
+        >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
+        HeadPose(yaw=+30.0, pitch=-10.0, roll=+5.0, score=0.90, box=(10.0, 20.0, 40.0, 80.0))
     """
 
     face: Face
@@ -100,6 +129,47 @@ class HeadPose:
     def euler(self) -> EulerAngles:
         """Yaw, pitch and roll in degrees, the triple with the smaller |pitch| + |roll|."""
         return EulerAngles(*map(float, geometry.euler_from_rotation(self.rotation)))
+
+    @property
+    def yaw(self) -> float:
+        """Degrees; positive when the nose points to the left of the image."""
+        return self.euler.yaw
+
+    @property
+    def pitch(self) -> float:
+        """Degrees; positive when the nose points up."""
+        return self.euler.pitch
+
+    @property
+    def roll(self) -> float:
+        """Degrees; positive when the head is tilted clockwise on the screen."""
+        return self.euler.roll
+
+    @property
+    def score(self) -> float:
+        """The detector's confidence in the face, in [0, 1]; 1 for a box that the caller gave."""
+        return self.face.score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values under the names of ``json_lines``: what ``json.dumps`` takes.
+
+        Returns:
+            track (None without a tracker), box [x1, y1, x2, y2] (pixels), score, yaw, pitch, roll (degrees),
+            rotation (3 rows of 3).
+        """
+        return {
+            "track": self.track,
+            "box": [float(side) for side in self.box],
+            "score": float(self.score),
+            **self.euler._asdict(),
+            "rotation": self.rotation.tolist(),
+        }
+
+    def __repr__(self) -> str:
+        angles = ", ".join(f"{name}={angle:+.1f}" for name, angle in self.euler._asdict().items())
+        box = ", ".join(f"{side:.1f}" for side in self.box)
+        track = "" if self.track is None else f", track={self.track}"
+        return f"HeadPose({angles}, score={self.score:.2f}, box=({box}){track})"
 
     @property
     def axes(self) -> NDArray[np.float64]:
@@ -123,6 +193,9 @@ class CropSpec:
         border: what lies outside the picture, its edge pixel or black.
         channels: order of the network's input channels.
         mean, std: per channel in that order, of values in [0, 1]; 0 to 1 and 0.001 to 10.
+
+    Raises:
+        InputError: a value has the wrong type or is out of its range.
     """
 
     size: int
@@ -138,21 +211,21 @@ class CropSpec:
     def __post_init__(self) -> None:
         size: Any = self.size
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 8 <= size <= 1024:
-            raise ValueError(f"crop size must be 8 to 1024 pixels, a whole number, got {size!r}")
+            raise InputError(f"crop size must be 8 to 1024 pixels, a whole number, got {size!r}")
         object.__setattr__(self, "size", int(size))
         for name, (low, high) in _CROP_RANGES.items():
             values = getattr(self, name)
             if name in ("scale", "shift_y"):
                 object.__setattr__(self, name, _number(name, values, low, high))
             elif isinstance(values, str) or not isinstance(values, Iterable) or len(values := tuple(values)) != 3:
-                raise ValueError(f"crop {name} needs three numbers, got {values!r}")
+                raise InputError(f"crop {name} needs three numbers, got {values!r}")
             else:
                 object.__setattr__(self, name, tuple(_number(name, value, low, high) for value in values))
         if not isinstance(self.square, bool):
-            raise ValueError(f"crop square is true or false, got {self.square!r}")
+            raise InputError(f"crop square is true or false, got {self.square!r}")
         for name, choices in _CROP_CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"crop {name} is one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise InputError(f"crop {name} is one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, lists for tuples: what goes into TOML and into ONNX metadata."""
@@ -161,14 +234,14 @@ class CropSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropSpec:
-        """Inverse of ``to_dict``; ValueError on an unknown key or a value out of range."""
+        """Inverse of ``to_dict``; InputError on an unknown key or a value out of range."""
         if not isinstance(values, dict):
-            raise ValueError(f"a crop is a table of settings, got {type(values).__name__}")
+            raise InputError(f"a crop is a table of settings, got {type(values).__name__}")
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"unknown crop setting: {', '.join(sorted(map(str, unknown)))}")
+            raise InputError(f"unknown crop setting: {', '.join(sorted(map(str, unknown)))}")
         if "size" not in values:
-            raise ValueError("crop size is missing")
+            raise InputError("crop size is missing")
         return cls(**values)
 
 
@@ -184,9 +257,9 @@ _CROP_CHOICES = {"interpolation": ("linear", "cubic"), "border": ("replicate", "
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
-    """A setting of a crop as float; ValueError if it is no number or out of its range (NaN is)."""
+    """A setting of a crop as float; InputError if it is no number or out of its range (NaN is)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
-        raise ValueError(f"crop {name} must be a number from {low:g} to {high:g}, got {value!r}")
+        raise InputError(f"crop {name} must be a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from headpose import files
 from headpose.errors import WeightsError
@@ -32,6 +35,22 @@ def _packaged_manifest() -> dict[str, ModelInfo]:
 def manifest() -> dict[str, ModelInfo]:
     """The networks of this package by name, in the order of ``models.toml``."""
     return dict(_packaged_manifest())
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the names of the networks that ``HeadPoseEstimator`` and ``load_model`` take.
+
+    Args:
+        pattern: a glob that the names must match, for example ``"student*"``.
+
+    Returns:
+        The names, in the order of ``models.toml``; empty if none matches.
+
+    Example:
+        >>> "student" in list_models("student*")
+        True
+    """
+    return [name for name in manifest() if fnmatch.fnmatchcase(name, pattern)]
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, ModelInfo]:
@@ -109,14 +128,8 @@ def search_folders() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """The user's own folder for networks, where ``headpose fetch`` puts them. It may not exist."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "headpose"
+    """Return the user's cache folder, where ``headpose fetch`` stores networks. It may not exist."""
+    return platformdirs.user_cache_path("headpose", appauthor=False, opinion=False)
 
 
 def _is_finite(value: Any) -> bool:

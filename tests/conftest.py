@@ -80,6 +80,14 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder of headpose, moved into the test's folder on every system. It does not exist yet."""
+    for variable in ("XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):  # Linux and macOS; Windows (platformdirs)
+        monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "headpose"
+
+
+@pytest.fixture
 def photo(repo: Path) -> NDArray[np.uint8]:
     """(512, 512, 3) uint8 BGR: examples/astronaut.jpg, one face."""
     image = cv2.imread(str(repo / "examples" / "astronaut.jpg"), cv2.IMREAD_COLOR)

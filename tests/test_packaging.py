@@ -154,9 +154,9 @@ def test_the_wheel_is_not_built_with_a_wrong_network(repo, tmp_path, damage):
         assert "net.onnx" in built.stderr
 
 
-def test_the_runtime_requires_four_libraries():
+def test_the_runtime_requires_five_libraries():
     tomli = {"tomli"} if sys.version_info < (3, 11) else set()
-    assert set(requirements()) == {"numpy", "opencv-python", "onnxruntime", "tqdm"} | tomli
+    assert set(requirements()) == {"numpy", "opencv-python", "onnxruntime", "platformdirs", "tqdm"} | tomli
 
 
 @pytest.mark.parametrize("extra", ["", "mediapipe", "train", "apps", "test"])

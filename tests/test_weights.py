@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,21 +47,31 @@ def info():
 
 
 @pytest.fixture
-def places(tmp_path, monkeypatch, info):
+def places(tmp_path, monkeypatch, info, user_cache):
     """A named folder and a user cache, both empty, and a manifest with one network."""
-    named, cache = tmp_path / "named", tmp_path / "cache"
-    for folder in (named, cache / "headpose"):
+    named = tmp_path / "named"
+    for folder in (named, user_cache):
         folder.mkdir(parents=True)
     monkeypatch.setenv("HEADPOSE_WEIGHTS", str(named))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr(weights, "manifest", lambda: {"small": info, "other": dataclasses.replace(info, name="other")})
-    return named, cache / "headpose"
+    return named, user_cache
 
 
 def read(tmp_path, text):
     path = tmp_path / "models.toml"
     path.write_text(text, "utf-8")
     return weights.read_manifest(path)
+
+
+def test_the_cache_folder_is_the_systems_own(monkeypatch):
+    for variable in ("XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    caches = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(sys.platform, ".cache")
+    assert weights.cache_folder() == Path.home() / caches / "headpose"
+
+
+def test_the_cache_folder_can_be_moved(user_cache):
+    assert weights.cache_folder() == user_cache
 
 
 def test_an_entry_is_read_whole(tmp_path):

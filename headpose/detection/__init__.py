@@ -1,4 +1,4 @@
-"""Finding faces: one interface, three back ends, and boxes that mean the same whichever is used."""
+"""Face detection: one interface, three back ends that all return tight boxes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ DETECTORS = ("blazeface", "mediapipe", "yunet")
 
 
 class FaceDetector(Protocol):
-    """Something that finds faces.
+    """Interface of a face detector.
 
     Attributes:
-        name: one of ``DETECTORS``, or a name of your own.
+        name: One of ``DETECTORS``, or the name of a custom detector.
     """
 
     name: str
 
     def detect(self, image: Image) -> list[Face]:
-        """Finds the faces of a picture.
+        """Detect the faces of an image.
 
         Args:
-            image: (H, W, 3) uint8 BGR, any size from 1x1.
+            image: (H, W, 3) uint8 BGR image, at least 1x1.
 
         Returns:
-            Faces with the TIGHT box of the 68 landmarks (it may reach outside the picture), the best score first;
-            empty if there is none. The same picture gives the same faces.
+            Faces sorted by descending score; empty if there is none. Each has the tight box of the 68 landmarks, which
+            may extend outside of the image. Detection is deterministic.
         """
         ...
 
@@ -42,21 +42,21 @@ def create_detector(
     min_score: float | None = None,
     min_face: float | None = None,
 ) -> FaceDetector:
-    """Makes a detector by name.
+    """Create a detector by name.
 
     Args:
-        name: one of ``DETECTORS``: ``blazeface`` needs nothing else; ``mediapipe`` the package mediapipe; ``yunet``
-            a file that you have.
-        threads: of the processor for one call; 0 leaves it to the library. mediapipe takes no number.
-        device: one of ``headpose.inference.DEVICES``, for blazeface; the others run on the processor.
-        model_path: a file to use instead of the one that comes with the package (yunet: needed).
-        min_score: faces below it are dropped, in (0, 1); None is the back end's own default.
-        min_face: for blazeface, the longer side, in pixels, of the smallest tight box to look for: the larger, the
-            faster. None is its default of 40; the others have no such setting.
+        name: One of ``DETECTORS``. ``blazeface`` needs nothing else, ``mediapipe`` needs the package mediapipe, and
+            ``yunet`` needs ``model_path``.
+        threads: Number of CPU threads per call; 0 uses the library's default. Ignored by mediapipe.
+        device: One of ``headpose.inference.DEVICES``, for blazeface. The other detectors run on the CPU.
+        model_path: Model file that replaces the packaged one. Required for yunet.
+        min_score: Minimum score of a face, in (0, 1). None uses the detector's default.
+        min_face: Longer side, in pixels, of the smallest tight box to detect, for blazeface only. Larger values are
+            faster. None uses the default of 40.
 
     Raises:
-        WeightsError: the file is missing or of another kind.
-        HeadPoseError: no such detector, its package is not installed, or the device is not there.
+        WeightsError: The model file is missing or invalid.
+        HeadPoseError: The detector is unknown, its package is not installed, or the device is not available.
     """
     if min_score is not None and not 0.0 < min_score < 1.0:
         raise HeadPoseError(f"the lowest score of a face lies between 0 and 1, got {min_score}")

@@ -1,9 +1,10 @@
-"""MediaPipe's short-range BlazeFace in ONNX Runtime: proposed on a pyramid, confirmed at close range.
+"""MediaPipe's short-range BlazeFace in ONNX Runtime, in two stages on an image pyramid.
 
-The network (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019) was made
-for pictures of 128x128, in which it misses small faces. It is convolutional, so it runs on larger ones as well; a
-finer level of the pyramid finds small faces, and doubtful ones: a second look at each proposal, cut out of the picture
-so that a face fills it, tells the two apart. ``scripts/convert_blazeface.py`` made the file and describes its tensors.
+The network (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019) was designed
+for 128x128 images, in which it misses small faces. It is convolutional, so it also runs on larger images. Finer levels
+of the pyramid propose small faces and false positives. The second stage runs the network again on a crop of each
+proposal, in which a face fills the image, and rejects the false positives. ``scripts/convert_blazeface.py`` converts
+the model and describes its tensors.
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ from headpose.types import Box, CropSpec, Face, Image
 
 MODEL = Path(__file__).parent / "data" / "blazeface-short.onnx"
 
-_COARSEST_SIDE = 128  # pixels; the input that the network was made for
-_FINEST_SIDE = 1536  # of a level, pixels: bounds time and memory, whatever the picture
-_MULTIPLE = 16  # of both sides of an input
+_COARSEST_SIDE = 128  # pixels; the input size that the network was designed for
+_FINEST_SIDE = 1536  # maximum side of a level, pixels: bounds time and memory for any image
+_MULTIPLE = 16  # both sides of an input are multiples of this
 
-# python eval/detectors.py small --data DIR: what it costs to see less, or to propose less.
-_SMALLEST_SEEN = 20.0  # pixels of the tight box's longer side on the finest level
-_PROPOSED = math.log(0.2 / 0.8)  # the least logit of a proposal
+# python eval/detectors.py small --data DIR measures what other values cost.
+_SMALLEST_SEEN = 20.0  # longer side of the smallest tight box that the network detects on a level, pixels
+_PROPOSED = math.log(0.2 / 0.8)  # minimum logit of a proposal
 
-# There is room for many small faces in a picture and for few large ones, so more of what looks like a small face is
-# chance: what is narrower than this share of the picture's longer side must be surer by this much, a logit. It takes a
-# score of 0.5 to 0.69; on HELEN and AFLW it halves the false faces and costs no true one.
+# An image has many places for a small face and few for a large one, so small detections are more often false positives.
+# Faces narrower than this share of the image's longer side need a logit that is higher by this margin: a score of 0.5
+# becomes 0.69. On HELEN and AFLW this halves the false positives and loses no face.
 _SMALL_SHARE = 1 / 3
 _SMALL_MARGIN = 0.8
 
-_LARGEST_STEP = 4.0  # between levels
-_LARGEST_ON_LEVEL = 100.0  # pixels of a proposal; larger ones are left to the next level, which shows more around them
+_LARGEST_STEP = 4.0  # maximum ratio of the sizes of neighbouring levels
+_LARGEST_ON_LEVEL = 100.0  # pixels; larger proposals come from the next level, which shows more context
 _MOST_PROPOSALS = 256
 _BATCH = 32
-# A face is 43 of 80 pixels; RGB in [-1, 1], black outside the picture, as everywhere in this network.
+# A face covers 43 of 80 pixels; RGB in [-1, 1], black outside of the image, as the network expects.
 _CLOSE = CropSpec(size=80, scale=1.85, border="black", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 class BlazeFace:
-    """The default detector: numpy, OpenCV and ONNX Runtime only.
+    """The default detector: it needs only NumPy, OpenCV and ONNX Runtime.
 
-    The coarsest level is what MediaPipe itself runs, the picture at 128 pixels. On the finest a face of ``min_face``
-    has the least size that the network sees; as many lie between as the step of 4 needs. So the cost grows with the
-    picture's size over ``min_face``, and is the same for every frame of a video.
+    The coarsest level of the pyramid is the image at 128 pixels, as in MediaPipe. On the finest level a face of
+    ``min_face`` pixels has the smallest size that the network detects. Levels between them are at most a factor of 4
+    apart. The cost grows with the ratio of the image's size to ``min_face`` and is the same for every frame of a video.
 
     Attributes:
         name: "blazeface".
@@ -69,24 +70,24 @@ class BlazeFace:
         min_score: float = 0.5,
         min_face: float = 40.0,
     ) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            model_path: an ONNX file made by ``scripts/convert_blazeface.py``; None is the one in the package.
-            device: one of ``headpose.inference.DEVICES``.
-            threads: of the processor for one call; 0 leaves it to ONNX Runtime.
-            min_score: faces below it are dropped, in (0, 1); those narrower than a third of the picture's
-                longer side must be surer: 0.69 where this is 0.5.
-            min_face: the longer side, in pixels, of the smallest tight box to look for. In pictures whose longer side
-                exceeds 77 times that, the smallest face found grows with the picture.
+            model_path: ONNX file made by ``scripts/convert_blazeface.py``. None uses the packaged file.
+            device: One of ``headpose.inference.DEVICES``.
+            threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
+            min_score: Minimum score of a face, in (0, 1). Faces narrower than a third of the image's longer side need a
+                higher score: 0.69 where this is 0.5.
+            min_face: Longer side, in pixels, of the smallest tight box to detect. If the image's longer side is more
+                than 77 times as long, the smallest detected face grows with the image.
 
         Raises:
-            WeightsError: the file is missing or not a BlazeFace.
+            WeightsError: The file is missing or is not a BlazeFace model.
             HeadPoseError: ``device`` is unknown or not installed, or a number is out of range.
         """
         if not 0.0 < min_score < 1.0 or not min_face > 0.0:
             raise HeadPoseError(f"min_score lies between 0 and 1, min_face above 0; got {min_score} and {min_face}")
-        # TensorRT would build an engine, for minutes, at every new size of a picture.
+        # TensorRT would spend minutes on a new engine for every new image size.
         device = "cuda" if device == "tensorrt" else device
         self._session, _ = create_session(model_path or MODEL, device=device, threads=threads)
         names = {tensor.name for tensor in (*self._session.get_inputs(), *self._session.get_outputs())}
@@ -97,7 +98,7 @@ class BlazeFace:
         self._min_face = min_face
 
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces (see ``FaceDetector.detect``)."""
+        """Detect faces (see ``FaceDetector.detect``)."""
         height, width = image.shape[:2]
         pyramid = [image]
         for size in level_sizes(width, height, self._min_face):
@@ -113,7 +114,7 @@ class BlazeFace:
         ]
 
     def _propose(self, level: Image, width: int, height: int) -> Array:
-        """(K, 5) boxes that one level suggests, in pixels of the whole picture, ``width`` x ``height``."""
+        """Return (K, 5) proposals of one level, in pixels of the whole image (``width`` x ``height``)."""
         padded = cv2.copyMakeBorder(
             level, 0, -level.shape[0] % _MULTIPLE, 0, -level.shape[1] % _MULTIPLE, cv2.BORDER_CONSTANT
         )
@@ -126,10 +127,10 @@ class BlazeFace:
         return rows
 
     def _confirm(self, pyramid: list[Image], proposals: Array) -> Array:
-        """(L, 5): what a second look makes of (K, 5) proposals, L <= K.
+        """Run the second stage: (K, 5) proposals to (L, 5) confirmed boxes, L <= K.
 
-        The boxes are its own, and so are the scores of small faces, of which the first look saw too little. A large
-        one has the mean of both looks (of the logits): close up alone, a badge on a sleeve passes for a face.
+        Boxes, and scores of small faces, come from the second stage alone: the first one saw too few pixels of small
+        faces. The logit of a large face is the mean of both stages: close up, a badge on a sleeve looks like a face.
         """
         confirmed: list[Array] = []
         for start in range(0, len(proposals), _BATCH):
@@ -147,13 +148,13 @@ class BlazeFace:
 
 
 def _is_small(rows: Array, image: Image) -> NDArray[np.bool_]:
-    """(K,) of (K, 5) boxes: which ones the coarsest level shows at less than the network's least size."""
+    """Return (K,) flags: boxes that the coarsest level shows below the network's smallest size."""
     smallest: NDArray[np.bool_] = rows[:, 2] - rows[:, 0] < _SMALLEST_SEEN / _COARSEST_SIDE * max(image.shape[:2])
     return smallest
 
 
 def level_sizes(width: int, height: int, min_face: float) -> list[tuple[int, int]]:
-    """(width, height) of the pyramid's levels, the finest first; their longer sides fall by a constant factor."""
+    """Return (width, height) of each pyramid level, finest first; the ratio between levels is constant."""
     longer = max(width, height)
     finest = min(max(_SMALLEST_SEEN / min_face * longer, _COARSEST_SIDE), _FINEST_SIDE)
     steps = math.ceil(math.log(finest / _COARSEST_SIDE) / math.log(_LARGEST_STEP))
@@ -167,10 +168,9 @@ def _resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def _close_view(pyramid: list[Image], row: Array) -> tuple[Array, NDArray[np.float64]]:
-    """A proposal's close view, (1, 3, S, S), and the affine from its pixels to the whole picture's.
+    """Return a proposal's close crop, (1, 3, S, S), and the affine transform from the crop to the whole image.
 
-    It is cut from the smallest picture of the pyramid that has the detail, so that a face of thousands of pixels
-    costs no more than a small one.
+    The crop comes from the smallest pyramid level with enough detail, so the cost does not depend on the face's size.
     """
     detail = _CLOSE.size / _CLOSE.scale / max(row[2] - row[0], row[3] - row[1])
     width = pyramid[0].shape[1]

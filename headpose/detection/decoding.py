@@ -1,6 +1,6 @@
-"""From BlazeFace's output tensors to boxes: anchors, decoding, and merging what overlaps.
+"""Decoding of BlazeFace's output tensors: anchors, boxes, and non-maximum suppression.
 
-Boxes travel as rows of (K, 5) float32: x1, y1, x2, y2 in pixels, then the score as a logit.
+Boxes are rows of a (K, 5) float32 array: x1, y1, x2, y2 in pixels, then the score as a logit.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-STRIDES = ((8, 2), (16, 6))  # side of a cell in pixels, anchors in each cell
-SAME_FACE = 0.3  # IoU from which two boxes are one face, as in MediaPipe's graph
-_PART = 0.35  # share of a box inside a larger, surer one from which it is an ear or an eye of that face
+STRIDES = ((8, 2), (16, 6))  # side of a cell in pixels, number of anchors in each cell
+SAME_FACE = 0.3  # IoU above which two boxes are the same face, as in MediaPipe's graph
+_PART = 0.35  # a box with more than this share inside a larger, more confident one is a part of that face
 _MOST_LOGIT = 100.0  # MediaPipe's score_clipping_thresh
 
 
 @functools.lru_cache(maxsize=64)
 def anchors(height: int, width: int) -> Array:
-    """(A, 2) float32: x, y of the anchors' centres in an input of that size, in the order of the outputs.
+    """Return (A, 2) float32 anchor centers (x, y) for an input size, in the order of the outputs.
 
-    MediaPipe's SsdAnchorsCalculator with fixed anchor size: only centres matter.
+    Equals MediaPipe's SsdAnchorsCalculator with fixed anchor size, where only centers matter.
     """
     centers = []
     for stride, count in STRIDES:
@@ -36,16 +36,17 @@ def anchors(height: int, width: int) -> Array:
 
 
 def decode(boxes: Array, logits: Array, height: int, width: int, min_logit: float) -> Array:
-    """Boxes of one input whose score is high enough.
+    """Decode the boxes of one input and drop those with a low score.
 
     Args:
-        boxes: (A, 16) float32, centre x and y from the anchor, width, height, six key points; pixels.
-        logits: (A,) float32.
-        height, width: of the input, padding included.
-        min_logit: what is below is dropped.
+        boxes: (A, 16) float32: center x and y relative to the anchor, width, height, six key points; pixels.
+        logits: (A,) float32 scores as logits.
+        height: Height of the input in pixels, including padding.
+        width: Width of the input in pixels, including padding.
+        min_logit: Minimum logit of a box.
 
     Returns:
-        (K, 5) float32 in pixels of the input; finite, none of them empty.
+        (K, 5) float32 in pixels of the input. All values are finite and no box is empty.
     """
     kept = logits >= min_logit
     kept &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
@@ -55,21 +56,21 @@ def decode(boxes: Array, logits: Array, height: int, width: int, min_logit: floa
 
 
 def sigmoid(logits: Array) -> Array:
-    """Scores in [0, 1] of logits, clipped as in MediaPipe's graph."""
+    """Return scores in [0, 1]; logits are clipped as in MediaPipe's graph."""
     clipped = np.clip(logits, -_MOST_LOGIT, _MOST_LOGIT).astype(np.float64)
     return (1.0 / (1.0 + np.exp(-clipped))).astype(np.float32)
 
 
 def blend(rows: Array) -> Array:
-    """BlazeFace's substitute for non-maximum suppression (section 3.4 of the paper).
+    """Merge overlapping boxes: BlazeFace's blending (section 3.4 of the paper) instead of non-maximum suppression.
 
-    The boxes of a cluster become their mean, weighted by the score; the cluster keeps its best score.
+    Each cluster of boxes becomes its score-weighted mean, with the highest score of the cluster.
 
     Args:
-        rows: (K, 5) float32.
+        rows: (K, 5) float32 boxes.
 
     Returns:
-        (L, 5) float32, L <= K, the best first.
+        (L, 5) float32 boxes, L <= K, sorted by descending score.
     """
     blended = [
         np.append(np.average(cluster[:, :4], axis=0, weights=sigmoid(cluster[:, 4])), cluster[0, 4])
@@ -79,7 +80,7 @@ def blend(rows: Array) -> Array:
 
 
 def _clusters(rows: Array) -> Iterator[Array]:
-    """Rows that overlap the best one left, again and again; each cluster with its best first."""
+    """Yield clusters: the best remaining row and all rows that overlap it, best row first."""
     rows = rows[np.argsort(-rows[:, 4], kind="stable")]
     while len(rows):
         same = iou(rows[0], rows) > SAME_FACE
@@ -89,13 +90,13 @@ def _clusters(rows: Array) -> Iterator[Array]:
 
 
 def drop_duplicates(rows: Array) -> Array:
-    """Keeps of faces that overlap the surer one, and no ear or eye that passed for a face of its own.
+    """Apply non-maximum suppression that also drops boxes inside a larger, more confident face.
 
     Args:
-        rows: (K, 5) float32.
+        rows: (K, 5) float32 boxes.
 
     Returns:
-        (L, 5) float32, L <= K, the best first.
+        (L, 5) float32 boxes, L <= K, sorted by descending score.
     """
     kept: list[Array] = []
     for row in rows[np.argsort(-rows[:, 4], kind="stable")]:
@@ -107,7 +108,7 @@ def drop_duplicates(rows: Array) -> Array:
 
 
 def iou(row: Array, rows: Array) -> Array:
-    """(K,) intersection over union of a row with each of (K, 5) rows."""
+    """Return (K,) intersection over union of a row with each of (K, 5) rows."""
     shared = _shared(row, rows)
     return shared / (_area(row) + _area(rows) - shared)
 

@@ -1,12 +1,13 @@
-"""MediaPipe's own face detector, for those who have the package ``mediapipe`` installed.
+"""MediaPipe's face detector. It needs the package ``mediapipe``.
 
-It runs the network that ``blazeface`` runs, on the whole picture at 128 pixels only: faces below about a sixth of the
-longer side are missed.
+It runs the same network as ``blazeface``, but only on the whole image at 128 pixels: it misses faces smaller than about
+a sixth of the image's longer side.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import weakref
 from collections.abc import Callable
@@ -28,7 +29,9 @@ Row = tuple[float, float, float, float, float]
 
 
 class MediaPipeDetector:
-    """MediaPipe's Tasks API, or its ``solutions`` where those exist (mediapipe up to 0.10.21) and no file is named.
+    """Detector that uses MediaPipe's Tasks API.
+
+    With mediapipe up to 0.10.21 and without a model file, it uses the older ``solutions`` API.
 
     Attributes:
         name: "mediapipe".
@@ -37,18 +40,20 @@ class MediaPipeDetector:
     name = "mediapipe"
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None, *, min_score: float = 0.5) -> None:
-        """Loads the package and its network.
+        """Load mediapipe and its network.
 
         Args:
-            model_path: a .tflite face detector for the Tasks API; None is the short-range BlazeFace in this package.
-            min_score: faces below it are dropped, in (0, 1).
+            model_path: A .tflite face detector for the Tasks API. None uses the packaged short-range BlazeFace.
+            min_score: Minimum score of a face, in (0, 1).
 
         Raises:
-            WeightsError: the file is missing or not a face detector.
+            WeightsError: The file is missing or is not a face detector.
             HeadPoseError: mediapipe is not installed.
         """
-        # Registered before mediapipe is imported, so that at the interpreter's exit it runs after mediapipe's own hook;
-        # the other way round mediapipe waits for a thread that has already ended, and complains.
+        path = None if model_path is None else Path(model_path).absolute()
+        self._again = functools.partial(MediaPipeDetector, path, min_score=min_score)
+        # Registered before mediapipe is imported, so that it runs after mediapipe's own hook at the interpreter's exit.
+        # In the other order mediapipe waits for a thread that has already ended, and logs an error.
         resources = contextlib.ExitStack()
         weakref.finalize(self, resources.close)
         try:
@@ -63,8 +68,11 @@ class MediaPipeDetector:
             self._find, close = _tasks(mediapipe, Path(model_path or MODEL), min_score)
         resources.callback(close)
 
+    def __reduce__(self) -> tuple[Callable[[], MediaPipeDetector], tuple[()]]:
+        return self._again, ()
+
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces (see ``FaceDetector.detect``)."""
+        """Detect faces (see ``FaceDetector.detect``)."""
         rows = self._find(np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
         faces = [
             Face(MEDIAPIPE.apply(*row[:4]), min(row[4], 1.0)) for row in rows if row[2] > row[0] and row[3] > row[1]

@@ -1,12 +1,14 @@
 """YuNet (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), run by OpenCV.
 
-The file is not part of this package: ``face_detection_yunet_2023mar.onnx`` of the OpenCV model zoo (MIT) is the one
-to get. OpenCV feeds it the picture at full size, so here larger pictures are shrunk first.
+The model file is not part of this package: download ``face_detection_yunet_2023mar.onnx`` from the OpenCV model zoo
+(MIT). OpenCV runs the network at the image's full size, so this module first shrinks large images.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,13 +19,13 @@ from headpose.errors import WeightsError
 from headpose.inference import bounded_threads
 from headpose.types import Face, Image
 
-_LARGEST_SIDE = 1280  # pixels; YuNet finds faces from 10 pixels on
-_OVERLAP = 0.3  # IoU above which two boxes are one face
-_SIDE = 64  # of the trial run on loading, pixels
+_LARGEST_SIDE = 1280  # pixels; YuNet detects faces of 10 pixels and more
+_OVERLAP = 0.3  # IoU above which two boxes are the same face
+_SIDE = 64  # side of the image that checks the model on loading, pixels
 
 
 class YuNet:
-    """``cv2.FaceDetectorYN`` with a file that the user names.
+    """Detector that runs ``cv2.FaceDetectorYN`` with a model file of the user.
 
     Attributes:
         name: "yunet".
@@ -32,15 +34,15 @@ class YuNet:
     name = "yunet"
 
     def __init__(self, model_path: str | os.PathLike[str] | None, *, threads: int = 0, min_score: float = 0.6) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            model_path: the ONNX file.
-            threads: of OpenCV, which has one number for the whole process; 0 leaves it as it is.
-            min_score: faces below it are dropped, in (0, 1).
+            model_path: YuNet's ONNX file.
+            threads: Number of OpenCV's threads, which applies to the whole process; 0 leaves it unchanged.
+            min_score: Minimum score of a face, in (0, 1).
 
         Raises:
-            WeightsError: no file is named, it does not exist, or it is not a YuNet that this OpenCV can run.
+            WeightsError: ``model_path`` is None or missing, or this OpenCV cannot run it as a YuNet.
         """
         if model_path is None:
             raise WeightsError(
@@ -48,6 +50,7 @@ class YuNet:
             )
         if not Path(model_path).is_file():
             raise WeightsError(f"model file {model_path} does not exist")
+        self._again = functools.partial(YuNet, Path(model_path).absolute(), threads=threads, min_score=min_score)
         if threads := bounded_threads(threads):
             cv2.setNumThreads(threads)
         try:
@@ -56,8 +59,11 @@ class YuNet:
         except cv2.error as error:
             raise WeightsError(f"{model_path} is no YuNet that OpenCV {cv2.__version__} can run: {error.err}") from None
 
+    def __reduce__(self) -> tuple[Callable[[], YuNet], tuple[()]]:
+        return self._again, ()
+
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces (see ``FaceDetector.detect``)."""
+        """Detect faces (see ``FaceDetector.detect``)."""
         height, width = image.shape[:2]
         scale = min(1.0, _LARGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -68,7 +68,7 @@ def server():
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch, server):
+def cache(monkeypatch, server, user_cache):
     info = ModelInfo(
         "large",
         "large.onnx",
@@ -80,8 +80,7 @@ def cache(tmp_path, monkeypatch, server):
     other = dataclasses.replace(info, name="second", file="second.onnx")
     monkeypatch.setattr(weights, "manifest", lambda: {"large": info, "second": other})
     monkeypatch.setenv("HEADPOSE_SOURCE", server.address)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "headpose"
+    return user_cache
 
 
 @pytest.fixture

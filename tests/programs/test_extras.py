@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-REQUIRED = {"cv2", "numpy", "onnxruntime", "tqdm", "tomli"}
+REQUIRED = {"cv2", "numpy", "onnxruntime", "platformdirs", "tqdm", "tomli"}
 
 # Loads each program as its first lines do, in an interpreter that finds the required packages alone.
 LOAD = """

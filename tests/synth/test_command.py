@@ -76,13 +76,11 @@ def test_missing_mesh_says_what_to_install(monkeypatch):
         assets.load()
 
 
-def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, studio):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    (tmp_path / "headpose").mkdir()
+def test_a_damaged_cache_is_rebuilt(user_cache, studio):
+    user_cache.mkdir(parents=True)
     import importlib.metadata
 
-    cache = tmp_path / "headpose" / f"synth-{assets._FORMAT}-{importlib.metadata.version('anny')}.npz"
+    cache = user_cache / f"synth-{assets._FORMAT}-{importlib.metadata.version('anny')}.npz"
     cache.write_bytes(b"PK\x03\x04 half a file")
     again = assets.load()
     assert again.names == studio.assets.names
