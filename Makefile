@@ -1,5 +1,6 @@
 # make demo    install the runtime, read a photo, write output/astronaut.jpg
 # make test    install what the tests need, then lint, type-check and test
+# make docs    install what the documentation needs, build it into site/
 # make fuzz    damaged pictures, labels, networks and recipes for the readers: many, and others each time
 # make clean   remove .venv and what was built
 #
@@ -17,7 +18,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
 
-.PHONY: demo test fuzz clean
+.PHONY: demo test docs fuzz clean
 
 demo: $(VENV)/.runtime
 	@mkdir -p output
@@ -31,13 +32,17 @@ test: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "wrote site/index.html"
+
 fuzz: $(VENV)/.test
 	@seed="$(SEED)"; seed=$${seed:-$$($(PY) -c 'import random; print(random.randrange(2**32))')}; \
 	  echo "to repeat this run: make fuzz EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
 	  FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest tests/fuzz --hypothesis-profile=fuzz --hypothesis-seed=$$seed
 
 clean:
-	rm -rf $(VENV) build dist output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist output site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # A .venv that was interrupted, that lost its Python or that was moved here with the folder is made anew.
 VENV_WORKS := $(shell test -x $(PY) && head -n 1 $(VENV)/bin/pip 2>/dev/null | grep -F '$(CURDIR)/')
@@ -54,6 +59,10 @@ $(VENV)/.python:
 
 $(VENV)/.runtime: $(VENV)/.python pyproject.toml constraints.txt
 	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 # mediapipe and albumentations bring two more builds of OpenCV, one without windows, and all unpack into

@@ -32,7 +32,7 @@ def to_dataframe(poses: Iterable[HeadPose]) -> pandas.DataFrame:
         >>> estimator = HeadPoseEstimator()
         >>> paths = ["photo.jpg", "photo.jpg"]
         >>> tables = [to_dataframe(poses) for poses in estimator.estimate_batch(paths)]
-        >>> print(tables[0][["yaw", "pitch", "roll"]].round().shape)
+        >>> print(tables[0].filter(("yaw", "pitch", "roll")).round().shape)
         (1, 3)
     """
     try:

@@ -95,7 +95,8 @@ def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
     usual acos((trace - 1) / 2) loses half its digits.
 
     Args:
-        a, b: (..., 3, 3) rotations.
+        a: (..., 3, 3) rotations.
+        b: (..., 3, 3) rotations.
 
     Returns:
         (...) degrees in [0, 180].

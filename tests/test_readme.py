@@ -18,8 +18,10 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "examples/README.md",
-    *sorted(f"docs/{p.name}" for p in REPO.glob("docs/*.md")),
+    *sorted(path.relative_to(REPO).as_posix() for path in REPO.glob("docs/**/*.md")),
 ]
+# Where PyPI, which has no pictures of its own, finds those of the README.
+PICTURES = "https://raw.githubusercontent.com/open-headpose/headpose/main/"
 
 
 def blocks(language: str) -> list[str]:
@@ -84,7 +86,20 @@ def test_the_commands_of_the_readme_exist(words):
 def test_the_links_of_the_documents_lead_somewhere(document):
     text = (REPO / document).read_text("utf-8")
     targets = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    pictures = [target.removeprefix(PICTURES) for target in targets if target.startswith(PICTURES)]
+    assert not [picture for picture in pictures if not (REPO / picture).exists()]
     local = [target for target in targets if not target.startswith("http")]
     assert not [target for target in local if not ((REPO / document).parent / target).exists()]
     named = re.findall(r"`((?:headpose|apps|eval|tests|docs|examples|scripts)/[\w./-]+)`", text)
     assert not [name for name in named if not (REPO / name).exists()]
+
+
+def test_pictures_of_the_readme_have_absolute_addresses():
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    assert pictures
+    assert all(picture.startswith(PICTURES) for picture in pictures)
+
+
+def test_the_licence_of_the_default_weights_stands_before_the_first_example():
+    start = README[: README.index("```python")]
+    assert "research only" in start and "compact-clean" in start

@@ -118,6 +118,7 @@ OTHERS = {
     "scripts/draw_conventions.py": "reads no file",
     "scripts/study_heads.py": "writes into folders that it makes, of a run that headpose train guards",
     "scripts/document_recipes.py": "reads no file",
+    "scripts/site_hooks.py": "is called by mkdocs",
     "scripts/publish_weights.py": "writes into this checkout",
 }
 
@@ -196,7 +197,7 @@ def contents(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 @pytest.mark.parametrize(("program", "arguments", "message"), CASES)
 def test_an_output_that_is_an_input_is_refused(here, load_program, monkeypatch, capfd, program, arguments, message):
-    words = ["" if word == "EMPTY" else word for word in arguments.split()]
+    words = arguments.split()
     before = contents(here)
     if program.endswith(".py"):
         monkeypatch.setattr(sys, "argv", [program, *words])
