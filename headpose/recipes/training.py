@@ -390,8 +390,8 @@ def _check(recipe: Recipe) -> None:
         == (recipe.task == "classification"),
         f"network has {size / 1e6:,.0f} M parameters, {_MOST_PARAMETERS / 1e6:,.0f} M are the most": size
         <= _MOST_PARAMETERS,
-        f"run.growing: until ascends, below run.images; got {untils}": untils == sorted({*untils})
-        and untils[-1:] < [run.images],
+        f"run.growing: until ascends, below run.images, {run.images}; got {untils}; --set 'run.growing=[]' "
+        "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
         f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
     }
