@@ -51,7 +51,8 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
         for row in times.values():
             assert 0 < row["best"] <= row["median"] <= row["p95"]
             assert row["calls"] == 6 and row["cpu"] >= 0
-        assert times["", "blazeface: detect"]["best"] < times["colour", STAGES[-1]]["best"] * 1.2
+        # The two are timed apart, on a machine that may be busy.
+        assert times["", "blazeface: detect"]["best"] < times["colour", STAGES[-1]]["best"] * 3
         assert each["peak_gflops"]["fp32"] > 1 and set(each["peak_gflops"]) == {"fp32", "int8"}
     ours, theirs = record["networks"]
     assert (ours["kind"], theirs["kind"], theirs["macs"]) == ("ours", "peer", 9)

@@ -175,7 +175,7 @@ def test_a_camera_that_is_faster_than_it_says_is_not_slowed_down(tmp_path):
     count = len(read_video(tmp_path / "a.avi")[0])
     assert count == pytest.approx(21, abs=1)
     (note,) = sink.notes
-    assert f"without {61 - count} frames" in note and "10 a second" in note
+    assert f"lacks {61 - count} frames" in note and "10 a second" in note
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")

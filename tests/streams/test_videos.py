@@ -72,9 +72,9 @@ def test_a_variable_rate_keeps_its_times(tmp_path, suffix):
         now = position / fps
         due = max(index for index, time_s in enumerate(times) if time_s <= now + 1e-3)
         assert abs(times[index_of(picture)] - times[due]) <= 1 / fps, "a frame is shown when it is not its time"
-    assert len(notes) == 1 and "without" in notes[0]  # 25 a second do not go into 12.5
+    assert len(notes) == 1 and "lacks" in notes[0]  # 25 a second do not go into 12.5
     left_out = 20 - len({index_of(picture) for picture in written})
-    assert f"without {left_out} frames" in notes[0]
+    assert f"lacks {left_out} frames" in notes[0]
 
 
 def test_a_constant_rate_gives_each_frame_once(tmp_path):
