@@ -75,7 +75,7 @@ class FineTuner:
         return surgery.load(result)
 
     def trainer(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> Trainer:
-        """What ``teach`` trains with. It writes nothing before it runs."""
+        """The trainer of a fine-tuning, as ``train`` runs it. It writes nothing before it runs."""
         recipe = self.recipe(network, tuning)
         network.requires_grad_(True)  # an average of weights comes frozen
         return Trainer(

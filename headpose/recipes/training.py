@@ -358,7 +358,7 @@ def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = Fal
     for change in changes:
         if not RESUMABLE.fullmatch(change.partition("=")[0]):
             raise RecipeError(
-                f"--set {change} would make it another run: leave it out, or start anew in another folder; "
+                f"--set {change} would make it another run: leave it out, or start a run in another folder; "
                 "a run that goes on can change its threads, workers, cache and where its data lie"
             )
         overrides.apply(values, change)

@@ -83,7 +83,7 @@ class Visitor:
         raise AssertionError("the queue ended without a result")
 
     def messages(self, session: str) -> Iterator[dict[str, Any]]:
-        """What a session is told, as it comes; a visitor who leaves closes the iterator."""
+        """The messages of a session, as they come; a visitor who leaves closes the iterator."""
         url = f"{self.address}/gradio_api/queue/data?session_hash={session}"
         with urllib.request.urlopen(url, timeout=120, context=self._context) as lines:
             for line in lines:
