@@ -145,8 +145,6 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | N
     """The recipe, the folder of the run and what it starts from. One that goes on keeps the recipe it began with."""
     if args.changed_data and not args.resume:
         raise RecipeError("--changed-data is for a run that goes on: add --resume, or leave it out")
-    if args.out == "":
-        raise RecipeError("--out needs the name of a folder, not an empty text")
     if args.init and args.resume:
         raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
     named = recipe.load(

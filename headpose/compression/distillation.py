@@ -185,7 +185,7 @@ def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name
         inherit(student, teacher, CRITERIA[recipe.start](teacher, streams, evidence))
     layers = compared_layers(teacher.spec, recipe.layers)
     for number, stage in enumerate(recipe.stages, start=1):
-        tuning = stage_lesson(tuner, recipe, name, number)
+        tuning = stage_tuning(tuner, recipe, name, number)
         objective = Distillation(teacher, student, tuner.task, stage, layers, tuner.run.bf16)
         trained = tuner.train(student, tuning, folder / f"stage-{number}", objective)
         objective.close()
@@ -193,7 +193,7 @@ def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name
     return student
 
 
-def stage_lesson(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int) -> FineTuning:
+def stage_tuning(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int) -> FineTuning:
     """A stage of a student's training, counted from 1."""
     stage = recipe.stages[number - 1]
     return FineTuning(

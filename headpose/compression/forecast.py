@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from headpose.compression import surgery
-from headpose.compression.distillation import Distillation, compared_layers, stage_lesson, student_spec
+from headpose.compression.distillation import Distillation, compared_layers, stage_tuning, student_spec
 from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
@@ -97,7 +97,7 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
     steps = _time(compression, network, pruner.tuning(1)) if prune.steps else []
     network = surgery.prune(compression.baseline, {})
     objective = pruner.objective(network)
-    last = _time(compression, network, pruner.last_lesson(), objective)
+    last = _time(compression, network, pruner.last_tuning(), objective)
     kinds = [("prune", "prune" in stages), ("control", "control" in stages and prune.control)]
     for name in (name for name, wanted in kinds if wanted):
         if steps:
@@ -112,7 +112,7 @@ def _students(compression: Compression, teacher: ResNet, names: list[str] | None
         for number, stage in enumerate(recipe.stages, start=1):
             student = build(student_spec(teacher.spec, recipe))
             objective = Distillation(teacher, student, tuner.task, stage, layers, tuner.run.bf16)
-            tuning = stage_lesson(tuner, recipe, name, number)
+            tuning = stage_tuning(tuner, recipe, name, number)
             yield StageForecast(tuning.name, 1, _time(compression, student, tuning, objective))
 
 

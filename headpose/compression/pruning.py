@@ -70,7 +70,7 @@ class Pruner:
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
         guide = self.objective(network)
-        network = self.tuner.train(network, self.last_lesson(), self.folder / ROUNDED, guide)
+        network = self.tuner.train(network, self.last_tuning(), self.folder / ROUNDED, guide)
         if guide is not None:
             guide.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
@@ -81,7 +81,7 @@ class Pruner:
         seed = self.tuner.run.seed + number
         return FineTuning(f"step {number}", self.recipe.images, self.recipe.optimiser, seed, self._task.size)
 
-    def last_lesson(self) -> FineTuning:
+    def last_tuning(self) -> FineTuning:
         """The fine-tuning after the rounding."""
         seed = self.tuner.run.seed + 1000
         return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)

@@ -45,7 +45,7 @@ def relabel(labels):
         csv.writer(file).writerows(rows)
 
 
-def test_a_lesson_does_not_go_on_with_other_data_unless_told_to(labels, tmp_path):
+def test_a_fine_tuning_refuses_other_data_unless_asked(labels, tmp_path):
     folder = tmp_path / "stage-1"
     network = begin(tuner(labels), folder)
     relabel(labels)
@@ -57,7 +57,7 @@ def test_a_lesson_does_not_go_on_with_other_data_unless_told_to(labels, tmp_path
     assert (folder / NETWORK).exists()
 
 
-def test_a_lesson_goes_on_with_its_data(labels, tmp_path):
+def test_a_fine_tuning_goes_on_with_its_data(labels, tmp_path):
     network = begin(tuner(labels), tmp_path / "stage-1")
     tuner(labels).train(network, TUNING, tmp_path / "stage-1")
     assert (tmp_path / "stage-1" / NETWORK).exists()
@@ -75,7 +75,7 @@ def test_best_weights_that_lack_a_tensor_are_no_result(labels, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "x" * 100 + ", stage 1 of 2", "x" * 99 + " y"])
-def test_any_name_of_a_lesson_makes_a_recipe(labels, name):
+def test_any_name_of_a_fine_tuning_makes_a_recipe(labels, name):
     there = tuner(labels)
     made = there.recipe(build(there.training.spec), FineTuning(name, 16, OptimiserRecipe(), seed=2**32 + 3000))
     assert 1 <= len(made.name) <= 100
