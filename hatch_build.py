@@ -2,7 +2,7 @@
 
 Sources and sdist keep one copy of each network, in weights/; the wheel carries those that its manifest
 lists, up to ``largest_bytes`` and but for those ``left_out`` (pyproject.toml), as headpose/_weights/, each
-with its card, which has its licence.
+with its card, which has its license.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ def shipped(root: Path, largest_bytes: int, left_out: Collection[str]) -> list[P
             raise ValueError(f"{path} is not the file that models.toml lists as {name}: its SHA-256 differs")
         card = path.with_suffix(".md")
         if not card.is_file():
-            raise FileNotFoundError(f"{path.name} has no card: {card} says what it was trained on, and its licence")
+            raise FileNotFoundError(f"{path.name} has no card: {card} says what it was trained on, and its license")
         paths.append(path)
     return paths

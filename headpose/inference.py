@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headpose import geometry, weights
+from headpose import geometry, licenses, weights
 from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.types import CropSpec
 
@@ -80,7 +80,7 @@ class OnnxPoseModel:
     Attributes:
         name: Name in the file's metadata.
         crop: Crop settings in the file's metadata.
-        metadata: The ``headpose.model`` object of the file's metadata.
+        metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
         path: Path of the file.
         device: Device that it runs on: one of ``DEVICES`` except "auto".
     """
@@ -310,6 +310,7 @@ def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
         raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {_first_line(error)}") from None
     if not isinstance(description, dict):
         raise WeightsError(f"headpose.model in the metadata of {path} is not an object")
+    description = licenses.with_current_keys(description)
     name = description.get("name", path.stem)
     if not isinstance(name, str) or not name:
         raise WeightsError(f"headpose.model in the metadata of {path} has a name that is not text")

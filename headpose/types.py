@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headpose import geometry
 from headpose.errors import ImageError, InputError
+from headpose.licenses import License
 
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, channels blue, green, red."""
@@ -273,8 +274,8 @@ class ModelInfo:
         sha256: of that file, hexadecimal.
         bytes: its size.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        lane: ``clean`` (rendered heads only) or ``research`` (photographs on research-only terms).
-        licence: of the weights, in words.
+        license: ``permissive`` (any use) or ``research-only`` (trained on photographs under research-only terms).
+        license_terms: terms of use of the weights, as free text.
         data: what it was trained on, in words.
         recipe: name of the recipe that made it.
         parent: the model it was compressed from, or "".
@@ -287,8 +288,8 @@ class ModelInfo:
     sha256: str
     bytes: int
     precision: str
-    lane: str
-    licence: str
+    license: License
+    license_terms: str
     data: str
     recipe: str
     parent: str

@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from headpose import files
+from headpose import files, licenses
 from headpose.errors import WeightsError
 from headpose.types import CropSpec, ModelInfo
 
@@ -24,7 +24,7 @@ else:
 
 _PACKAGE = Path(__file__).parent
 _MANIFEST = _PACKAGE / "models.toml"
-_PRECISIONS, _LANES = ("fp32", "fp16", "int8"), ("clean", "research")
+_PRECISIONS, _LICENSES = ("fp32", "fp16", "int8"), ("permissive", "research-only")
 
 
 @functools.cache
@@ -142,6 +142,7 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
 
     if not isinstance(table, dict):
         raise wrong("an entry is a table")
+    table = licenses.with_current_keys(table)
     fields = {field.name for field in dataclasses.fields(ModelInfo)} - {"name"}
     if unknown := set(table) - fields:
         raise wrong(f"unknown key {', '.join(sorted(unknown))}")
@@ -156,8 +157,8 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
         raise wrong("bytes must be a whole number above 0")
     if len(table["sha256"]) != 64 or set(table["sha256"]) - set("0123456789abcdef"):
         raise wrong("sha256 must be 64 lower-case hexadecimal digits")
-    if table["precision"] not in _PRECISIONS or table["lane"] not in _LANES:
-        raise wrong(f"precision must be one of {', '.join(_PRECISIONS)}, lane one of {', '.join(_LANES)}")
+    if table["precision"] not in _PRECISIONS or table["license"] not in _LICENSES:
+        raise wrong(f"precision must be one of {', '.join(_PRECISIONS)}, license one of {', '.join(_LICENSES)}")
     metrics = table.get("metrics", {})
     if not isinstance(metrics, dict) or not all(_is_finite(value) for value in metrics.values()):
         raise wrong("metrics must be a table of numbers")

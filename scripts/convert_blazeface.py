@@ -235,7 +235,7 @@ def to_onnx(data: bytes) -> bytes:
     model.producer_name = "headpose scripts/convert_blazeface.py"
     description = {
         "name": "blazeface-short",
-        "licence": "Apache-2.0, Copyright The MediaPipe Authors",
+        "license_terms": "Apache-2.0, Copyright The MediaPipe Authors",
         "source": f"mediapipe 0.10.21, {MEMBER}",
         "source_sha256": SHA256,
     }

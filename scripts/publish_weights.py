@@ -38,8 +38,8 @@ with imports_from("test", "publish_weights"):
     from headpose.synth.anatomy import FRAME
     from headpose.training import log
 
-_RESEARCH = [
-    "- Use: research only, whatever the licence of the code: the photographs that it was trained on allow no other use."
+_RESEARCH_ONLY = [
+    "- Use: research only, whatever the license of the code: the photographs that it was trained on allow no other use."
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,16 +100,16 @@ def publish(origin: Origin) -> None:
     if result.get("model_sha256") != sha256:
         raise WeightsError(f"{origin.result} was measured on another network than {model.path}: measure again")
     about = model.metadata
-    if about["lane"] not in ("clean", "research"):
+    if about["license"] not in ("permissive", "research-only"):
         raise WeightsError(
-            f"{model.path} is of the lane {about['lane']}: state what its data allow, with --set lane=, licence= and "
-            "data_note=, where it is trained"
+            f"{model.path} has the license {about['license']}: state what its data allow, with --set license=, "
+            "license_terms= and data_note=, where it is trained"
         )
     entry = {
         "file": f"{model.name}.onnx",
         "sha256": sha256,
         "bytes": model.path.stat().st_size,
-        **{key: about[key] for key in ("precision", "lane", "licence", "data", "recipe", "parent")},
+        **{key: about[key] for key in ("precision", "license", "license_terms", "data", "recipe", "parent")},
         "crop": model.crop.to_dict(),
         "metrics": {"aflw2000_geodesic": round(result["geodesic"], 2), "aflw2000_mae": round(result["mae"], 2)},
     }
@@ -134,7 +134,7 @@ def _trained(run: Path, recipe: Recipe) -> list[str]:
     best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
     held_out, alike = (
         ("held-out heads, other persons than those of the training", "They are drawn alike")
-        if recipe.lane == "clean"
+        if recipe.license == "permissive"
         else (
             "held-out faces of the training sets, split by photograph",
             "The held-out labels are of the same making as the training labels",
@@ -226,8 +226,8 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
         f"# {model.name}",
         "",
         f"{parameters(spec) / 1e6:.2f} M parameters, {macs(spec, size) / 1e6:.0f} M multiply-accumulates, "
-        f"{entry['bytes'] / 1e6:.2f} MB, {entry['precision']}. Lane: **{entry['lane']}**. Licence: {entry['licence']}."
-        + parent,
+        f"{entry['bytes'] / 1e6:.2f} MB, {entry['precision']}. License: **{entry['license']}**. "
+        f"Terms: {entry['license_terms']}.{parent}",
         "",
         f"- File: `{entry['file']}`, SHA-256 `{entry['sha256']}`.",
         f"- Input: `image` (N, 3, {size}, {size}) float32, RGB, normalised; a {crop} crop of {model.crop.scale:g} "
@@ -236,7 +236,7 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
         "[docs/conventions.md](../docs/conventions.md).",
         f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
         f"- Trained on: {entry['data']}.",
-        *(_clean() if entry["lane"] == "clean" else _RESEARCH),
+        *(_permissive() if entry["license"] == "permissive" else _RESEARCH_ONLY),
         *history,
         "",
         "## AFLW2000-3D",
@@ -267,8 +267,8 @@ def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], hi
     return "\n".join(lines)
 
 
-def _clean() -> list[str]:
-    """What a network of the clean lane may be used for, and what it still owes to photographs."""
+def _permissive() -> list[str]:
+    """What a network trained on rendered heads may be used for, and what it still owes to photographs."""
     axes = ", ".join(f"{name} {angle:g}" for name, angle in FRAME._asdict().items())
     return [
         "- Use: anything, products that are sold included, under the Apache License 2.0. It saw no photograph of a "
@@ -288,14 +288,14 @@ def index() -> str:
         "One ONNX file and one card for each network of `headpose/models.toml`. Errors are degrees on AFLW2000-3D;",
         "the card has intervals, the protocol and the command.",
         "",
-        "| network | MB | precision | lane | geodesic error | Euler MAE |",
+        "| network | MB | precision | license | geodesic error | Euler MAE |",
         "|---|---|---|---|---|---|",
     ]
     for info in read_manifest(MANIFEST).values():
         measured = [info.metrics.get(f"aflw2000_{name}") for name in ("geodesic", "mae")]
         cells = ["-" if value is None else f"{value:.2f}" for value in measured]
         lines.append(
-            f"| [{info.name}]({info.name}.md) | {info.bytes / 1e6:.2f} | {info.precision} | {info.lane} | "
+            f"| [{info.name}]({info.name}.md) | {info.bytes / 1e6:.2f} | {info.precision} | {info.license} | "
             f"{cells[0]} | {cells[1]} |"
         )
     return "\n".join([*lines, ""])

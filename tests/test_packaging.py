@@ -73,8 +73,8 @@ def test_the_wheel_has_every_file_of_the_package(repo, wheel):
 
 def test_the_wheel_has_no_file_but_the_package(wheel):
     assert {name.split("/")[0] for name in wheel} == {"headpose", f"open_headpose-{headpose.__version__}.dist-info"}
-    licences = {Path(name).name for name in wheel if "/licenses/" in name}
-    assert licences == {"LICENSE", "NOTICE"}
+    licenses = {Path(name).name for name in wheel if "/licenses/" in name}
+    assert licenses == {"LICENSE", "NOTICE"}
 
 
 def carried_networks() -> list[ModelInfo]:
@@ -93,27 +93,27 @@ def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
 
 def test_the_wheel_says_that_the_default_network_is_for_research_only(wheel):
     info = weights.manifest()[DEFAULT_MODEL]
-    assert info.lane == "research"
+    assert info.license == "research-only"
     folder = f"open_headpose-{headpose.__version__}.dist-info"
     metadata = wheel[f"{folder}/METADATA"].decode()
-    licence = "Apache-2.0 AND LicenseRef-headpose-research-only-weights"
-    assert re.search(rf"^License-Expression: {licence}$", metadata, re.MULTILINE)
+    license = "Apache-2.0 AND LicenseRef-headpose-research-only-weights"
+    assert re.search(rf"^License-Expression: {license}$", metadata, re.MULTILINE)
     assert re.search(rf"`{DEFAULT_MODEL}`, the default, .*for\s+research\s+only", metadata)
     notice = " ".join(wheel[f"{folder}/licenses/NOTICE"].decode().split())
     assert "LicenseRef-headpose-research-only-weights" in notice
     assert f"research only: {DEFAULT_MODEL}, the default network, is one of them" in notice
 
 
-def test_the_wheel_has_the_card_of_each_of_its_networks_and_its_licence(wheel, repo):
+def test_the_wheel_has_the_card_of_each_of_its_networks_and_its_license(wheel, repo):
     cards = {Path(name).stem for name in wheel if name.startswith("headpose/_weights/") and name.endswith(".md")}
     assert cards == {info.name for info in carried_networks()}
     notice = " ".join((repo / "NOTICE").read_text("utf-8").split())
     for info in weights.manifest().values():
         card = (repo / "weights" / f"{info.name}.md").read_text("utf-8")
-        assert f"Lane: **{info.lane}**. Licence: {info.licence}." in card
-        assert ("- Use: research only" in card) == (info.lane == "research")
+        assert f"License: **{info.license}**. Terms: {info.license_terms}." in card
+        assert ("- Use: research only" in card) == (info.license == "research-only")
         research = notice[notice.index("student, the default") : notice.index("compact-clean alone")]
-        assert (f" {info.name}" in f" {research}") == (info.lane == "research")
+        assert (f" {info.name}" in f" {research}") == (info.license == "research-only")
     for info in carried_networks():
         assert wheel[f"headpose/_weights/{info.name}.md"] == (repo / "weights" / f"{info.name}.md").read_bytes()
 

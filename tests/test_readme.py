@@ -100,6 +100,6 @@ def test_pictures_of_the_readme_have_absolute_addresses():
     assert all(picture.startswith(PICTURES) for picture in pictures)
 
 
-def test_the_licence_of_the_default_weights_stands_before_the_first_example():
+def test_the_license_of_the_default_weights_stands_before_the_first_example():
     start = README[: README.index("```python")]
     assert "research only" in start and "compact-clean" in start

@@ -28,7 +28,9 @@ def test_there_is_a_default_network():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_manifest_repeats_the_files_own_words(name, repo):
     info, model = weights.lookup(name), load_model(name, device="cpu", threads=1)
-    said = {key: getattr(info, key) for key in ("name", "precision", "lane", "licence", "data", "recipe", "parent")}
+    said = {
+        key: getattr(info, key) for key in ("name", "precision", "license", "license_terms", "data", "recipe", "parent")
+    }
     assert said == {key: model.metadata[key] for key in said}
     assert info.crop == model.crop
     assert info.bytes == model.path.stat().st_size

@@ -19,8 +19,8 @@ file = "small.onnx"
 sha256 = "{sha256}"
 bytes = 5000000
 precision = "fp32"
-lane = "research"
-licence = "research only"
+license = "research-only"
+license_terms = "research only"
 data = "photographs"
 recipe = "small"
 parent = ""
@@ -37,8 +37,8 @@ def info():
         sha256=hashlib.sha256(CONTENT).hexdigest(),
         bytes=len(CONTENT),
         precision="fp32",
-        lane="research",
-        licence="research only",
+        license="research-only",
+        license_terms="research only",
         data="photographs",
         recipe="small",
         parent="",
@@ -85,7 +85,7 @@ def test_an_entry_is_read_whole(tmp_path):
     ("find", "replace", "message"),
     [
         ("precision", "precission", "unknown key precission"),
-        ('lane = "research"\n', "", "missing key lane"),
+        ('license = "research-only"\n', "", "missing key license"),
         ("5000000", '"5 MB"', "bytes"),
         ("5000000", "0", "bytes"),
         ('recipe = "small"', "recipe = 3", "recipe must be text"),
@@ -97,7 +97,7 @@ def test_an_entry_is_read_whole(tmp_path):
         ("3.5", "true", "metrics"),
         ("abab", "xyz", "sha256"),
         ('"fp32"', '"fp64"', "precision"),
-        ('"research"', '"free"', "lane"),
+        ('"research-only"', '"free"', "license one of permissive, research-only"),
         ("3.5", '"good"', "metrics"),
         ("size = 96", "size = 96, margin = 3", "margin"),
         ("size = 96, ", "", "size"),

@@ -224,14 +224,14 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
         args.model, detector=detector, device=args.device, threads=args.threads, max_faces=args.max_faces
     )
     if sys.stderr.isatty() and not args.quiet:
-        _print_licence(estimator)
+        _print_license(estimator)
     return estimator
 
 
-def _print_licence(estimator: HeadPoseEstimator) -> None:
+def _print_license(estimator: HeadPoseEstimator) -> None:
     """One line if not everybody may use the network for everything."""
-    about = getattr(estimator.model, "metadata", {})
-    terms = {"research": "are for research only", "unknown": "have an unknown licence"}.get(str(about.get("lane")))
+    stated = str(getattr(estimator.model, "metadata", {}).get("license"))
+    terms = {"research-only": "are for research only", "unknown": "have an unknown license"}.get(stated)
     if terms:
         print(f"headpose: the weights of {estimator.model.name} {terms} (headpose models says more)", file=sys.stderr)
 

@@ -11,10 +11,10 @@ from headpose.errors import WeightsError
 from headpose.estimator import DEFAULT_MODEL
 from headpose.types import ModelInfo
 
-LICENCES = """
-lane research: trained on photographs whose terms allow research only, so the weights are for research only,
-               whatever the licence of the code; products need other weights
-lane clean:    trained on rendered heads alone, under the Apache License 2.0: for any use
+LICENSES = """
+license research-only: trained on photographs whose terms allow research only; the weights are for research only,
+                       whatever the license of the code, and products need other weights
+license permissive:    trained on rendered heads alone, under the Apache License 2.0: for any use
 * the default, where no --model is given"""
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print("no network in this version's manifest")
     else:
         _print_table(models)
-        print(LICENCES)
+        print(LICENSES)
     return 0
 
 
@@ -53,12 +53,12 @@ def _found(info: ModelInfo) -> str | None:
 
 
 def _print_table(models: list[ModelInfo]) -> None:
-    rows = [("name", "MB", "precision", "lane", "measured")]
+    rows = [("name", "MB", "precision", "license", "measured")]
     for info in models:
         measured = ", ".join(f"{name} {value:g}" for name, value in info.metrics.items())
         here = "" if _found(info) else " (no file here)"
         name = f"{info.name} *" if info.name == DEFAULT_MODEL else info.name
-        rows.append((name, f"{info.bytes / 1e6:.2f}", info.precision, info.lane, measured + here))
+        rows.append((name, f"{info.bytes / 1e6:.2f}", info.precision, info.license, measured + here))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

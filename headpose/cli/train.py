@@ -82,10 +82,11 @@ def _train(args: argparse.Namespace, settings: recipe.Recipe, folder: Path, star
     if trainer.processes.first:
         examples = trainer.task.examples
         print(f"{settings.name}: {examples['training']} to train on, {examples['validation']} to validate on")
-        if settings.lane == UNKNOWN:
-            print("licence: unknown; state it with --set lane=research (or clean), licence=TEXT and data_note=TEXT")
+        if settings.license == UNKNOWN:
+            words = "license=research-only (or permissive), license_terms=TEXT and data_note=TEXT"
+            print(f"license: unknown; state it with --set {words}")
         else:
-            print(f"licence: {settings.licence}")
+            print(f"license: {settings.license}; {settings.license_terms}")
         if args.changed_data and not args.dry_run:  # other data, other statement: the next one that goes on finds it
             write_text(folder / RECIPE, trainer.recipe.to_json())
     if start:
@@ -121,8 +122,8 @@ def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
         card = ModelCard(
             settings.name,
             "fp32",
-            settings.lane,
-            settings.licence,
+            settings.license,
+            settings.license_terms,
             settings.data_note,
             recipe=settings.name,
             parent=trainer.parent,

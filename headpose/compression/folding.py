@@ -76,7 +76,7 @@ def write_variant(
     }
     if calibrated_on is not None:
         stated = provenance.combine(calibrated_on, provenance.of_network(source), link="calibrated on")
-        about |= {"lane": stated.lane, "licence": stated.licence, "data": stated.data_note}
+        about |= {"license": stated.license, "license_terms": stated.license_terms, "data": stated.data_note}
     del model.metadata_props[:]
     del model.graph.value_info[:]
     model.producer_name, model.producer_version = "headpose", ""

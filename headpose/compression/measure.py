@@ -16,7 +16,7 @@ from headpose.networks.resnet import HeadPoseNet, ResNet
 from headpose.networks.spec import macs, parameters
 from headpose.types import CropSpec
 
-_NO_CARD = ModelCard("timed", "fp32", "", "", "", "")
+_NO_CARD = ModelCard("timed", "fp32", "unknown", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)

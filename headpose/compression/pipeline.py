@@ -205,14 +205,14 @@ class Compression:
         student, statement = self.recipe.students.get(name), self.training.statement
         parent = BASELINE if name in (TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
-            statement = origin.statement if origin.statement.lane != provenance.UNKNOWN else statement
+            statement = origin.statement if origin.statement.license != provenance.UNKNOWN else statement
             nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
             parent = origin.parent if origin.name in (name, nameless) else origin.name
         elif student:
             parent, statement = (TEACHER, statement) if _has_teacher(student) else ("", self._data)
         recipe = self.training.name if name == BASELINE else self.recipe.name
         return ModelCard(
-            name, "fp32", statement.lane, statement.licence, statement.data_note, recipe=recipe, parent=parent
+            name, "fp32", statement.license, statement.license_terms, statement.data_note, recipe=recipe, parent=parent
         )
 
     def _part(self, section: str) -> dict[str, Any]:

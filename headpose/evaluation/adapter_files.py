@@ -3,7 +3,7 @@
 ```toml
 name = "FSA-Net (1x1 + var)"
 files = ["fsanet-1x1.onnx", "fsanet-var.onnx"]   # of several the mean of their angles counts
-source = "where it comes from"                   # optional, as is licence
+source = "where it comes from"                   # optional, as is license
 
 [crop]                                           # CropSpec; channels = "grey" for a network of one channel
 size = 64
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose import licenses
 from headpose.errors import WeightsError
 from headpose.evaluation.outputs import FORMS, Output
 from headpose.types import CropSpec
@@ -42,7 +43,7 @@ else:
     import tomli as tomllib
 
 _KEYS = {"name", "files", "crop", "output"}
-_OPTIONAL_KEYS = {"source", "licence", "brighten"}
+_OPTIONAL_KEYS = {"source", "license_terms", "brighten"}
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "bool": ((bool,), "true or false"),
     "int": ((int,), "a whole number"),
@@ -85,7 +86,7 @@ class AdapterSpec:
         grey: the network takes one channel of luminance; ``crop.channels`` says nothing then.
         brighten: None for a network that takes crops as they are.
         output: how its outputs are read.
-        source, licence: for the reader.
+        source, license: for the reader.
     """
 
     name: str
@@ -95,7 +96,7 @@ class AdapterSpec:
     brighten: Brighten | None
     output: Output
     source: str = ""
-    licence: str = ""
+    license_terms: str = ""
 
 
 def read_adapter(path: str | os.PathLike[str]) -> AdapterSpec:
@@ -116,11 +117,12 @@ def read_adapter(path: str | os.PathLike[str]) -> AdapterSpec:
 
 
 def _spec(table: dict[str, Any]) -> AdapterSpec:
+    table = licenses.with_current_keys(table)
     _check_keys(table, _KEYS, _OPTIONAL_KEYS, "the file")
     for key in ("crop", "output", "brighten"):
         if not isinstance(table.get(key, {}), dict):
             raise ValueError(f"{key} must be a table")
-    texts = {key: _value(table.get(key, ""), "str", key) for key in ("name", "source", "licence")}
+    texts = {key: _value(table.get(key, ""), "str", key) for key in ("name", "source", "license_terms")}
     files = _value(table["files"], "tuple[str, ...]", "files")
     if not files or any(Path(file).name != file or not file.endswith(".onnx") for file in files):
         raise ValueError("files must be names of .onnx files, without folders")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
+from headpose.licenses import License
 from headpose.networks.resnet import HeadPoseNet
 from headpose.networks.spec import BlockSpec, ResNetSpec
 from headpose.types import CropSpec
@@ -36,8 +37,8 @@ class ModelCard:
 
     name: str
     precision: str
-    lane: str
-    licence: str
+    license: License
+    license_terms: str
     data: str
     recipe: str
     parent: str = ""

@@ -1,8 +1,8 @@
-"""What a network says of its origin: lane, licence and data, taken from what was really used.
+"""What a network states about its origin: license, terms and data, taken from what was really used.
 
 A recipe states these of its own data. With other data, or with weights to start from, the statement follows them:
 what ``headpose synth`` wrote is recognised, weights of this package carry their own statement, the user can state
-the rest (``--set licence=...``), and what nobody has stated is ``unknown``. A statement never becomes more
+the rest (``--set license=...``), and what nobody has stated is ``unknown``. A statement never becomes more
 permissive on the way.
 """
 
@@ -15,21 +15,21 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import onnx
 from safetensors import safe_open
 
-from headpose import weights
+from headpose import licenses, weights
 from headpose.errors import WeightsError
+from headpose.licenses import License
 
-Lane = Literal["clean", "research", "unknown"]
-KEYS = ("lane", "licence", "data_note")
+KEYS = ("license", "license_terms", "data_note")
 """Keys of a recipe that make its statement."""
 UNKNOWN: Final = "unknown"
 
 _ENTRY = "model"  # of the metadata of a .safetensors file
-_RANK = {"clean": 0, UNKNOWN: 1, "research": 2}  # a part that is for research only makes the whole that
+_RANK = {"permissive": 0, UNKNOWN: 1, "research-only": 2}  # a part that is for research only makes the whole that
 _RENDERED_SHORT = "rendered heads (headpose synth)"
 _SETTINGS = "synth.json"
 _PICTURE = re.compile(r"heads-\d\d+/synth_\d{6,}_0\.jpg")  # as headpose.synth.layout names them; a test compares
@@ -37,16 +37,16 @@ _PICTURE = re.compile(r"heads-\d\d+/synth_\d{6,}_0\.jpg")  # as headpose.synth.l
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a network's file and card say of its origin.
+    """What a network's file and card state about its origin.
 
     Attributes:
-        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
-        licence: of the weights, in words.
+        license: ``permissive`` (any use), ``research-only`` or ``unknown``.
+        license_terms: terms of use of the weights, as free text.
         data_note: what they were trained on, in words.
     """
 
-    lane: Lane
-    licence: str
+    license: License
+    license_terms: str
     data_note: str
 
 
@@ -60,7 +60,7 @@ class Origin:
 
 
 RENDERED = Statement(
-    "clean",
+    "permissive",
     "Apache-2.0",
     "rendered heads alone (headpose synth); everything drawn in them is CC0 or MIT, no photograph of a face is "
     "among them",
@@ -88,7 +88,7 @@ def of_sources(
         found = Statement(UNKNOWN, UNKNOWN, f"{UNKNOWN} ({names})")
     elif any(folders):
         assets = ", ".join(sorted({folder for folder in folders if folder}))
-        note = f"{_RENDERED_SHORT}, with skins, hair, hats and light of an asset folder ({assets}) of unknown licence"
+        note = f"{_RENDERED_SHORT}, with skins, hair, hats and light of an asset folder ({assets}) of unknown license"
         found = Statement(UNKNOWN, UNKNOWN, note)
     else:
         found = RENDERED
@@ -97,7 +97,7 @@ def of_sources(
 
 def said(changes: Iterable[str]) -> set[str]:
     """Which of ``KEYS`` the user's changes to a recipe (``--set``) set."""
-    return {change.partition("=")[0].strip() for change in changes} & {*KEYS}
+    return {licenses.with_current_key(change).partition("=")[0].strip() for change in changes} & {*KEYS}
 
 
 def places(data: Any) -> list[tuple[Any, Any]]:
@@ -117,23 +117,24 @@ def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: s
         link: the word between the two data notes.
     """
     start = origin.statement
-    if start.lane == UNKNOWN:
+    if start.license == UNKNOWN:
         start = _replaced(start, data, said)
-    lane = max(start.lane, data.lane, key=_RANK.__getitem__)
+    license = max(start.license, data.license, key=_RANK.__getitem__)
     # The permission of rendered heads says nothing about a network that saw more than them.
-    bound = [part.licence for part in (start, data) if lane == "clean" or part.licence != RENDERED.licence]
-    licences = [licence for licence in dict.fromkeys(bound) if licence != UNKNOWN]
+    permissive = license == "permissive"
+    bound = [part.license_terms for part in (start, data) if permissive or part.license_terms != RENDERED.license_terms]
+    terms = [text for text in dict.fromkeys(bound) if text != UNKNOWN]
     if UNKNOWN in bound:
-        licences.append(f"the rest {UNKNOWN}" if licences else UNKNOWN)
+        terms.append(f"the rest {UNKNOWN}" if terms else UNKNOWN)
     if data.data_note in start.data_note:
         note = start.data_note
     else:
         first, second = (
-            _RENDERED_SHORT if lane != "clean" and part.data_note == RENDERED.data_note else part.data_note
+            _RENDERED_SHORT if not permissive and part.data_note == RENDERED.data_note else part.data_note
             for part in (start, data)
         )
         note = f"{first} ({origin.name}); {link} {second}"
-    return Statement(lane, "; ".join(licences), note)
+    return Statement(license, "; ".join(terms), note)
 
 
 def of_network(name_or_path: str | Path) -> Origin:
@@ -149,8 +150,8 @@ def of_network(name_or_path: str | Path) -> Origin:
 
 def metadata(name: str, statement: Statement, parent: str = "") -> dict[str, str]:
     """The entry of a .safetensors file's metadata that ``of_network`` reads."""
-    about = {"name": name, "lane": statement.lane, "licence": statement.licence, "data": statement.data_note}
-    return about_metadata({**about, "parent": parent})
+    stated = {"license": statement.license, "license_terms": statement.license_terms, "data": statement.data_note}
+    return about_metadata({"name": name, **stated, "parent": parent})
 
 
 def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:
@@ -169,7 +170,7 @@ def read_onnx(path: Path) -> dict[str, Any]:
         about = json.loads(properties["headpose.model"])
     except Exception as error:  # protobuf and json each raise their own kinds
         raise WeightsError(f"{path} is not a network that this package exported: {error!r:.200}") from error
-    return about if isinstance(about, dict) else {}
+    return licenses.with_current_keys(about) if isinstance(about, dict) else {}
 
 
 def _about_onnx(path: Path) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _about_safetensors(path: Path) -> dict[str, Any]:
             about = json.loads((file.metadata() or {})[_ENTRY])
     except Exception:  # another format, or a file that states nothing
         return {}
-    return about if isinstance(about, dict) else {}
+    return licenses.with_current_keys(about) if isinstance(about, dict) else {}
 
 
 def _origin(path: Path, about: Mapping[str, Any]) -> Origin:
@@ -193,9 +194,9 @@ def _origin(path: Path, about: Mapping[str, Any]) -> Origin:
         value = about.get(key)
         return value if isinstance(value, str) and value else otherwise
 
-    lane: Any = text("lane", UNKNOWN)
-    lane = lane if lane in get_args(Lane) else UNKNOWN
-    statement = Statement(lane, text("licence", UNKNOWN), text("data", UNKNOWN))
+    license: Any = text("license", UNKNOWN)
+    license = license if license in get_args(License) else UNKNOWN
+    statement = Statement(license, text("license_terms", UNKNOWN), text("data", UNKNOWN))
     return Origin(text("name", path.name), text("parent", ""), statement)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from headpose import config
+from headpose import config, licenses
 from headpose.config import (
     CLOSED,
     Batch,
@@ -31,9 +31,9 @@ from headpose.config import (
     Text,
 )
 from headpose.errors import RecipeError
+from headpose.licenses import License
 from headpose.networks.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.recipes import overrides, provenance
-from headpose.recipes.provenance import Lane, Statement
 from headpose.types import CropSpec
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**53)]
@@ -260,17 +260,17 @@ class Recipe:
 
     Attributes:
         name: of the model.
-        lane: ``clean`` (rendered heads only), ``research`` (for research only) or ``unknown``.
-        data_note: what the network is trained on, in words; its file and card say this, ``lane`` and ``licence``.
-        licence: of the weights, in words.
+        license: ``permissive`` (any use), ``research-only`` or ``unknown``: of the trained weights.
+        data_note: what the network is trained on, in words; its file and card repeat these three keys.
+        license_terms: terms of use of the weights, as free text.
         network: its widths, stage by stage or, for a network that has been pruned, block by block.
         task: what is learnt; a classifier's network has the output ``classes``.
     """
 
     name: Name
-    lane: Lane
+    license: License
     data_note: Text
-    licence: Text
+    license_terms: Text
     data: DataRecipe
     network: Annotated[NetworkRecipe | ResNetSpec, BeforeValidator(_network)]
     crop: Annotated[CropSpec, config.table(CropSpec)]
@@ -285,11 +285,11 @@ class Recipe:
         return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
 
     @property
-    def statement(self) -> Statement:
+    def statement(self) -> provenance.Statement:
         """What the trained network will say of its origin."""
-        return Statement(self.lane, self.licence, self.data_note)
+        return provenance.Statement(self.license, self.license_terms, self.data_note)
 
-    def stating(self, statement: Statement) -> Recipe:
+    def stating(self, statement: provenance.Statement) -> Recipe:
         """The same with another statement."""
         return dataclasses.replace(self, **dataclasses.asdict(statement))
 
@@ -313,14 +313,14 @@ def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mappi
     Raises:
         RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
     """
-    values = config.read_file(name_or_path, config.packaged(_PACKAGE))
+    values = licenses.with_current_keys(config.read_file(name_or_path, config.packaged(_PACKAGE)))
     own = copy.deepcopy(values.get("data"))
     if sources:
         table = values.setdefault("data", {})
         if isinstance(table, dict):
             table["sources"] = [dict(source) for source in sources]
     for change in changes:
-        overrides.apply(values, change)
+        overrides.apply(values, licenses.with_current_key(change))
     recipe = from_dict(values)
     changed = provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data))
     return restate(recipe, changed=True, said=provenance.said(changes)) if changed else recipe
@@ -363,7 +363,7 @@ def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = Fal
             )
         overrides.apply(values, change)
     try:
-        recipe = from_dict(values)
+        recipe = from_dict(licenses.with_current_keys(values))
     except RecipeError as error:
         raise RecipeError(f"{path}: {str(error).removeprefix('recipe: ')}") from error
     if changed_data and provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data)):

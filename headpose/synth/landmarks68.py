@@ -1,7 +1,7 @@
 """The 68 landmarks as vertices of the base mesh.
 
 The choice of vertices was carried over from ICT-FaceKit's table of Multi-PIE landmarks (USC Institute for
-Creative Technologies, MIT licence, see NOTICE) by fitting its mean face to the base mesh;
+Creative Technologies, MIT license, see NOTICE) by fitting its mean face to the base mesh;
 the half of the face that fitted better was then mirrored, vertex by vertex.
 """
 

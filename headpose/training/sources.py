@@ -17,7 +17,7 @@ def add_argument(parser: argparse.ArgumentParser, recipe: str = "recipe") -> Non
         default=[],
         metavar="PATH",
         help=f"a CSV manifest or a folder in 300W-LP's layout, in place of the {recipe}'s sources (repeatable); "
-        "its licence is unknown unless you state it: --set lane=, licence=, data_note=",
+        "its license is unknown unless you state it: --set license=, license_terms=, data_note=",
     )
 
 

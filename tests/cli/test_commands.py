@@ -22,24 +22,24 @@ from headpose.estimator import DEFAULT_MODEL
 def test_models_lists_the_manifest(capsys, monkeypatch, network):
     crop = inference.load_model(network).crop
     info = headpose.ModelInfo(
-        "named", "none.onnx", "0" * 64, 4_950_000, "fp32", "clean", "", "", "", "", crop, {"aflw2000_mae": 3.5}
+        "named", "none.onnx", "0" * 64, 4_950_000, "fp32", "permissive", "", "", "", "", crop, {"aflw2000_mae": 3.5}
     )
     monkeypatch.setattr(weights, "manifest", lambda: {"named": info})
     assert cli.main(["models"]) == 0
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.split() == ["named", "4.95", "fp32", "clean", "aflw2000_mae", "3.5", "(no", "file", "here)"]
+    assert row.split() == ["named", "4.95", "fp32", "permissive", "aflw2000_mae", "3.5", "(no", "file", "here)"]
     assert cli.main(["models", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
-    assert (entry["name"], entry["lane"], entry["bytes"], entry["path"]) == ("named", "clean", 4_950_000, None)
+    assert (entry["name"], entry["license"], entry["bytes"], entry["path"]) == ("named", "permissive", 4_950_000, None)
     assert entry["metrics"] == {"aflw2000_mae": 3.5} and entry["crop"]["size"] == 16
 
 
-def test_models_marks_the_default_and_explains_the_lanes(capsys):
+def test_models_marks_the_default_and_explains_the_licenses(capsys):
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out
     marked = [line.split()[0] for line in out.splitlines()[1:] if line.split()[1:2] == ["*"]]
     assert marked == [DEFAULT_MODEL]
-    for line in ("lane research: .*for research only", "lane clean: .*any use", r"\* the default"):
+    for line in ("license research-only: .*for research only", "license permissive: .*any use", r"\* the default"):
         assert re.search(f"^{line}", out, re.MULTILINE)
     assert cli.main(["models", "--json"]) == 0
     assert [entry["name"] for entry in json.loads(capsys.readouterr().out) if entry["default"]] == [DEFAULT_MODEL]

@@ -74,7 +74,7 @@ def cache(monkeypatch, server, user_cache):
         "large.onnx",
         hashlib.sha256(CONTENT).hexdigest(),
         len(CONTENT),
-        *("fp32", "research", "", "", "", ""),
+        *("fp32", "research-only", "", "", "", ""),
         CropSpec(size=96),
     )
     other = dataclasses.replace(info, name="second", file="second.onnx")
@@ -160,7 +160,7 @@ def test_a_spoiled_part_is_not_kept(fetch, cache, server):
 CODE = """
 import sys
 from headpose import cli, weights
-texts = ("fp32", "research", "", "", "", "")
+texts = ("fp32", "research-only", "", "", "", "")
 info = weights.ModelInfo("large", "large.onnx", sys.argv[1], int(sys.argv[2]), *texts, None)
 weights.manifest = lambda: {"large": info}
 sys.exit(cli.main(["fetch", "large"]))

@@ -163,7 +163,17 @@ def test_models_that_cannot_be_used(estimate, astronaut, tmp_path, network, capf
 
 def test_a_model_file_whose_hash_differs(estimate, astronaut, tmp_path, monkeypatch, network):
     info = headpose.ModelInfo(
-        "named", "named.onnx", "0" * 64, 1, "fp32", "clean", "", "", "", "", crop=inference.load_model(network).crop
+        "named",
+        "named.onnx",
+        "0" * 64,
+        1,
+        "fp32",
+        "permissive",
+        "",
+        "",
+        "",
+        "",
+        crop=inference.load_model(network).crop,
     )
     monkeypatch.setattr(weights, "manifest", lambda: {"named": info})
     monkeypatch.setenv("HEADPOSE_WEIGHTS", str(tmp_path))

@@ -17,7 +17,7 @@ from tests.training.networks import TINY_BASIC, network, recipe_values, write_dr
 def folder(tmp_path_factory):
     """``tiny.onnx`` and ``tiny.toml``, a recipe with 40 faces."""
     folder = tmp_path_factory.mktemp("quantize")
-    card = ModelCard("tiny", "fp32", "clean", "any use", "drawn axes", "tiny")
+    card = ModelCard("tiny", "fp32", "permissive", "any use", "drawn axes", "tiny")
     export_onnx(network(TINY_BASIC), CropSpec(32, scale=1.1), card, folder / "tiny.onnx")
     (folder / "tiny.toml").write_text(tomlkit.dumps(recipe_values(write_drawn_heads(folder, 40))))
     return folder
@@ -95,16 +95,16 @@ def test_a_folder_that_does_not_exist_is_one_line(folder, tmp_path, capfd):
 
 
 def test_what_int8_is_calibrated_on_binds_it_too(quantize, folder, tmp_path):
-    """The lane of a network that is for any use, its ranges from faces of unknown origin."""
+    """The license of a network that is for any use, its ranges from faces of unknown origin."""
     arguments = ["--precision", "int8", "--recipe", folder / "tiny.toml", "--calibration-images", 16, "--limit", 20]
     (folder / "mine.csv").write_text((folder / "labels.csv").read_text())
     assert quantize(*arguments)[0] == 0
     same = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
-    assert (same["lane"], same["licence"], same["data"]) == ("clean", "any use", "drawn axes")
+    assert (same["license"], same["license_terms"], same["data"]) == ("permissive", "any use", "drawn axes")
     (tmp_path / "small.onnx").unlink()
     assert quantize(*arguments, "--data", folder / "mine.csv")[0] == 0
     other = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
-    assert (other["lane"], other["licence"]) == ("unknown", "any use; the rest unknown")
+    assert (other["license"], other["license_terms"]) == ("unknown", "any use; the rest unknown")
     assert other["data"] == "drawn axes (tiny); calibrated on unknown (mine.csv)"
     assert other["parent"] == "tiny"
 
@@ -113,4 +113,4 @@ def test_fp16_says_what_its_network_says(quantize, folder, tmp_path):
     words = ["--recipe", folder / "tiny.toml", "--data", folder / "labels.csv", "--limit", 1]
     assert quantize("--precision", "fp16", *words)[0] == 0
     about = OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata
-    assert (about["lane"], about["licence"], about["data"]) == ("clean", "any use", "drawn axes")
+    assert (about["license"], about["license_terms"], about["data"]) == ("permissive", "any use", "drawn axes")

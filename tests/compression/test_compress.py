@@ -319,7 +319,7 @@ def shut(heads, tmp_path_factory):
     """The recipe with a baseline that is for research only, on data for any use."""
     folder = tmp_path_factory.mktemp("shut")
     settings = recipe.load(str(heads / "training.toml"))
-    card = ModelCard("theirs", "fp32", "research", "research use only", "photographs", "theirs")
+    card = ModelCard("theirs", "fp32", "research-only", "research use only", "photographs", "theirs")
     export_onnx(build(settings.spec), settings.crop, card, folder / "theirs.onnx")
     values = compression(heads / "training.toml", folder / "theirs.onnx")
     values["prune"] |= {"steps": 0, "scan": [], "control": False, "last_images": 32}
@@ -335,28 +335,28 @@ def shut(heads, tmp_path_factory):
 
 def told(folder, name):
     about = OnnxPoseModel(folder / f"{name}.onnx", device="cpu", threads=1).metadata
-    return about["lane"], about["licence"], about["parent"]
+    return about["license"], about["license_terms"], about["parent"]
 
 
 def test_a_chain_is_no_more_permissive_than_its_parents(shut, run, tmp_path):
     stages = [word for stage in ("prune", "distill", "quantize") for word in ("--only", stage)]
     assert run(shut, "--out", tmp_path, *stages)[0] == 0
-    research = ("research", "research use only; any use")
-    assert told(tmp_path, "baseline") == ("research", "research use only", "theirs")
+    research = ("research-only", "research use only; any use")
+    assert told(tmp_path, "baseline") == ("research-only", "research use only", "theirs")
     assert told(tmp_path, "teacher") == (*research, "baseline")
     assert told(tmp_path, "student") == (*research, "teacher")
     assert told(tmp_path, "heir") == (*research, "teacher")
-    assert told(tmp_path, "student-scratch") == ("clean", "any use", "")
+    assert told(tmp_path, "student-scratch") == ("permissive", "any use", "")
     assert told(tmp_path, "student-int8") == (*research, "student")
     # What lies in between says so as well: a training may start from it.
     middle = provenance.of_network(tmp_path / "prune" / "rounded" / "network.safetensors")
-    assert (middle.statement.lane, middle.statement.licence) == research
+    assert (middle.statement.license, middle.statement.license_terms) == research
     # A teacher that is at hand binds its students.
     words = ("--out", tmp_path / "next", "--only", "distill", "--only", "export", "--student", "student")
     teacher = ("--set", f"baseline.teacher={tmp_path / 'teacher.onnx'}")
     weights = ("--set", f"baseline.weights={tmp_path / 'teacher.onnx'}")
     assert run(shut, *words, *teacher, *weights)[0] == 0
-    assert told(tmp_path / "next", "student")[0] == "research"
+    assert told(tmp_path / "next", "student")[0] == "research-only"
 
 
 def test_ones_own_data_replace_those_of_the_training_recipe(heads, run, tmp_path):

@@ -24,7 +24,7 @@ from headpose.types import CropSpec
 from tests.network_files import colour_network
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
-CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")
+CARD = ModelCard("tiny", "fp32", "permissive", "any use", "none", "tiny")
 CROP = CropSpec(40, scale=1.25)
 CROPS = noise_pictures(24, 40)
 PRECISIONS = pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -54,7 +54,7 @@ def files(source):
 def test_a_variant_keeps_the_contract(files, precision):
     model = OnnxPoseModel(files[precision], device="cpu", threads=1)
     assert model.crop == CROP
-    wanted = {"name": f"tiny-{precision}", "precision": precision, "parent": "tiny", "lane": "clean"}
+    wanted = {"name": f"tiny-{precision}", "precision": precision, "parent": "tiny", "license": "permissive"}
     assert wanted.items() <= model.metadata.items()
     assert model.metadata["architecture"] == OnnxPoseModel(files["fp32"], device="cpu").metadata["architecture"]
     onnx.checker.check_model(str(files[precision]), full_check=True)

@@ -19,7 +19,7 @@ from tests.fuzz.test_readers import only
 from tests.network_files import PLAIN, colour_network
 
 BOXES = [Box(5, 6, 40, 50), Box(-10, 30, 20, 90), Box(30, 30, 31, 31)]
-CARD = {"name": "colour", "precision": "fp32", "lane": "clean", "parent": "", "architecture": {"stem": [1, 2]}}
+CARD = {"name": "colour", "precision": "fp32", "license": "permissive", "parent": "", "architecture": {"stem": [1, 2]}}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ file = "one.onnx"
 sha256 = "{"0" * 64}"
 bytes = 5
 precision = "fp32"
-lane = "clean"
-licence = "any use"
+license = "permissive"
+license_terms = "any use"
 data = "none"
 recipe = "one"
 parent = ""

@@ -15,7 +15,7 @@ from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec
 from headpose.types import CropSpec
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
-CARD = ModelCard("tiny", "fp32", "clean", "any use", "none", "tiny")
+CARD = ModelCard("tiny", "fp32", "permissive", "any use", "none", "tiny")
 CROP = CropSpec(40, scale=1.25)
 # What is left of a network whose stem was pruned to the width of the stream behind it.
 PROJECTED = ResNetSpec("basic", StemSpec(6, 3, 2, False), ((BlockSpec((5,), 6, projection=True),),))
@@ -53,7 +53,7 @@ def test_the_file_describes_itself(tmp_path):
     model = onnx.load(tmp_path / "tiny.onnx")
     about = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert CropSpec.from_dict(about["headpose.crop"]) == CROP
-    assert about["headpose.model"]["lane"] == "clean"
+    assert about["headpose.model"]["license"] == "permissive"
     assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == 9  # unfolded
 
 

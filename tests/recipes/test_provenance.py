@@ -1,4 +1,4 @@
-"""What a trained network says of its origin: lane, licence, data and parent, by the command."""
+"""What a trained network says of its origin: license, terms, data and parent, by the command."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from headpose.synth import layout
 from headpose.training.loop import contiguous_state
 from tests.training.networks import recipe_values, write_drawn_heads
 
-RESEARCH = Statement("research", "research use only: the photographs'", "photographs of others")
+RESEARCH = Statement("research-only", "research use only: the photographs'", "photographs of others")
 UNKNOWN = Statement("unknown", "unknown", "unknown (labels.csv)")
 QUICK = ["--set", "run.images=32", "--set", "run.validate_images=32", "--set", "optimiser.warmup=0"]
 
@@ -32,7 +32,7 @@ def about(file):
 def told(file):
     """What the file of a network says."""
     said = about(file)
-    return Statement(said["lane"], said["licence"], said["data"])
+    return Statement(said["license"], said["license_terms"], said["data"])
 
 
 def write_recipe(folder, data, statement=RENDERED, name="tiny"):
@@ -88,21 +88,21 @@ def test_a_statement_of_rendered_heads_is_not_believed_of_others(tmp_path, mine)
 def test_other_data_are_unknown(tmp_path, mine, capsys, way):
     words = ["--data", mine] if way == "--data" else ["--set", f"data.sources.0.path={mine}"]
     train(write_recipe(tmp_path, "not-here.csv", RESEARCH), *words, "--out", tmp_path / "run")
-    assert "licence: unknown; state it with --set" in capsys.readouterr().out
+    assert "license: unknown; state it with --set" in capsys.readouterr().out
     assert told(tmp_path / "run" / "tiny.onnx") == UNKNOWN
     with safe_open(tmp_path / "run" / "best.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["model"])["lane"] == "unknown"
+        assert json.loads(file.metadata()["model"])["license"] == "unknown"
 
 
 def test_other_data_are_what_the_user_says(tmp_path, mine):
-    words = ["--set", "lane=research", "--set", "licence=mine alone", "--set", "data_note=my webcam"]
+    words = ["--set", "license=research-only", "--set", "license_terms=mine alone", "--set", "data_note=my webcam"]
     train(write_recipe(tmp_path, "not-here.csv"), "--data", mine, *words, "--out", tmp_path / "run")
-    assert told(tmp_path / "run" / "tiny.onnx") == Statement("research", "mine alone", "my webcam")
+    assert told(tmp_path / "run" / "tiny.onnx") == Statement("research-only", "mine alone", "my webcam")
 
 
 def test_half_a_statement_leaves_the_rest_unknown(tmp_path, mine):
     file = write_recipe(tmp_path, "not-here.csv")
-    changed = recipe.load(str(file), ["licence=mine alone"], [{"kind": "manifest", "path": str(mine)}])
+    changed = recipe.load(str(file), ["license_terms=mine alone"], [{"kind": "manifest", "path": str(mine)}])
     assert changed.statement == Statement("unknown", "mine alone", "unknown (labels.csv)")
 
 
@@ -115,7 +115,7 @@ def test_rendered_heads_elsewhere_are_recognised(tmp_path, kind):
     with heads.open("a") as text:
         text.write("photo.jpg,4,4,44,44,1,2,3\n")
     (heads.parent / "photo.jpg").write_bytes(b"")
-    assert recipe.load(str(file), [], [{"kind": kind, "path": str(path)}]).lane == "unknown"
+    assert recipe.load(str(file), [], [{"kind": kind, "path": str(path)}]).license == "unknown"
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"seed": 0}', None])
@@ -124,13 +124,13 @@ def test_without_the_settings_of_synth_heads_are_not_rendered_ones(tmp_path, dam
     settings = heads.parent / "synth.json"
     settings.unlink() if damage is None else settings.write_text(damage)
     source = [{"kind": "manifest", "path": str(heads)}]
-    assert recipe.load("compact", [], source).lane == "unknown"
+    assert recipe.load("compact", [], source).license == "unknown"
 
 
 def test_an_asset_folder_is_the_recipes_own_or_unknown(tmp_path):
     heads = rendered(tmp_path, "skins")
     changed = recipe.load("compact-clean", [], [{"kind": "manifest", "path": str(heads)}])
-    assert (changed.lane, changed.licence) == ("unknown", "unknown")
+    assert (changed.license, changed.license_terms) == ("unknown", "unknown")
     assert "(skins)" in changed.data_note and "no photograph" not in changed.data_note
     own = recipe.restate(recipe.load(str(write_recipe(tmp_path, heads))), changed=False)
     assert own.statement == RENDERED
@@ -157,11 +157,20 @@ def parents(tmp_path_factory, mine):
 
 @pytest.mark.parametrize("file", ["shut.onnx", "best.safetensors", "shut.safetensors"])
 def test_research_only_weights_stay_research_only(tmp_path, parents, file):
-    words = ["--init", parents / file, "--out", tmp_path / "run", "--set", "licence=any use", "--set", "lane=clean"]
+    words = [
+        "--init",
+        parents / file,
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "license_terms=any use",
+        "--set",
+        "license=permissive",
+    ]
     train(write_recipe(tmp_path, rendered(tmp_path)), *words)
     said = about(tmp_path / "run" / "tiny.onnx")
-    assert said["lane"] == "research"
-    assert said["licence"].startswith(RESEARCH.licence)
+    assert said["license"] == "research-only"
+    assert said["license_terms"].startswith(RESEARCH.license_terms)
     assert RESEARCH.data_note in said["data"] and "no photograph" not in said["data"]
     assert said["parent"] == "shut"
     # A run that goes on keeps it, the parent too.
@@ -181,9 +190,11 @@ def test_weights_that_state_nothing_are_unknown_or_what_the_user_says(tmp_path, 
     words = [write_recipe(tmp_path, heads), "--init", parents / "bare.safetensors", "--out"]
     train(*words, tmp_path / "run")
     said = about(tmp_path / "run" / "tiny.onnx")
-    assert (said["lane"], said["licence"], said["parent"]) == ("unknown", "unknown", "bare.safetensors")
-    train(*words, tmp_path / "said", "--set", "lane=clean", "--set", "licence=BSD", "--set", "data_note=own")
-    assert told(tmp_path / "said" / "tiny.onnx") == Statement("clean", "BSD", "own")
+    assert (said["license"], said["license_terms"], said["parent"]) == ("unknown", "unknown", "bare.safetensors")
+    train(
+        *words, tmp_path / "said", "--set", "license=permissive", "--set", "license_terms=BSD", "--set", "data_note=own"
+    )
+    assert told(tmp_path / "said" / "tiny.onnx") == Statement("permissive", "BSD", "own")
 
 
 def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
@@ -194,7 +205,7 @@ def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
     assert cli.main([*resume, "--data", str(mine)]) == 1
     assert "goes on with the data that it began with" in capsys.readouterr().err
     assert cli.main([*resume, "--changed-data", "--set", f"data.sources.0.path={mine}"]) == 0
-    assert told(run / "tiny.onnx").lane == "unknown"
+    assert told(run / "tiny.onnx").license == "unknown"
     assert cli.main(resume) == 0
     assert told(run / "tiny.onnx") == Statement("unknown", "unknown", told(run / "tiny.onnx").data_note)
     assert "labels.csv" in told(run / "tiny.onnx").data_note
@@ -204,7 +215,7 @@ def test_what_was_stated_does_not_cover_data_that_come_later(tmp_path, mine):
     own = tmp_path / "own"
     own.mkdir()
     file, run = (
-        write_recipe(tmp_path, write_drawn_heads(own, 30, seed=1), Statement("clean", "CC0", "me")),
+        write_recipe(tmp_path, write_drawn_heads(own, 30, seed=1), Statement("permissive", "CC0", "me")),
         tmp_path / "run",
     )
     train(file, "--out", run)
@@ -245,15 +256,15 @@ def test_a_damaged_note_of_the_parent_is_a_line(tmp_path, parents, mine, capsys)
 
 
 def test_parts_are_never_more_permissive_together():
-    mine = Statement("clean", "CC BY 4.0", "my own")
+    mine = Statement("permissive", "CC BY 4.0", "my own")
     assert combine(RENDERED, Origin("a", "", RENDERED)) == RENDERED
     assert combine(RESEARCH, Origin("a", "", RESEARCH)) == RESEARCH
-    assert combine(mine, Origin("a", "", RENDERED)).licence == "Apache-2.0; CC BY 4.0"
+    assert combine(mine, Origin("a", "", RENDERED)).license_terms == "Apache-2.0; CC BY 4.0"
     mixed = combine(UNKNOWN, Origin("a", "", RESEARCH))
-    assert (mixed.lane, mixed.licence) == ("research", f"{RESEARCH.licence}; the rest unknown")
+    assert (mixed.license, mixed.license_terms) == ("research-only", f"{RESEARCH.license_terms}; the rest unknown")
     assert mixed.data_note == f"{RESEARCH.data_note} (a); then {UNKNOWN.data_note}"
-    assert combine(mine, Origin("a", "", UNKNOWN)).lane == "unknown"
+    assert combine(mine, Origin("a", "", UNKNOWN)).license == "unknown"
     # What the user says covers what is unknown, not what is known.
-    said = {"lane", "licence", "data_note"}
+    said = {"license", "license_terms", "data_note"}
     assert combine(mine, Origin("a", "", UNKNOWN), said) == mine
-    assert combine(mine, Origin("a", "", RESEARCH), said).lane == "research"
+    assert combine(mine, Origin("a", "", RESEARCH), said).license == "research-only"

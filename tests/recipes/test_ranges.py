@@ -62,7 +62,7 @@ def test_every_number_of_a_recipe_has_a_range(kind):
         ("network.stem.widht=5", "unknown key network.stem.widht: did you mean network.stem.width?"),
         ("crop.sice=5", "unknown key crop.sice: did you mean crop.size?"),
         ("optimizer.rate=5", "unknown key optimizer: did you mean optimiser?"),
-        ("qwerty=5", "unknown key qwerty: there are name, lane,"),
+        ("qwerty=5", "unknown key qwerty: there are name, license,"),
         ("optimiser.kind=lion", "optimiser.kind is one of adamw, adam, sgd; got 'lion'"),
         ("crop.channels=grey", "crop.channels is one of rgb, bgr; got 'grey'"),
         ("run.seed=-1", "run.seed is a whole number from 0 to 9,007,199,254,740,992; got -1"),
@@ -103,7 +103,7 @@ def test_a_setting_out_of_range_is_told_with_its_path_and_what_is_allowed(change
 
 def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "short.toml").write_text('name = "short"\n')
-    with pytest.raises(RecipeError, match="recipe: lane is missing"):
+    with pytest.raises(RecipeError, match="recipe: license is missing"):
         recipe.load(str(tmp_path / "short.toml"))
 
 

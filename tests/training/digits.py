@@ -19,9 +19,9 @@ def digits_recipe(folder: Path) -> dict:
     return {
         "name": "digits",
         "task": "classification",
-        "lane": "clean",
+        "license": "permissive",
         "data_note": "scikit-learn's digits",
-        "licence": "any use",
+        "license_terms": "any use",
         "data": {"sources": [{"kind": "cifar-10", "path": str(folder)}], "validation": 0.2},
         "network": {
             "block": "basic",

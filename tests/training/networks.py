@@ -57,9 +57,9 @@ def recipe_values(manifest: Path) -> dict:
     plain = ("flip", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "wide_turn")
     return {
         "name": "tiny",
-        "lane": "clean",
+        "license": "permissive",
         "data_note": "drawn axes",
-        "licence": "any use",
+        "license_terms": "any use",
         "data": {"sources": [{"kind": "manifest", "path": str(manifest)}], "validation": 0.2},
         "network": {
             "block": "basic",
