@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -304,7 +305,7 @@ def index() -> str:
 def _update_readme() -> None:
     """Puts the index's rows into the table of README.md."""
     lines = README.read_text("utf-8").splitlines()
-    old = [i for i, line in enumerate(lines) if line.startswith("| [") and "](weights/" in line]
+    old = [i for i, line in enumerate(lines) if re.match(r"\| \[(.+)\]\(weights/\1\.md\) \|", line)]
     rows = [row.replace("](", "](weights/") for row in index().splitlines() if row.startswith("| [")]
     write_text(README, "\n".join([*lines[: old[0]], *rows, *lines[old[-1] + 1 :], ""]))
 
