@@ -1,13 +1,14 @@
-"""Where pictures come from and where results go.
+"""Frame sources and result sinks.
 
-A source yields frames; a sink takes each frame with its poses. Both are context managers, and a new
-kind of either (a network protocol, say) only has to keep the Protocol.
+A source yields frames; a sink receives each frame with its poses. Both are context managers. A new kind of source or
+sink, such as a network protocol, implements the ``FrameSource`` or ``Sink`` protocol.
 """
 
+from headpose.streams.ffmpeg import silence_codecs
 from headpose.streams.newest import NewestFrames
 from headpose.streams.recorder import Recorder
 from headpose.streams.sinks import PictureFile, PictureFolder, RowFile, Sink, VideoFile, csv_file, json_lines
-from headpose.streams.sources import Frame, FrameSource, open_pictures, open_source, silence_codecs, source_files
+from headpose.streams.sources import Frame, FrameSource, open_pictures, open_source, source_files
 from headpose.streams.window import ESCAPE, Window, letter_of
 
 __all__ = [

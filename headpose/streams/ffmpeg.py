@@ -1,7 +1,7 @@
-"""What FFmpeg may open: one local file, or what one URL names, and nothing that these refer to.
+"""Open videos with FFmpeg safely: one local file or one URL, and nothing that they refer to.
 
-A playlist is a way to any file of the machine, and FFmpeg takes many names for protocols. So local files
-reach it as ``file:`` URLs, and only formats that hold their own pictures are let in.
+A playlist could name any file of the machine, and FFmpeg interprets many file names as protocols. Local files are
+therefore passed as ``file:`` URLs, and only self-contained formats are allowed.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import BinaryIO
 
 import cv2
 
-from headpose.errors import ImageError
+from headpose.errors import HeadPoseError, ImageError
 
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _options_lock = threading.Lock()
-_MATROSKA_SEGMENT, _MATROSKA_UNKNOWN = b"\x18\x53\x80\x67\x01", 2**56 - 1  # with a size of seven bytes
+_MATROSKA_SEGMENT, _MATROSKA_UNKNOWN = b"\x18\x53\x80\x67\x01", 2**56 - 1  # for a size of seven bytes
 
-# FFmpeg's demuxers of self-contained video. Not among them: hls, concat, dash, imf, sdp, vobsub (which
-# open other files) and image2 (a name with %d is a pattern). tty is, as FFmpeg would write a line to stderr
-# about every text file; ``open_file`` refuses what it reads.
+# FFmpeg's demuxers of self-contained video. The list excludes hls, concat, dash, imf, sdp and vobsub, which open other
+# files, and image2, which expands %d in names. It includes tty, because FFmpeg would otherwise print a line about every
+# text file; ``open_file`` rejects what tty reads.
 _FORMATS = (
     "mov mp4 matroska webm avi mpegts mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1 obu ivf flv live_flv ogg asf rm "
     "mjpeg jpeg_pipe mpjpeg yuv4mpegpipe gif apng dv mxf gxf nut nsv wtv swf dirac dnxhd vc1 cavsvideo 3g2 mj2 rtsp tty"
 )
 _FILE_OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0"}
-# What FFmpeg opens for each kind of URL, and no other.
+# Protocols that FFmpeg may use for each URL scheme.
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,udp,tcp",
     "rtsps": "rtsps,rtsp,rtp,udp,tls,tcp",
@@ -46,42 +46,60 @@ _PROTOCOLS = {
 }
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
-# How the formats begin that only refer to other files: HLS, FFmpeg's and Kodi's lists, SDP, PLS, ASX, RAM.
+# Signatures of formats that refer to other files: HLS, playlists of FFmpeg and Kodi, SDP, PLS, ASX, RAM.
 _REFERENCES = re.compile(rb"#extm3u|ffconcat|v=0\s|\[playlist\]|\[reference\]|<asx|<smil|rtsptext|rtsp://|https?://")
-_TEXT_AS_VIDEO = int.from_bytes(b"ansi", "little")  # libav plays .txt files as a terminal would show them
+_TEXT_AS_VIDEO = int.from_bytes(b"ansi", "little")  # libav renders .txt files as terminal output
 _PROBE = """
 import sys
-sys.path[:] = [folder for folder in sys.path if folder]  # no cv2.py of the working folder
+sys.path[:] = [folder for folder in sys.path if folder]  # do not import a cv2.py from the working directory
 import cv2
 capture = cv2.VideoCapture(sys.stdin.readline().rstrip("\\n"), cv2.CAP_FFMPEG)
 for _ in range(5):
     capture.read()
 """
 _PROBE_S = 30.0
-_NOT_CONVERTED = b"Cannot convert interlaced"  # FFmpeg's log
+_NOT_CONVERTED = b"Cannot convert interlaced"  # in FFmpeg's log
+
+
+def check_name(path: Path, error: type[HeadPoseError]) -> None:
+    """Raise ``error`` if a file name is not valid Unicode: such names crash OpenCV's video functions."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise error(f"the name of {str(path)!a} is not UTF-8: rename the file") from None
+
+
+def silence_codecs() -> None:
+    """Keep OpenCV and libav from writing to stderr. Call it in programs before the first video is opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def local(path: str | os.PathLike[str]) -> str:
-    """The name by which FFmpeg takes a file for a file, whatever colons are in its path."""
-    return "file:" + os.path.abspath(path)  # noqa: PTH100, a link's own ending is what picks a format
+    """Return a ``file:`` URL, which FFmpeg opens as a file even if the path contains colons."""
+    return "file:" + os.path.abspath(path)  # noqa: PTH100, the extension of a link selects the format
 
 
 def url_scheme(text: str) -> str:
-    """``rtsp`` for ``rtsp://...``, in lower case; "" for what is no URL."""
+    """Return the scheme of a URL in lower case, such as ``rtsp``; "" if ``text`` is not a URL."""
     found = _URL.match(text)
     return found[1].lower() if found else ""
 
 
 def without_password(url: str) -> str:
-    """The URL as messages may show it."""
+    """Return a URL with its password masked, for messages."""
     return _PASSWORD.sub(r"\1:***@", url)
 
 
 def open_file(path: Path) -> cv2.VideoCapture:
-    """Opens a local video.
+    """Open a local video.
+
+    Args:
+        path: Video file.
 
     Raises:
-        ImageError: it is empty, refers to other files, or is no video that can be read.
+        ImageError: The file is empty, refers to other files, or is not a readable video.
     """
     if path.is_file() and path.stat().st_size == 0:
         raise ImageError(f"{path} is empty (0 bytes)")
@@ -94,10 +112,13 @@ def open_file(path: Path) -> cv2.VideoCapture:
 
 
 def open_url(url: str) -> cv2.VideoCapture:
-    """Opens a stream or a video of the network, by the protocol that the URL names and no other.
+    """Open a network stream or video, with no protocol other than that of the URL.
+
+    Args:
+        url: URL, which may contain a user name and a password.
 
     Raises:
-        ImageError: the protocol is not one of those that are read, or there is no video.
+        ImageError: The protocol is not supported, or the URL is not a video.
     """
     scheme, name = url_scheme(url), without_password(url)
     if scheme not in _PROTOCOLS:
@@ -109,13 +130,13 @@ def open_url(url: str) -> cv2.VideoCapture:
 
 
 def is_unreadable(source: Path | str) -> bool:
-    """Whether OpenCV cannot convert the pictures of a video, and gives what was in memory before as if it were one.
+    """Return whether OpenCV fails to convert the images of a video.
 
-    OpenCV does so with interlaced videos (seen in 4.14) and reports success; only FFmpeg's log tells. Its level is
-    set once in a process, so the first pictures are read in another process.
+    OpenCV 4.14 fails for interlaced videos: it reports success and returns old memory; only FFmpeg's log shows the
+    error. The log level is fixed per process, so the first images are read in a subprocess.
 
     Args:
-        source: a file, or the URL of a stream.
+        source: Video file, or URL of a stream.
     """
     name, options = (local(source), _FILE_OPTIONS) if isinstance(source, Path) else _stream(source)
     with _capture_options(_allowed(options)):
@@ -130,8 +151,8 @@ def is_unreadable(source: Path | str) -> bool:
 
 
 def count_frames(path: Path) -> int:
-    """How many whole frames a video file holds; 0 if it cannot be opened. Nothing is decoded."""
-    options = {"protocol_whitelist": "file", "fflags": "discardcorrupt"}  # a cut last frame does not count
+    """Count the complete frames of a video file without decoding them; 0 if the file cannot be opened."""
+    options = {"protocol_whitelist": "file", "fflags": "discardcorrupt"}  # ignores a truncated last frame
     capture, count = _open(local(path), options), 0
     capture.set(cv2.CAP_PROP_FORMAT, -1)
     while capture.grab():
@@ -141,7 +162,7 @@ def count_frames(path: Path) -> int:
 
 
 def is_complete(path: Path) -> bool | None:
-    """Whether a file has all the bytes that its container announces; None if it announces none that is known."""
+    """Return whether a file has all bytes that its container announces; None if the container does not say."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(128)
@@ -157,7 +178,11 @@ def is_complete(path: Path) -> bool | None:
 
 
 def is_mp4(head: bytes) -> bool:
-    """Whether a file that begins so is of the family of MP4 and QuickTime."""
+    """Return whether a file is MP4 or QuickTime.
+
+    Args:
+        head: First bytes of the file, at least 8.
+    """
     return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 
 
@@ -167,9 +192,9 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         file.seek(position)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
-        if length == 1:  # it did not fit in 32 bits
+        if length == 1:  # a 64-bit length follows
             length = int.from_bytes(head[8:16], "big")
-        elif length == 0:  # to the end of the file
+        elif length == 0:  # the box extends to the end of the file
             length = size - position
         if length < 8:
             return -1
@@ -178,9 +203,9 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 
 def _stream(url: str) -> tuple[str, dict[str, str]]:
-    """FFmpeg's name of a stream, and the options to open it with."""
+    """Return the URL for FFmpeg and the options to open it with."""
     scheme = url_scheme(url)
-    # The scheme in lower case: FFmpeg compares it letter by letter.
+    # FFmpeg compares schemes case-sensitively.
     return scheme + url[len(scheme) :], {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_flags": "prefer_tcp"}
 
 
@@ -190,12 +215,12 @@ def _allowed(options: dict[str, str]) -> dict[str, str]:
 
 def _open(name: str, options: dict[str, str]) -> cv2.VideoCapture:
     with _capture_options(_allowed(options)):
-        return cv2.VideoCapture(name, cv2.CAP_FFMPEG)  # named, or OpenCV would try names with %d as patterns
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG)  # with CAP_ANY, OpenCV would expand %d in names
 
 
 @contextlib.contextmanager
 def _capture_options(options: dict[str, str]) -> Iterator[None]:
-    """OpenCV takes FFmpeg's options from the environment alone; what the user has set there stays and wins."""
+    """Set FFmpeg options in the environment, where OpenCV reads them. Options set by the user take precedence."""
     with _options_lock:
         own = os.environ.get(_OPTIONS)
         pairs = [pair for pair in (own or "").split("|") if pair]

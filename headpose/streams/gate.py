@@ -1,4 +1,4 @@
-"""What stands between a page and the network: its certificate, its path behind a proxy, and who may ask for what."""
+"""Access control of the web page: TLS certificate, proxy path, and a filter for requests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 from headpose.errors import HeadPoseError
 from headpose.streams.uploads import NOT_UPLOADED, Uploads
 
-_LARGEST_REQUEST = 8_000_000  # bytes that are not a file; a frame of the webcam comes as base64 text
-_FORM_OVERHEAD = 1_000_000  # bytes around the file of an upload
+_LARGEST_REQUEST = 8_000_000  # bytes, without uploaded files; webcam frames arrive as base64 text
+_FORM_OVERHEAD = 1_000_000  # bytes that a form adds to the uploaded file
 _TASKS = re.compile(r"/gradio_api/(queue/join|run/predict|cancel|reset/?|stream/[^/]+(/close)?)")
 _UPLOAD = "/gradio_api/upload"
 _FETCHED = re.compile(r"/gradio_api/(file[=/]\s*[a-z][a-z0-9+.-]+:/|proxy=)", re.IGNORECASE)
@@ -26,12 +26,20 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def check_certificate(certfile: str | None, keyfile: str | None) -> None:
-    """HeadPoseError if https cannot be served with them."""
+    """Check that a TLS certificate and its key can be loaded.
+
+    Args:
+        certfile: PEM file of the certificate; None for plain HTTP.
+        keyfile: PEM file of the private key; None if ``certfile`` contains it.
+
+    Raises:
+        HeadPoseError: A file is missing or invalid, or the key needs a password.
+    """
     if keyfile and not certfile:
         raise HeadPoseError("--ssl-keyfile is the key of a certificate: give --ssl-certfile, too")
     if certfile:
         try:
-            # With a password, or else OpenSSL would ask for one on the terminal.
+            # Without an explicit password OpenSSL would prompt for one on the terminal.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
         except OSError as error:  # and ssl.SSLError
             files = f"{certfile} and {keyfile}" if keyfile else certfile
@@ -40,7 +48,17 @@ def check_certificate(certfile: str | None, keyfile: str | None) -> None:
 
 
 def checked_root(root_path: str) -> str:
-    """``--root-path`` without a slash at its end; HeadPoseError if it is neither a path nor a URL."""
+    """Validate the value of ``--root-path``.
+
+    Args:
+        root_path: Path (``/headpose``) or URL under which a proxy serves the page.
+
+    Returns:
+        The value without trailing slashes.
+
+    Raises:
+        HeadPoseError: The value is neither an absolute path nor a URL.
+    """
     path = urlsplit(root_path).path if root_path.startswith(("http://", "https://")) else root_path
     if path.strip("/") and not path.startswith("/"):
         raise HeadPoseError(f"--root-path is a path such as /headpose, or a whole URL, not {root_path}")
@@ -48,7 +66,7 @@ def checked_root(root_path: str) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches an address that is served on."""
+    """Return whether an address is a loopback address, reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -56,17 +74,23 @@ def is_local(host: str) -> bool:
 
 
 class Gate:
-    """ASGI middleware for a Gradio app: refuses what its page never sends.
+    """ASGI middleware that rejects requests which the Gradio page never sends.
 
-    It stands in front of the web framework, which opens and downloads files on its own before a handler is called.
-    ``Uploads`` looks at files once more; each is enough against a request that names a file of this machine.
-
-    These are: a file that is not one of ``Uploads`` (a path of this machine, or a URL that the server would download),
-    a URL to fetch and pass on, a call of a route that is not the page's, a body of unknown or of too great a length.
+    The web framework opens and downloads files before it calls a handler, so requests are filtered in front of it.
+    Rejected are: files outside of ``Uploads`` (local paths, or URLs that the server would download), proxy requests,
+    unknown routes, and bodies without a length or above the size limit. ``Uploads`` checks files again in the
+    handlers; either check alone prevents access to local files.
     """
 
     def __init__(self, app: App, uploads: Uploads, root_path: str = "") -> None:
-        """Args: root_path: where a proxy shows the page, without a slash at its end; a proxy may leave it in paths."""
+        """Wrap an application.
+
+        Args:
+            app: ASGI application to protect.
+            uploads: Folder and size limits of uploaded files.
+            root_path: Path under which a proxy serves the page, without trailing slashes. The proxy may or may not
+                strip it from request paths.
+        """
         self._app, self._uploads, self._root = app, uploads, root_path
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -91,25 +115,25 @@ class Gate:
         await send({"type": "http.response.body", "body": answer})
 
     def _refusal(self, scope: Message) -> tuple[int, str] | None:
-        """Status and line, by method, path and headers alone."""
+        """Return (status, message) to refuse a request by its method, path and headers; None to accept it."""
         path, headers = scope["path"], dict(scope["headers"])
         if _FETCHED.match(path):
-            return 403, "this page fetches nothing from elsewhere"
+            return 403, "this page does not download files from other hosts"
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
         if scope["method"] != "POST" or not (path == _UPLOAD or _TASKS.fullmatch(path)):
-            return 404, "this page has no such route"
+            return 404, "unknown route"
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or b"transfer-encoding" in headers:
-            return 411, "a request must say how long it is"
+            return 411, "the request needs a Content-Length header"
         bounds = self._uploads.bounds
         largest = 1e6 * max(bounds.picture_mb, bounds.video_mb) + _FORM_OVERHEAD
         if len(length) > 15 or int(length) > (largest if path == _UPLOAD else _LARGEST_REQUEST):
-            return 413, "this is larger than what the page takes"
+            return 413, "the request is larger than the limit of this page"
         return None
 
     def _refusal_of(self, body: bytes) -> tuple[int, str] | None:
-        """Status and line for the JSON of a request."""
+        """Return (status, message) to refuse a request by its JSON body; None to accept it."""
         try:
             todo = [json.loads(body)] if body else []
         except (ValueError, RecursionError):
@@ -129,7 +153,7 @@ class Gate:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The body of a request whose length was checked; what there is of it if the visitor has gone."""
+    """Return the body of a request; an incomplete one if the client has disconnected."""
     parts = []
     while True:
         message = await receive()
@@ -139,7 +163,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body once more, and then goes on as before."""
+    """Return a ``receive`` that delivers ``body`` first and then delegates to the original."""
     given = False
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""The newest frame of a live source, for a loop that is slower than the camera."""
+"""Read the newest frame of a live source, for loops that are slower than the camera."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from headpose.streams.sources import Frame, FrameSource
 
 
 class NewestFrames:
-    """Frames of a camera as they are wanted: those that came while the last one was at work are dropped.
+    """Iterate over the newest frames of a camera and drop older ones.
 
-    A driver keeps a few frames in a queue, so a loop that reads them all shows what happened several
-    frames ago. This reads without a pause, in a thread of its own. Leave it before closing the source.
+    Camera drivers queue a few frames, so a slow loop that reads every frame lags behind. This class reads
+    continuously in its own thread and returns the newest frame only. Use it as a context manager, and leave it before
+    closing the source.
     """
 
     def __init__(self, source: FrameSource) -> None:
+        """Prepare to read from ``source``; reading starts when the block is entered."""
         self._source = source
         self._changed = threading.Condition()
         self._newest: Frame | None = None
@@ -29,10 +31,10 @@ class NewestFrames:
 
     def __exit__(self, *exc_info: object) -> None:
         self._left = True
-        self._reader.join()  # no longer than one frame takes: the camera must not be closed while it is read
+        self._reader.join()  # waits for at most one frame: the camera must not be closed during a read
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order until the source ends; what the source raises, this raises."""
+        """Yield frames in order until the source ends. Errors of the source are raised here."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._ended)
@@ -52,7 +54,7 @@ class NewestFrames:
                     self._changed.notify()
                 if self._left:
                     break
-        except Exception as raised:  # handed to the loop that waits for a frame
+        except Exception as raised:  # re-raised in the consuming loop
             error = raised
         with self._changed:
             self._error, self._ended = error, True

@@ -1,4 +1,4 @@
-"""Recordings that start and stop while a stream goes on."""
+"""Record parts of a live stream to video files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from headpose.types import Image
 
 
 class Recorder:
-    """Videos of a stream, one after another; one that is open when an error leaves the block is dropped.
+    """Write one or more videos of a stream, one after another.
+
+    Use it as a context manager. If the block raises, the open recording is discarded.
 
     Attributes:
-        target: the file that is being written; None between recordings.
+        target: File being written; None between recordings.
     """
 
     def __init__(self, source: FrameSource) -> None:
+        """Prepare recordings at the frame rate of ``source``."""
         self.target: Path | None = None
         self._fps = source.fps
         self._video: VideoFile | None = None
@@ -34,16 +37,27 @@ class Recorder:
             video.__exit__(*exc_info)
 
     def start(self, target: Path) -> None:
-        """Begins a file; HeadPoseError if its ending is no video format or it cannot be there."""
+        """Finish the open recording, if any, and start a new one.
+
+        Args:
+            target: Video file to write.
+
+        Raises:
+            HeadPoseError: The extension is not a video format, or the file cannot be created.
+        """
         self.stop()
         self._video = VideoFile(target, self._fps, by_clock=True).__enter__()
         self.target, self._start_s = target, None
 
     def write(self, frame: Frame, picture: Image) -> None:
-        """Adds ``picture`` as what was seen at the time of ``frame``.
+        """Append an image to the recording; do nothing between recordings.
+
+        Args:
+            frame: Frame that gives the time.
+            picture: (H, W, 3) uint8 BGR image to write.
 
         Raises:
-            HeadPoseError: it cannot be written; the recording is dropped.
+            HeadPoseError: The image cannot be written. The recording is discarded.
         """
         if self._video is None:
             return
@@ -55,7 +69,14 @@ class Recorder:
             raise
 
     def stop(self) -> Path | None:
-        """Finishes the file, if one is open, and tells which; HeadPoseError if it is not whole."""
+        """Finish the recording.
+
+        Returns:
+            The finished file; None if no recording was open.
+
+        Raises:
+            HeadPoseError: The file is incomplete, for example because the disk is full.
+        """
         target = self.target
         self.__exit__(None, None, None)
         return target

@@ -1,7 +1,6 @@
-"""Sinks: annotated pictures and videos, and rows of numbers.
+"""Sinks: annotated images and videos, JSON lines and CSV.
 
-A file appears under its name only when its sink closes without an error: until then, and for good
-after one, that name holds what it held before.
+A sink writes to a temporary file and renames it when it closes. After an error the target keeps its old content.
 """
 
 from __future__ import annotations
@@ -25,47 +24,56 @@ from headpose.draw import Style, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.images import is_writable_format, writable_name, write_image
 from headpose.streams import ffmpeg
-from headpose.streams.sources import Frame, check_name
+from headpose.streams.sources import Frame
 from headpose.types import HeadPose, Image
 
-# What OpenCV's own wheels can encode; H.264 is not among it.
+# Codecs of the OpenCV wheels on PyPI, which lack H.264.
 _CODEC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
-_FOR_BROWSERS = (".mp4", ".m4v", ".mov")  # endings of videos that browsers are expected to play
+_FOR_BROWSERS = (".mp4", ".m4v", ".mov")  # extensions that users expect browsers to play
 _LONGEST_GAP_S = 10.0
-_TREMBLE = 0.75  # of a frame: how far times may be off before a frame is repeated or left out
+_TREMBLE = 0.75  # frames; smaller timing errors neither repeat nor skip a frame
 
 CSV_COLUMNS = ("frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
-"""What a row of a face is made of. ``headpose.datasets.manifest`` and ``headpose.evaluation.predictions`` read it, so
-``image``, the box and the angles have the names that they have there."""
+"""Columns of a CSV row. The names of ``image``, the box and the angles match ``headpose.datasets.manifest`` and
+``headpose.evaluation.predictions``, which read these files."""
 
 
 class Sink(Protocol):
-    """Takes frames with their poses, in order."""
+    """Consumer of frames and their poses, in order. A context manager."""
 
     def __enter__(self) -> object: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
     def write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        """Takes one frame; HeadPoseError if it cannot be written."""
+        """Write one frame.
+
+        Args:
+            frame: Source frame.
+            poses: Poses of its faces, in pixels of ``frame.image``.
+
+        Raises:
+            HeadPoseError: The frame cannot be written.
+        """
         ...
 
 
 class RowFile:
-    """A text file with one row a face, or stdout, where each frame's rows come out at once."""
+    """Text output with one row per face, to a file or to stdout. Stdout is flushed after each frame."""
 
     def __init__(
         self, target: str | os.PathLike[str], row: Callable[[Frame, HeadPose, int], str], header: str = ""
     ) -> None:
-        """Makes ready.
+        """Prepare the output.
 
         Args:
-            target: a file, or "-" for stdout.
-            row: gives the line, with its line end, of a frame's face; the number is the face's place, from 1 on.
-            header: the first line, with its line end.
+            target: File to write, or "-" for stdout.
+            row: Function of (frame, pose, number) that returns one line with its line break. ``number`` is the index
+                of the face in the frame, from 1.
+            header: First line with its line break; "" for none.
 
         Raises:
-            HeadPoseError: the ending of ``target`` is that of a picture, a video or a network.
+            HeadPoseError: The extension of ``target`` belongs to an image, a video or a network.
         """
         files.check_text_name(target)
         self._target, self._row, self._header = target, row, header
@@ -104,25 +112,31 @@ class RowFile:
 
 
 def json_lines(target: str | os.PathLike[str]) -> RowFile:
-    """JSON lines: one object a face.
+    """Return a sink that writes JSON lines, one object per face.
 
-    Its keys: frame; source (one of several); for pictures image (see ``csv_file``) and face (as in ``draw_labels``),
-    for others time_s (seconds); track (of tracked faces); box [x1, y1, x2, y2] (the tight box, pixels); score; yaw,
-    pitch, roll (degrees); rotation (3 rows of 3).
+    Keys: ``frame``; ``source`` if there are several sources; for images ``image`` (see ``csv_file``) and ``face`` (the
+    number that ``draw_labels`` draws), for videos and cameras ``time_s`` (seconds); ``track`` if faces are tracked;
+    ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll`` (degrees); ``rotation`` (3x3,
+    row by row).
+
+    Args:
+        target: File to write, or "-" for stdout.
     """
     folder = _folder_of(target)
     return RowFile(target, lambda frame, pose, number: _json_row(frame, pose, number, folder))
 
 
 def csv_file(target: str | os.PathLike[str], *, tracks: bool = False, sources: bool = False) -> RowFile:
-    """CSV with a header, one row a face: ``CSV_COLUMNS``, box in pixels, angles in degrees.
+    """Return a sink that writes CSV with a header and one row per face.
 
-    For pictures ``image`` is the file's path from the folder of ``target`` (on stdout the path as the user gave it),
-    so that the table is a manifest of faces as well, and ``face`` the number that ``draw_labels`` writes. For videos
-    and cameras these two are empty and ``time_s`` holds seconds.
+    The columns are ``CSV_COLUMNS``: box in pixels, angles in degrees. For images, ``image`` is the path relative to the
+    folder of ``target``, so the table is also a manifest (on stdout it is the path that the user gave), and ``face`` is
+    the number that ``draw_labels`` draws. For videos and cameras both are empty and ``time_s`` holds seconds.
 
-    With ``tracks`` a column ``track`` follows, with the number of each face; with ``sources`` a last column
-    ``source``, with which of several sources the row is from.
+    Args:
+        target: File to write, or "-" for stdout.
+        tracks: Append a column ``track`` with the track number of the face.
+        sources: Append a column ``source`` with the source of the row.
     """
     more, folder = [*(["track"] if tracks else []), *(["source"] if sources else [])], _folder_of(target)
 
@@ -134,10 +148,18 @@ def csv_file(target: str | os.PathLike[str], *, tracks: bool = False, sources: b
 
 
 class PictureFile:
-    """The annotated picture of a source that is one picture."""
+    """Sink for a single image: writes it with the poses drawn."""
 
     def __init__(self, target: str | os.PathLike[str], style: Style = "axes") -> None:
-        """HeadPoseError if the ending of ``target`` is no picture format."""
+        """Check the format.
+
+        Args:
+            target: Image file to write.
+            style: Drawing style.
+
+        Raises:
+            HeadPoseError: The extension of ``target`` is not an image format.
+        """
         _check_picture(target)
         self._target, self._style = Path(target), style
 
@@ -152,9 +174,15 @@ class PictureFile:
 
 
 class PictureFolder:
-    """Annotated pictures under their own names (``writable_name``) in a folder, which is made if it is not there."""
+    """Sink that writes annotated images into a folder under their own names (see ``writable_name``)."""
 
     def __init__(self, folder: str | os.PathLike[str], style: Style = "axes") -> None:
+        """Prepare the sink.
+
+        Args:
+            folder: Folder to write to; created if missing.
+            style: Drawing style.
+        """
         self._folder, self._style = Path(folder), style
 
     def __enter__(self) -> PictureFolder:
@@ -172,51 +200,50 @@ class PictureFolder:
 
 
 class VideoFile:
-    """An annotated video.
+    """Sink that writes an annotated video.
 
-    OpenCV's writer keeps silent about a full disk, so the file is read back when it is closed: what
-    does not open again, or with fewer frames, is an error.
+    OpenCV's writer does not report a full disk. The file is therefore read back when it is closed; a file that does not
+    open or has too few frames is an error.
 
     Attributes:
-        notes: what the user should know of the file, a line each; whole once it is closed.
+        notes: Remarks for the user, one line each; complete after the sink is closed.
     """
 
     def __init__(
         self, target: str | os.PathLike[str], fps: float, style: Style = "axes", *, by_clock: bool = False
     ) -> None:
-        """Checks the format.
+        """Check the format.
 
         Args:
-            target: file; its ending (.mp4, .m4v, .mov, .mkv, .avi, .webm) picks the format.
-            fps: frames per second of the file.
-            style: what is drawn.
-            by_clock: repeat frames, or leave some out, so that each is shown at its ``Frame.time_s`` to
-                within one frame of the file: for cameras that do not keep their rate and for videos of a
-                variable one. Otherwise one frame in is one frame out.
+            target: File to write. The extension (.mp4, .m4v, .mov, .mkv, .avi, .webm) selects the format.
+            fps: Frame rate of the file in frames per second, at least 0.01.
+            style: Drawing style.
+            by_clock: Repeat or skip frames so that each is shown at its ``Frame.time_s``, to within one frame. Use it
+                for cameras with an unsteady frame rate and for videos with a variable one. If False, every frame is
+                written once.
 
         Raises:
-            HeadPoseError: the ending is no video format, or the rate is none.
+            HeadPoseError: The extension is not a video format, or ``fps`` is out of range.
         """
         self._target, self._style, self._by_clock = Path(target), style, by_clock
         if self._target.suffix.lower() not in _CODEC:
             raise HeadPoseError(f"cannot write {target}: a video needs one of the endings {' '.join(_CODEC)}")
-        check_name(self._target, HeadPoseError)
+        ffmpeg.check_name(self._target, HeadPoseError)
         if not 0.01 <= fps < math.inf:
             raise HeadPoseError(f"cannot write {target}: {fps:g} frames per second is no rate for a video")
-        # MPEG-4 counts time in ticks of which a second has 65535 at most.
-        self._fps = round(fps, 3 if fps < 65 else 2)
+        self._fps = round(fps, 3 if fps < 65 else 2)  # MPEG-4 allows at most 65535 clock ticks per second
         self.notes: list[str] = []
         self._stack = contextlib.ExitStack()
         self._temporary = self._target
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._written = self._left_out = 0
-        self._late_s = 0.0  # the parts of long gaps that were left out
+        self._late_s = 0.0  # total time cut from long gaps
         self._shown: Image | None = None
 
     @property
     def browser_note(self) -> str:
-        """A line for those who expect browsers to play the file by its ending, which they do not; "" if they do."""
+        """Warning that browsers do not play the file despite its extension; "" if it does not apply."""
         if self._target.suffix.lower() not in _FOR_BROWSERS:
             return ""
         return f"{self._target} is MPEG-4 part 2, which browsers do not play: a name in .webm gives VP8, which they do"
@@ -242,7 +269,7 @@ class VideoFile:
         size = (image.shape[1], image.shape[0])
         if self._writer is None:
             self._size, self._writer = size, self._open(size)
-        if size != self._size:  # cv2.VideoWriter would drop it without a word
+        if size != self._size:  # cv2.VideoWriter drops such a frame silently
             raise HeadPoseError(f"cannot write {self._target}: frame {frame.index} is {size}, the first {self._size}")
         image = _even(image)
         behind = self._frames_behind(frame.time_s) if self._by_clock else 0
@@ -255,8 +282,7 @@ class VideoFile:
         self._shown = image
 
     def _frames_behind(self, time_s: float) -> int:
-        """How many frames the file is short of where the next one belongs; negative if it is ahead. Less than
-        ``_TREMBLE`` is none: it would double one frame and drop the next."""
+        """Return by how many frames the file lags behind ``time_s``; 0 up to ``_TREMBLE``, negative if it is ahead."""
         behind = (time_s - self._late_s) * self._fps - self._written
         longest = _LONGEST_GAP_S * self._fps
         if behind > longest:
@@ -298,7 +324,7 @@ class VideoFile:
 
 
 def _even(image: Image) -> Image:
-    """With even sides: OpenCV's writer would cut the last row and column off."""
+    """Pad an image to even sides; OpenCV's writer would crop an odd last row or column."""
     height, width = image.shape[:2]
     if height % 2 == width % 2 == 0:
         return image
@@ -307,7 +333,7 @@ def _even(image: Image) -> Image:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Whatever its log level, OpenCV prints that a WebM holds no codec tag."""
+    """Redirect stderr to the null device: OpenCV warns about WebM codec tags at every log level."""
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere:
@@ -324,21 +350,21 @@ def _check_picture(target: str | os.PathLike[str]) -> None:
 
 
 def _folder_of(target: str | os.PathLike[str]) -> Path | None:
-    """The folder that the pictures in a file of rows are relative to; None on stdout, which has none."""
-    # Links to folders are followed: ``..`` leads out of the folder that a link points to.
+    """Return the folder that image paths in ``target`` are relative to; None for stdout."""
+    # Resolve links to folders, because ".." refers to the parent of the link's target.
     return None if target == "-" else Path(os.path.realpath(Path(target).parent))
 
 
 def _image(frame: Frame, folder: Path | None) -> str:
-    """What the rows call a frame's picture; "" in a video."""
+    """Return the image path of a frame as written to rows; "" for a video."""
     if frame.path is None:
         return frame.name
     if folder is None:
         return frame.path.as_posix()
-    path = Path(os.path.realpath(frame.path.parent)) / frame.path.name  # the picture itself may be a link
+    path = Path(os.path.realpath(frame.path.parent)) / frame.path.name  # keep the name if the image itself is a link
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # another drive on Windows
         return path.as_posix()
 
 

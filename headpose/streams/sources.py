@@ -1,4 +1,4 @@
-"""Sources of frames: a picture, a folder of pictures, a video, a camera, a stream of the network."""
+"""Frame sources: images, folders of images, videos, cameras and network streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 
-from headpose.errors import HeadPoseError, ImageError
+from headpose.errors import ImageError
 from headpose.files import DATA_SUFFIXES
 from headpose.images import SUFFIXES, is_picture, list_images, read_image
 from headpose.streams import ffmpeg, timing
@@ -24,25 +24,25 @@ from headpose.types import Image
 
 Kind = Literal["image", "folder", "video", "camera"]
 
-# Failed reads in a row after which a source has ended: OpenCV does not say whether it was the end or a
-# damaged stretch. A camera's reads may take seconds each.
+# Consecutive failed reads after which a source counts as ended: OpenCV does not distinguish the end of a video from a
+# damaged part. A failed read of a camera may take seconds.
 _FAILED_READS, _MOST_FAILED_READS, _SILENCE_S = 50, 5000, 10.0
 _JPEG = int.from_bytes(b"MJPG", "little")
-_MOTION_JPEG = frozenset({".mjpg", ".mjpeg"})  # begin as a picture does
-_WIDEST_PIXEL = 4.0  # times its height, or the other way round; more than that is a damaged header
+_MOTION_JPEG = frozenset({".mjpg", ".mjpeg"})  # these start with a JPEG signature
+_WIDEST_PIXEL = 4.0  # maximum pixel aspect ratio (or its inverse); higher values mean a damaged header
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
-        index: its number in the source, from 0.
-        time_s: when it is shown, seconds from the first; for a camera, when it came. 0 for pictures.
-        name: its file's name for pictures, "" in a video or from a camera.
-        image: (H, W, 3) uint8 BGR, upright and with square pixels, whatever the file's are.
-        source: the one of several sources that it is from, as the user named it; "" if there is one only.
-        path: its file for pictures; None in a video or from a camera.
+        index: Index in the source, from 0.
+        time_s: Presentation time in seconds since the first frame; for a camera the time of arrival; 0 for images.
+        name: File name of an image; "" for videos and cameras.
+        image: (H, W, 3) uint8 BGR, rotated upright and resampled to square pixels.
+        source: Source as the user named it, if there are several; "" otherwise.
+        path: File of an image; None for videos and cameras.
     """
 
     index: int
@@ -54,15 +54,15 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """Frames in order, once. A context manager that closes what it opened.
+    """Source of frames: a context manager that can be iterated once.
 
     Attributes:
-        name: what messages call it.
-        kind: of source.
-        fps: frames per second; 0 for pictures.
-        length: how many frames it announces; None if it does not.
-        problems: what could not be read so far, a line each. Iteration goes on past them.
-        notes: what the user should know and is no fault, a line each.
+        name: Name for messages.
+        kind: Kind of source.
+        fps: Frame rate in frames per second; 0 for images.
+        length: Announced number of frames; None if unknown.
+        problems: Read errors so far, one line each. Iteration continues after them.
+        notes: Remarks for the user that are not errors, one line each.
     """
 
     name: str
@@ -80,15 +80,15 @@ class FrameSource(Protocol):
 
 
 def open_source(source: str | os.PathLike[str]) -> FrameSource:
-    """Opens a source of frames.
+    """Open a frame source.
 
     Args:
-        source: a picture, a folder of pictures (in the order of their names), a video file, a camera's
-            number or device, the URL of a stream (rtsp, rtmp, http, ...), or a GStreamer pipeline that ends
-            in ``appsink`` (it has `` ! `` in it). What exists as a file or folder is that.
+        source: Image, folder of images (read in order of name), video file, camera number or device, URL of a stream
+            (rtsp, rtmp, http, ...), or GStreamer pipeline that contains `` ! `` and ends in ``appsink``. An existing
+            file or folder takes precedence.
 
     Raises:
-        ImageError: there is no such source, or it cannot be opened.
+        ImageError: The source does not exist or cannot be opened.
     """
     text = os.fspath(source)
     if not text:
@@ -100,20 +100,23 @@ def open_source(source: str | os.PathLike[str]) -> FrameSource:
         return PictureSource(list_images(path), text, "folder", _passed_over(path))
     if path.is_char_device():
         return _open_camera(text)
-    if not path.is_file():  # its content could be read once only
+    if not path.is_file():  # the content of a pipe can be read only once
         raise ImageError(f"{text} is a pipe or a device: save what it gives as a file, and give that")
     if path.suffix.lower() not in SUFFIXES:
-        check_name(path, ImageError)
+        ffmpeg.check_name(path, ImageError)
     if path.suffix.lower() in SUFFIXES or (path.suffix.lower() not in _MOTION_JPEG and is_picture(path)):
         return PictureSource([path], text, "image")
     return _open_video(path)
 
 
 def source_files(source: str | os.PathLike[str]) -> list[Path]:
-    """The files that a source reads, for ``headpose.files.check_outputs``; some may not exist.
+    """Return the files that a source reads, for ``headpose.files.check_outputs``.
 
     Args:
-        source: as for ``open_source``. Of a folder these are its pictures, of a pipeline its locations.
+        source: As for ``open_source``.
+
+    Returns:
+        The file itself, the images of a folder, or the ``location`` values of a pipeline; some may not exist.
     """
     text = os.fspath(source)
     if " ! " in text and not Path(text).exists():
@@ -123,14 +126,16 @@ def source_files(source: str | os.PathLike[str]) -> list[Path]:
 
 
 def open_pictures(sources: Sequence[str]) -> PictureSource | None:
-    """The pictures and folders among several sources as one source; None if there are none.
+    """Combine the images and folders among several sources into one source.
 
     Args:
-        sources: as ``open_source`` takes them. The frames' ``source`` says which of them they are from. A video that
-            cannot be read is left to whoever opens it.
+        sources: Sources as for ``open_source``. Videos are skipped, also unreadable ones.
+
+    Returns:
+        One source whose frames name their origin in ``Frame.source``; None if there are no images.
 
     Raises:
-        ImageError: one of them does not exist or cannot be opened, or is a camera or a stream without end.
+        ImageError: A source does not exist, cannot be opened, or is a camera or another live stream.
     """
     paths, of, notes = [], [], []
     for text in sources:
@@ -143,30 +148,15 @@ def open_pictures(sources: Sequence[str]) -> PictureSource | None:
                     of += [text] * len(opened.paths)
                     notes += opened.notes
         except ImageError:
-            # A video that is cut off is not the end of the others; a name that is none of a video's is a slip.
+            # A damaged video must not stop the other sources. Anything else that fails is a mistake of the user.
             if Path(text).suffix.lower() not in DATA_SUFFIXES or not Path(text).is_file():
                 raise
     name = str(paths[0]) if len(paths) == 1 else f"{len(paths)} pictures"
     return PictureSource(paths, name, "folder", notes, of) if paths else None
 
 
-def check_name(path: Path, error: type[HeadPoseError]) -> None:
-    """Raises ``error`` for a name that is no Unicode text, by which OpenCV's video functions crash the process."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise error(f"the name of {str(path)!a} is not UTF-8: rename the file") from None
-
-
-def silence_codecs() -> None:
-    """Keeps OpenCV and libav from writing to stderr. For programs, before the first video is opened."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
 class PictureSource:
-    """A picture, or the pictures of a folder. A folder's unreadable ones are noted and passed over."""
+    """One image, or the images of a folder. Unreadable images of a folder are reported in ``problems`` and skipped."""
 
     fps = 0.0
 
@@ -178,7 +168,15 @@ class PictureSource:
         notes: Sequence[str] = (),
         sources: Sequence[str] = (),
     ) -> None:
-        """Args: notes: see ``FrameSource``; sources: see ``Frame``, for each path, or none."""
+        """Create the source.
+
+        Args:
+            paths: Image files in order.
+            name: Name for messages.
+            kind: "image" raises on an unreadable file, "folder" skips it.
+            notes: See ``FrameSource.notes``.
+            sources: ``Frame.source`` of each path; empty for none.
+        """
         self.name = name
         self.kind: Kind = kind
         self.length: int | None = len(paths)
@@ -206,7 +204,7 @@ class PictureSource:
 
 
 class CaptureSource:
-    """A video or a camera. What is lost of a video, in its midst or at its end, is noted as a problem."""
+    """Video or camera. Missing frames of a video are reported in ``problems``."""
 
     def __init__(
         self,
@@ -219,20 +217,24 @@ class CaptureSource:
         own_times: bool | None = None,
         unreadable: Callable[[], bool] | None = None,
     ) -> None:
-        """Args:
-        capture: what is read, from now on.
-        name: what messages call it.
-        kind: of source.
-        fps: the rate, where the one that the file claims cannot be.
-        whole: it is known not to be cut short.
-        own_times: the frames' times are theirs, not when they came (of a video, not of a camera).
-        unreadable: tells whether pictures that are all the same are no pictures of it (``ffmpeg.is_unreadable``).
+        """Create the source.
+
+        Args:
+            capture: Open capture; the source releases it.
+            name: Name for messages.
+            kind: Kind of source.
+            fps: Frame rate that replaces an implausible one of the file.
+            whole: The file is known to be complete.
+            own_times: Use the timestamps of the frames instead of their times of arrival. None means True for a video
+                and False for a camera.
+            unreadable: Function that returns whether OpenCV returns wrong images of this source
+                (``ffmpeg.is_unreadable``). It is called if the first two images are identical.
         """
         count, claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         self.name = name
         self.kind: Kind = kind
         self.fps = fps or (claimed if timing.is_usual(claimed) else timing.USUAL_FPS)
-        # A count is often the duration times the claimed rate, and as wrong as that.
+        # The count is often computed as duration times frame rate, so it is only as good as the rate.
         counted = kind == "video" and 0 < count < 2**40 and timing.is_usual(claimed)
         self.length: int | None = int(count) if counted else None
         self._duration_s = count / claimed if counted and not whole else 0.0
@@ -241,7 +243,7 @@ class CaptureSource:
         self._own_times = kind == "video" if own_times is None else own_times
         self._capture = capture
         self._unreadable = unreadable
-        self._start_s = 0.0  # the time of the first picture by the file
+        self._start_s = 0.0  # timestamp of the first frame
         self._stretch = self._pixel_stretch()
 
     def __enter__(self) -> CaptureSource:
@@ -267,7 +269,7 @@ class CaptureSource:
             self.problems.append(line)
 
     def _checked_reads(self) -> Iterator[tuple[int, Image, float]]:
-        """As ``_reads``; ImageError if the pictures are none. Such pictures never change."""
+        """Yield as ``_reads`` does; raise ImageError if OpenCV cannot convert the images, which are then all equal."""
         reads = self._reads()
         first = list(itertools.islice(reads, 2))
         if first and np.array_equal(first[0][1], first[-1][1]) and self._unreadable and self._unreadable():
@@ -279,7 +281,7 @@ class CaptureSource:
         yield from reads
 
     def _reads(self) -> Iterator[tuple[int, Image, float]]:
-        """Each picture with the number of failed reads before it, and its time by the source, seconds."""
+        """Yield (number of failed reads before the image, image, timestamp in seconds)."""
         failed, done, last = 0, 0, time.monotonic()
         while True:
             read, image = self._capture.read()
@@ -295,7 +297,7 @@ class CaptureSource:
                 break
 
     def _pixel_stretch(self) -> tuple[float, float]:
-        """By how much pictures are stretched in width and height, so that their pixels are square."""
+        """Return the factors for width and height that make pixels square."""
         wide, high = self._capture.get(cv2.CAP_PROP_SAR_NUM), self._capture.get(cv2.CAP_PROP_SAR_DEN)
         ratio = wide / high if wide > 0 and high > 0 else 1.0
         if not 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL:
@@ -303,7 +305,7 @@ class CaptureSource:
             return 1.0, 1.0
         lying = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 != 0
         if lying and self._capture.get(cv2.CAP_PROP_ORIENTATION_AUTO):
-            ratio = 1 / ratio  # pictures come turned, and their pixels with them
+            ratio = 1 / ratio  # OpenCV has already rotated the image by 90 degrees
         return max(ratio, 1.0), max(1 / ratio, 1.0)
 
 
@@ -314,7 +316,7 @@ def _open_video(path: Path) -> CaptureSource:
         probed = ffmpeg.open_file(path)
         fps = timing.measured_fps(probed, claimed)
         probed.release()
-    # An MP4 may announce more frames than it shows: editors cut by a list of what to leave out.
+    # An MP4 may announce more frames than it shows, because editors cut with an edit list.
     with path.open("rb") as file:
         whole = ffmpeg.is_mp4(file.read(8)) and bool(ffmpeg.is_complete(path))
     unreadable = functools.partial(ffmpeg.is_unreadable, path)
@@ -322,7 +324,7 @@ def _open_video(path: Path) -> CaptureSource:
 
 
 def _passed_over(folder: Path) -> list[str]:
-    """A line that counts the files of a folder whose endings are no picture's; none if there are none."""
+    """Return a line that counts the files of a folder without an image extension; an empty list if there are none."""
     endings = Counter(
         entry.suffix.lower() or "without an ending"
         for entry in folder.iterdir()
@@ -348,20 +350,20 @@ def _open_what_is_no_file(text: str) -> CaptureSource:
 
 def _open_url(url: str) -> CaptureSource:
     capture = ffmpeg.open_url(url)
-    # Over http come videos, and the endless JPEGs of network cameras.
+    # HTTP serves both videos and the endless JPEG streams of network cameras.
     endless = capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0 and capture.get(cv2.CAP_PROP_FOURCC) == _JPEG
     kind: Literal["video", "camera"] = "camera"
     if ffmpeg.url_scheme(url) in ("http", "https") and not endless:
         kind = "video"
-    # The first seconds of a stream come in one piece, so when they came is not when they were. JPEGs have no times.
+    # The first seconds of a stream arrive at once, so arrival times are wrong; JPEG streams have no timestamps.
     unreadable = None if endless else functools.partial(ffmpeg.is_unreadable, url)
     return CaptureSource(capture, ffmpeg.without_password(url), kind, own_times=not endless, unreadable=unreadable)
 
 
 def _open_camera(camera: int | str) -> CaptureSource:
-    """A camera by its number or its device, such as /dev/video2."""
+    """Open a camera by number or by device, such as /dev/video2."""
     if isinstance(camera, int):
-        # Beyond 99, OpenCV takes the hundreds for the number of one of its back ends.
+        # OpenCV reads the hundreds digits of a camera number as the number of a backend.
         capture = cv2.VideoCapture(camera) if camera < 100 else cv2.VideoCapture()
     else:
         capture = cv2.VideoCapture(camera, cv2.CAP_V4L2)

@@ -1,4 +1,4 @@
-"""Frame rates and the times of frames, where files tell neither or tell them wrong."""
+"""Frame rates and frame times of videos whose metadata is missing or wrong."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import math
 
 import cv2
 
-USUAL_FPS = 30.0  # for cameras and files that do not tell
-_HIGHEST_FPS = 240.0  # above this, a rate is believed only if the frames' own times agree
+USUAL_FPS = 30.0  # assumed for cameras and files that report no frame rate
+_HIGHEST_FPS = 240.0  # higher rates are accepted only if the frame times agree
 _PROBED_FRAMES = 100
-_LONGEST_S = 1e7  # a time beyond is an overflow: FFmpeg's "no time", counted from somewhere
-# Containers count frames by the clock as often as one by one, and a last frame may not decode.
+_LONGEST_S = 1e7  # larger times are an overflow of FFmpeg's "no timestamp" value
+# Many containers derive the frame count from the duration, and the last frame may fail to decode.
 _SLACK_FRAMES, _SLACK_SHARE = 2, 0.02
 
 
 def is_usual(fps: float) -> bool:
-    """Whether a frame rate can be believed as it stands."""
+    """Return whether a reported frame rate is plausible: finite, above 0 and at most 240 frames per second."""
     return math.isfinite(fps) and 0 < fps <= _HIGHEST_FPS
 
 
 def measured_fps(capture: cv2.VideoCapture, claimed: float) -> float:
-    """The rate of a video whose claimed one ``is_usual`` doubts, by the times of its first frames, which it reads."""
+    """Measure the frame rate of a video from the times of its first 100 frames.
+
+    Args:
+        capture: Open video. The frames are consumed.
+        claimed: Frame rate that the file reports, in frames per second.
+
+    Returns:
+        ``claimed`` if it is within 10 % of the measured rate, otherwise the measured rate; ``USUAL_FPS`` if the frames
+        have no times.
+    """
     clock = Clock(0.0)
     times: list[float] = []
     while len(times) < _PROBED_FRAMES and capture.grab():
@@ -33,20 +42,24 @@ def measured_fps(capture: cv2.VideoCapture, claimed: float) -> float:
 
 
 class Clock:
-    """Times of frames, in seconds from the first, that never run back."""
+    """Frame times in seconds since the first frame, guaranteed to increase."""
 
     def __init__(self, fps: float) -> None:
-        """Args: fps: what a frame without a time of its own takes; 0 for no time at all."""
+        """Start the clock.
+
+        Args:
+            fps: Frame rate that spaces frames without a timestamp, in frames per second; 0 repeats the last time.
+        """
         self._step = 1 / fps if fps else 0.0
         self._first: float | None = None
         self._last = 0.0
 
     def time_s(self, reported_s: float, lost: int = 0) -> float:
-        """The time of the next frame.
+        """Return the time of the next frame in seconds.
 
         Args:
-            reported_s: its time by the file, which may be none (0 for every frame, or an overflow).
-            lost: frames between it and the one before that could not be read.
+            reported_s: Timestamp from the file in seconds. Files without timestamps report 0 or an overflow.
+            lost: Number of frames that could not be read before this one.
         """
         known = math.isfinite(reported_s) and abs(reported_s) < _LONGEST_S
         if self._first is None:
@@ -59,21 +72,28 @@ class Clock:
 
 
 class Losses:
-    """What is missing from a video, from failed reads and from the times of its frames."""
+    """Detect missing frames of a video from failed reads and from frame times."""
 
     def __init__(self, fps: float, length: int | None, duration_s: float) -> None:
-        """Args:
-        fps: frames per second.
-        length: frames that the file announces; None if it does not.
-        duration_s: seconds that it announces; 0 if it does not, or if it is known to be whole.
+        """Start with no frames read.
+
+        Args:
+            fps: Frame rate in frames per second.
+            length: Number of frames that the file announces; None if unknown.
+            duration_s: Duration that the file announces in seconds; 0 if unknown or if the file is complete.
         """
         self._fps, self._length, self._duration_s = fps, length, duration_s
         self._read = self._failed = self._regular = 0
         self._last_s = 0.0
-        self._gaps: list[tuple[float, int]] = []  # when, and how many frames
+        self._gaps: list[tuple[float, int]] = []  # (time in seconds, number of missing frames)
 
     def add(self, time_s: float, failed: int) -> None:
-        """Counts a frame, and the failed reads before it."""
+        """Count a frame.
+
+        Args:
+            time_s: Time of the frame in seconds.
+            failed: Number of failed reads before the frame.
+        """
         step = (time_s - self._last_s) * self._fps  # 1 at a constant rate
         if self._read:
             self._regular += abs(step - 1) < 0.25
@@ -82,11 +102,11 @@ class Losses:
         self._read, self._failed, self._last_s = self._read + 1, self._failed + failed, time_s
 
     def line(self, name: str, start_s: float = 0.0) -> str:
-        """What was lost of the video ``name``, in one line; "" if nothing was.
+        """Return one line that says what is missing from the video; "" if it is complete.
 
         Args:
-            name: what the line calls it.
-            start_s: the time of its first frame by the file, which some files count into their duration.
+            name: Name of the video in the message.
+            start_s: Timestamp of the first frame in seconds. Some files include it in their duration.
         """
         if self._failed:
             return self._damaged(name, self._failed)
@@ -98,8 +118,8 @@ class Losses:
             return ""
         if end_s < self._duration_s - self._slack(self._duration_s * self._fps) / self._fps:
             return f"{name} is cut short: {self._read} of its {self._length} frames could be read"
-        # It plays to its end with too few frames: a damaged stretch if the rate is constant but for a few
-        # gaps, else a variable rate, whose announced length is duration times highest rate.
+        # The video reaches its end with too few frames. Few gaps at an otherwise constant rate mean damage; many mean
+        # a variable frame rate, for which the announced length is duration times maximum rate.
         if self._regular >= 0.9 * (self._read - 1) and 0 < len(self._gaps) <= max(3, 0.01 * self._read):
             return self._damaged(name, self._length - self._read)
         return ""

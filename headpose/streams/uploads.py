@@ -1,7 +1,7 @@
-"""What visitors send to a page: files of one folder only, and no more than the machine can take.
+"""Limits for the web page: uploaded files, their sizes, and the number of concurrent jobs.
 
-``Uploads`` is asked by the page's handlers before a file is opened (see ``headpose.streams.gate``, too). ``Line`` and
-``Places`` share the machine among visitors.
+The handlers of the page check files with ``Uploads`` before they open them (see also ``headpose.streams.gate``).
+``Line`` and ``Places`` share the machine among visitors.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from headpose.tracking import FaceTracker
 from headpose.types import HeadPose, Image
 
 NOT_UPLOADED = "this file was not uploaded to this page: choose it again"
-_LEFT_AFTER_S = 5.0  # without a request; a webcam sends several a second
+_LEFT_AFTER_S = 5.0  # seconds without a request after which a visitor has left; webcams send several per second
 
 BOUNDS = {
-    "picture_mb": "millions of bytes of a picture's file",
-    "video_mb": "millions of bytes of a video's file",
-    "megapixels": "millions of pixels of a picture, or of a video's frame",
-    "video_seconds": "seconds of work on one video",
-    "videos": "videos that are worked on at once",
-    "videos_waiting": "videos that wait for these to end",
-    "waiting": "requests that wait for their turn",
+    "picture_mb": "maximum size of an image file, MB",
+    "video_mb": "maximum size of a video file, MB",
+    "megapixels": "maximum size of an image or a video frame, millions of pixels",
+    "video_seconds": "maximum processing time of a video, seconds",
+    "videos": "maximum number of videos processed at the same time",
+    "videos_waiting": "maximum number of waiting videos",
+    "waiting": "maximum number of waiting requests",
 }
-"""What each of ``UploadBounds`` limits."""
+"""Description of each field of ``UploadBounds``."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadBounds:
-    """How much a page takes; ``BOUNDS`` has the words for each."""
+    """Limits of a page; ``BOUNDS`` describes each field."""
 
     picture_mb: float = 50.0
     video_mb: float = 500.0
@@ -59,7 +59,7 @@ class UploadBounds:
 
 
 class Settings(NamedTuple):
-    """A page's, which every event has: how poses are drawn, and what ``Estimators.estimate`` takes."""
+    """Settings that the page sends with every event: the drawing style and the arguments of ``Estimators.estimate``."""
 
     style: Style
     model: str
@@ -68,7 +68,15 @@ class Settings(NamedTuple):
 
 
 def checked(settings: Sequence[Any], most_faces: int) -> Settings:
-    """HeadPoseError if no page sends such values; ``most_faces`` is what its slider goes to."""
+    """Validate the settings of an event.
+
+    Args:
+        settings: (style, model, max_faces, min_score) as received.
+        most_faces: Maximum of the slider for ``max_faces``.
+
+    Raises:
+        HeadPoseError: A value is one that the page cannot send.
+    """
     style, model, max_faces, min_score = settings
     numbers = all(isinstance(number, int | float) for number in (max_faces, min_score))
     if style not in STYLES or not numbers or not (1 <= max_faces <= most_faces and 0.0 <= min_score <= 1.0):
@@ -77,24 +85,28 @@ def checked(settings: Sequence[Any], most_faces: int) -> Settings:
 
 
 class Uploads:
-    """The folder that uploads are kept in.
+    """Access to uploaded files, restricted to one folder.
 
     Attributes:
-        folder: links in it resolved.
-        bounds: of a file.
+        folder: Folder of the uploads, with links resolved.
+        bounds: Size limits.
     """
 
     def __init__(self, folder: str | os.PathLike[str], bounds: UploadBounds) -> None:
+        """Restrict access to ``folder``, with the limits ``bounds``."""
         self.folder, self.bounds = Path(folder).resolve(), bounds
 
     def picture(self, sent: object) -> tuple[bytes, str]:
-        """The content of a picture file, and its name.
+        """Read an image.
 
         Args:
-            sent: what the page sends for a picture: ``path`` of an uploaded file, or ``url`` with the data themselves.
+            sent: Value of the image component: a mapping with the ``path`` of an uploaded file or a ``data:`` ``url``.
+
+        Returns:
+            (content, name) of the file.
 
         Raises:
-            HeadPoseError: it is neither, or larger than the page takes.
+            HeadPoseError: ``sent`` is neither, or the file exceeds the size limit.
         """
         url = sent.get("url") if isinstance(sent, Mapping) else None
         if isinstance(url, str) and url.startswith("data:"):
@@ -104,22 +116,29 @@ class Uploads:
         return path.read_bytes(), name
 
     def video(self, sent: object) -> tuple[Path, str]:
-        """The file of a video, and its name; raises as ``picture`` does."""
+        """Return (path, name) of an uploaded video.
+
+        Args:
+            sent: Value of the video component: a mapping with the ``path`` of an uploaded file.
+
+        Raises:
+            HeadPoseError: ``sent`` is not an upload, or the file exceeds the size limit.
+        """
         path, name = self._find(sent)
         self._check_size(path.stat().st_size, self.bounds.video_mb, name)
         return path, name
 
     def find(self, path: object) -> Path | None:
-        """The file of a path with every link followed; None unless that is a file in the folder."""
+        """Resolve a path with all links; return None unless the result is a file in the folder."""
         if not isinstance(path, str) or "\0" in path:
             return None
-        # First by its name alone: on Windows a look at \\host\share would already log in there.
+        # Compare the name first: on Windows, accessing \\host\share would already authenticate there.
         named = Path(os.path.abspath(path))  # noqa: PTH100
         if not named.is_relative_to(self.folder):
             return None
         try:
             file = named.resolve(strict=True)
-        except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
+        except (OSError, RuntimeError):  # circular links raise RuntimeError before Python 3.13
             return None
         return file if file.is_relative_to(self.folder) and file.is_file() else None
 
@@ -147,23 +166,29 @@ class Uploads:
 
 
 class Line:
-    """Work that is done by a few at once, first come, first served; the others wait and see how long the line is."""
+    """First-in, first-out queue for a resource with limited concurrency. Waiting clients can see their position."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
+        """Create an empty queue.
+
+        Args:
+            at_once: Maximum number of clients served at the same time.
+            waiting: Maximum number of waiting clients.
+        """
         self.at_once, self._most = at_once, at_once + waiting
-        self._line: list[object] = []  # those at the head are at work
+        self._line: list[object] = []  # the first ``at_once`` entries are being served
         self._moved = threading.Condition()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[Callable[[float], int]]:
-        """Takes the last place in the line, and gives it back at the end of the block.
+        """Join the queue for the duration of the block.
 
         Yields:
-            What waits at most so many seconds for its turn and returns the place among those who wait, from 1 on; 0
-            for whose turn it is.
+            A function that waits for at most the given number of seconds and returns the position in the queue, from
+            1; 0 if it is this client's turn.
 
         Raises:
-            HeadPoseError: too many wait.
+            HeadPoseError: The queue is full.
         """
         own = object()
 
@@ -188,15 +213,19 @@ class Line:
 
 
 class Places:
-    """Places for visitors who send many requests, such as a webcam's frames; one who falls silent loses his."""
+    """Limit on the number of active visitors who send many requests, such as webcam frames.
+
+    A visitor who sends no request for 5 seconds loses the place.
+    """
 
     def __init__(self, count: int) -> None:
+        """Create ``count`` free places."""
         self.count = count
         self._seen: dict[object, float] = {}
         self._lock = threading.Lock()
 
     def take(self, visitor: object) -> bool:
-        """Whether the visitor has a place, for this request and a few seconds."""
+        """Reserve a place for a visitor; return whether one is available."""
         now = time.monotonic()
         with self._lock:
             self._seen = {each: seen for each, seen in self._seen.items() if now - seen < _LEFT_AFTER_S}
@@ -208,14 +237,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """How far a video has been read.
+    """Progress of a video.
 
     Attributes:
-        count: of frames.
-        frame: the last of them.
-        poses: of the faces in it.
-        per_second: frames.
-        late: the page has no more time for it; this was its last frame.
+        count: Number of frames processed.
+        frame: Last frame processed.
+        poses: Poses of its faces.
+        per_second: Processing rate in frames per second.
+        late: True if the time limit is reached; this is then the last frame.
     """
 
     count: int
@@ -232,12 +261,22 @@ def read_video(
     sinks: Sequence[Sink],
     bounds: UploadBounds,
 ) -> Iterator[Progress]:
-    """Reads a video that was uploaded, into open sinks, and says after each frame how far it is.
+    """Process an uploaded video and report progress after each frame.
+
+    Args:
+        source: Open video.
+        estimate: Function from an image to poses.
+        tracker: Tracker that smooths the poses.
+        sinks: Open sinks that receive each frame.
+        bounds: Limits on pixels and time.
+
+    Yields:
+        The progress after each frame.
 
     Raises:
-        HeadPoseError: it is no video, cannot be read or written, or its frames are too large.
+        HeadPoseError: The source is not a video, cannot be read or written, or its frames are too large.
     """
-    if source.kind != "video":  # a picture would be read whole before its pixels are counted
+    if source.kind != "video":  # an image would be decoded before its size is checked
         raise HeadPoseError(f"{source.name} is not a video: the tab Photo takes pictures")
     started = time.monotonic()
     for count, frame in enumerate(source, 1):

@@ -176,7 +176,7 @@ def test_nothing_is_fetched_from_elsewhere(visitor, listener):
     for route in ("file=", "file/", "proxy=", "file=%68ttp", "file= "):
         target = listener.removeprefix("http") if "%" in route else listener
         status, answer = visitor.request(f"/gradio_api/{route}{target}/a".replace(" ", "%20"))
-        assert status == 403 and b"fetches nothing" in answer
+        assert status == 403 and b"does not download" in answer
 
 
 def test_only_the_routes_of_the_page_take_a_post(visitor):
