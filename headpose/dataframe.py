@@ -1,4 +1,4 @@
-"""Poses as a pandas table; needs the extra ``pandas``."""
+"""Convert poses to a pandas DataFrame; needs the extra ``pandas``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "track")
-"""The columns of ``to_dataframe``; the names are those of ``headpose.streams.csv_file``."""
+"""Columns of ``to_dataframe``, named as in ``headpose.streams.csv_file``."""
 
 
 def to_dataframe(poses: Iterable[HeadPose]) -> pandas.DataFrame:
-    """Return the poses of one picture as a pandas DataFrame, one row a face.
+    """Return the poses of one image as a pandas DataFrame with one row per face.
 
     Args:
-        poses: from ``HeadPoseEstimator.estimate``.
+        poses: Poses from ``HeadPoseEstimator.estimate``.
 
     Returns:
-        Columns face (1, 2, ...), x1, y1, x2, y2 (pixels), score, yaw, pitch, roll (degrees) and track (a nullable
-        integer). A table without rows has the same columns and types.
+        DataFrame with the columns face (1, 2, ...), x1, y1, x2, y2 (pixels), score, yaw, pitch, roll (degrees) and
+        track (nullable integer). Without faces it has no rows and the same columns and types.
 
     Raises:
         HeadPoseError: pandas is not installed.

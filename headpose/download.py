@@ -1,7 +1,7 @@
-"""Brings the files of the manifest from where they are published. Nothing else in the package downloads.
+"""Download model files. No other module accesses the network.
 
-Written on the standard library: of the packages for downloads that verify a hash (pooch and its kin) none goes
-on with a file that was cut off, and the networks are up to 100 MB.
+The module uses the standard library, because download packages such as pooch do not resume interrupted downloads, and
+models are up to 100 MB.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ from headpose.files import is_same_file, lock, sha256_of
 from headpose.types import ModelInfo
 
 SOURCE = f"https://github.com/open-headpose/headpose/releases/download/v{__version__}"
-"""Where this version's networks are published; ``$HEADPOSE_SOURCE`` names another place, a mirror for example."""
+"""URL of the models of this version. The environment variable ``HEADPOSE_SOURCE`` overrides it, for example with a
+mirror."""
 
 _LOG = logging.getLogger("headpose")
 _BLOCK = 1 << 16
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds without data
 
 
 def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
-    """Brings a network's file into a folder, or goes on with one that was cut off.
+    """Download a model file, resuming an interrupted download.
 
-    What has come so far is kept as ``.FILE.part``; only a file whose SHA-256 is the manifest's gets its name.
+    Partial data are kept as ``.FILE.part``. The file gets its name only after its SHA-256 has been verified.
 
     Args:
-        info: the manifest's entry.
-        folder: made if it does not exist.
-        source: address of the folder that holds the files; ``SOURCE`` by default.
+        info: Model to download.
+        folder: Target folder; created if missing.
+        source: URL of the folder that contains the files. None uses ``HEADPOSE_SOURCE`` or ``SOURCE``.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        WeightsError: the source cannot be reached, has no such file or another one, or the disk is full.
+        WeightsError: The source is unreachable, the file is missing there or has another hash, or the disk is full.
     """
     target = folder / info.file
     address = f"{(source or os.environ.get('HEADPOSE_SOURCE') or SOURCE).rstrip('/')}/{info.file}"
@@ -55,17 +56,17 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         while not (target.is_file() and sha256_of(target) == info.sha256):
             with _open_part(part) as file:
-                if not _is_alone(part, file):  # another process has finished it, or thrown it away
+                if not _is_alone(part, file):  # another process has finished or discarded the file
                     continue
                 try:
                     _receive(address, part, file, info.bytes)
                 except BaseException:
-                    if not os.fstat(file.fileno()).st_size:  # nothing to go on from
+                    if not os.fstat(file.fileno()).st_size:  # nothing to resume
                         with contextlib.suppress(OSError):
                             part.unlink()
                     raise
                 whole = os.fstat(file.fileno()).st_size == info.bytes and sha256_of(part) == info.sha256
-                if sys.platform == "win32":  # which neither renames nor removes an open file
+                if sys.platform == "win32":  # Windows can neither rename nor remove an open file
                     file.close()
                 if whole:
                     part.replace(target)
@@ -74,7 +75,7 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
                 raise WeightsError(
                     f"{address} is not model {info.name} of this version: update headpose, or tell its makers"
                 )
-    except OSError as error:  # urllib's errors are OSErrors too
+    except OSError as error:  # includes the errors of urllib
         raise WeightsError(f"cannot fetch {address}: {_reason(error)}; the same command goes on from here") from None
     except (http.client.HTTPException, ValueError) as error:
         raise WeightsError(f"cannot fetch {address}: {_reason(error)}; check $HEADPOSE_SOURCE") from None
@@ -82,7 +83,7 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
 
 
 def _open_part(part: Path) -> BinaryIO:
-    """Opens or makes what has come so far. A link, whose file would be written, is removed first."""
+    """Open or create the partial file. A link is removed first, because its target would be overwritten."""
     with contextlib.suppress(FileNotFoundError):
         found = part.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
@@ -92,8 +93,8 @@ def _open_part(part: Path) -> BinaryIO:
 
 
 def _is_alone(part: Path, file: BinaryIO) -> bool:
-    """Waits until no other process fetches the file; False if the name stands for another file then."""
-    if sys.platform == "win32":  # where a lock keeps others from reading too
+    """Wait until no other process downloads the file; return whether ``part`` still names the open file."""
+    if sys.platform == "win32":  # a lock would also prevent reading
         return True
     if lock(file.fileno()) is False:
         _LOG.warning("another process fetches %s: waiting for it", part.name.removeprefix(".").removesuffix(".part"))
@@ -102,7 +103,7 @@ def _is_alone(part: Path, file: BinaryIO) -> bool:
 
 
 def _receive(address: str, part: Path, file: BinaryIO, size: int) -> None:
-    """Appends to ``file`` what it lacks of ``size`` bytes."""
+    """Download the missing part of ``size`` bytes and append it to ``file``."""
     have = os.fstat(file.fileno()).st_size
     if have >= size:
         return
@@ -111,7 +112,7 @@ def _receive(address: str, part: Path, file: BinaryIO, size: int) -> None:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
-            have = 0  # a server that cannot go on sends all of it
+            have = 0  # the server does not support ranges and sends the whole file
         file.truncate(have)
         file.seek(have)
         with _bar(part, have, size) as bar:

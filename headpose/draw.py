@@ -1,4 +1,4 @@
-"""Poses drawn on a picture: axes, a cube, a label; and told in words."""
+"""Draw poses on images (axes, cube, labels) and describe them in words."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ Colour = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
 _WHITE, _SHADE = (255, 255, 255), (25, 25, 25)
 ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
-"""BGR of each angle: that of the axis it turns about."""
+"""BGR color of each angle, equal to the color of its rotation axis."""
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_FONT_HEIGHT = 21  # pixels of a capital letter at scale 1
-_FRACTION_BITS = 4  # cv2 draws at 1/16 of a pixel, which keeps the lines of a video from trembling
+_FONT_HEIGHT = 21  # height of a capital letter at scale 1, pixels
+_FRACTION_BITS = 4  # cv2 draws with a precision of 1/16 pixel, which avoids jitter in videos
 _THICKEST = 200  # pixels; cv2 allows 255
-_FARTHEST = 30_000  # pixels; cv2 counts 1/16 pixels in 32 bits
-_STRAIGHT = 2.5  # degrees that are not worth a word
+_FARTHEST = 30_000  # pixels; cv2 stores coordinates in 1/16 pixel as 32-bit integers
+_STRAIGHT = 2.5  # degrees; smaller angles are described as straight
 
 
 def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool = True) -> None:
-    """Draws one pose into ``image``, in place.
+    """Draw one pose into ``image``, in place.
 
-    The head's x axis (towards its left) is red, y (up) green, z (out of the nose) blue. The projection
-    is parallel, as the angles are: what points at the camera is a dot.
+    The head's x axis (to its left) is red, y (up) is green and z (out of the nose) is blue. The projection is
+    orthographic: an axis that points at the camera appears as a dot.
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
-        pose: in pixels of ``image``.
-        style: ``"axes"``, ``"cube"`` (its front, where the face is, in green), or ``"none"``: the
-            tight box alone.
-        label: write yaw, pitch and roll in degrees below the face, after the number of a tracked one.
+        pose: Pose with its box in pixels of ``image``.
+        style: ``"axes"``, ``"cube"`` (the side of the face is green) or ``"none"`` (tight box only).
+        label: Draw yaw, pitch and roll in degrees below the face, preceded by the track number if there is one.
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
-        InputError: there is no such style.
+        InputError: ``style`` is unknown.
     """
     check_image(image)
     if style == "axes":
@@ -61,24 +60,24 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
 
 
 def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", label: bool = True) -> Image:
-    """Return a copy of ``image`` with every pose drawn, the first on top.
+    """Return a copy of ``image`` with all poses drawn, the first one on top.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        poses: in pixels of ``image``.
-        style: as in ``draw_pose``.
-        label: write the angles beside the faces (see ``draw_labels``).
+        poses: Poses with their boxes in pixels of ``image``.
+        style: As in ``draw_pose``.
+        label: Draw the angles beside the faces (see ``draw_labels``).
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
-        InputError: there is no such style.
+        InputError: ``style`` is unknown.
 
     Example:
         >>> image = read_image("photo.jpg")
         >>> write_image("drawn.jpg", draw_poses(image, HeadPoseEstimator().estimate(image), "cube"))
     """
     check_image(image)
-    if style not in STYLES:  # also where there is no face
+    if style not in STYLES:  # check it even if there are no poses
         raise InputError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
     drawn, poses = np.array(image, order="C"), list(poses)
     for pose in reversed(poses):
@@ -89,15 +88,15 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
 
 
 def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
-    """Writes the angles of each pose beside its face into ``image``, in place.
+    """Draw the angles of each pose beside its face into ``image``, in place.
 
-    Each angle has the colour of the axis that it turns about (``ANGLE_COLOURS``). A label begins with the number of
-    the face: that of its track, or its place in ``poses`` from 1 on where there are several. Labels do not cover
-    each other or other faces: where the words do not fit, all labels have numbers alone, then the face's number alone.
+    Each angle has the color of its rotation axis (``ANGLE_COLOURS``). A label starts with the track number or, if there
+    are several poses, with the index in ``poses`` from 1. Labels overlap neither each other nor other faces: if labels
+    with words do not fit, all labels show numbers only, and if these do not fit, only the number of the face.
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
-        poses: in pixels of ``image``.
+        poses: Poses with their boxes in pixels of ``image``.
     """
     for label, (x, y) in _layout(image, poses):
         for shade in (True, False):
@@ -111,9 +110,14 @@ def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
 
 
 def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes") -> Image:
-    """``draw_poses`` for a window that shows a mirror: a flipped copy whose labels can still be read.
+    """Return a mirrored copy of ``image`` with all poses drawn and readable labels, for a mirror view.
 
-    The labels keep the angles of ``image`` as it is: one head has one answer, mirrored or not.
+    The labels show the angles of the original image.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        poses: Poses with their boxes in pixels of ``image``.
+        style: As in ``draw_pose``.
     """
     poses, width = list(poses), image.shape[1]
     flipped = np.ascontiguousarray(draw_poses(image, poses, style, label=False)[:, ::-1])
@@ -122,13 +126,19 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
 
 
 def _mirrored(pose: HeadPose, width: int) -> HeadPose:
-    """The same angles where the face is in the mirror image of a picture of ``width`` pixels."""
+    """Return a pose with the same angles and a box mirrored in an image of ``width`` pixels."""
     x1, y1, x2, y2 = pose.box.as_tuple()
     return dataclasses.replace(pose, face=Face(Box(width - x2, y1, width - x1, y2), pose.face.score))
 
 
 def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> None:
-    """Writes lines of text on a darkened panel in the left corner at the top or bottom of ``image``, in place."""
+    """Draw lines of text on a darkened panel into ``image``, in place.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, contiguous.
+        lines: ASCII text, at least one line.
+        at_bottom: Place the panel in the lower left corner instead of the upper left one.
+    """
     height, width = image.shape[:2]
     scale = float(np.clip(min(height, width) / 1000, 0.45, 1.4))
     step, margin = round(34 * scale), round(14 * scale)
@@ -143,7 +153,7 @@ def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """One line of text in several colours; ``letter`` is the height of a capital in pixels."""
+    """One line of text in several colors; ``letter`` is the height of a capital letter in pixels."""
 
     parts: list[tuple[str, Colour]]
     letter: float
@@ -162,7 +172,7 @@ class _Label:
 
 
 def _light(colour: Colour) -> Colour:
-    """A colour of an axis as thin letters need it."""
+    """Return a lighter shade of an axis color, readable in thin letters."""
     blue, green, red = (round(0.7 * part + 0.3 * 255) for part in colour)
     return blue, green, red
 
@@ -173,7 +183,7 @@ def _text_width(text: str, scale: float, thickness: int) -> int:
 
 
 def _layout(image: Image, poses: Sequence[HeadPose]) -> list[tuple[_Label, tuple[int, int]]]:
-    """The labels, all in the longest form that fits, with the left end of each one's base line."""
+    """Return all labels in the longest form that fits, each with the left end of its baseline in pixels."""
     found: list[tuple[_Label, tuple[int, int]]] = []
     for form in ("words", "numbers", "face"):
         found = _place(image, poses, [_label(image, poses, index, form) for index in range(len(poses))], form)
@@ -183,7 +193,10 @@ def _layout(image: Image, poses: Sequence[HeadPose]) -> list[tuple[_Label, tuple
 
 
 def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _Label:
-    """The label of one pose: ``words`` (yaw +1  pitch +2  roll +3), ``numbers`` (+1 +2 +3), or its ``face`` alone."""
+    """Return the label of one pose.
+
+    ``form`` is ``words`` (yaw +1  pitch +2  roll +3), ``numbers`` (+1 +2 +3) or ``face`` (the face's number only).
+    """
     pose = poses[index]
     number = pose.track if pose.track is not None else index + 1 if len(poses) > 1 else None
     parts = [] if number is None else [(str(number) if form == "face" else f"{number}: ", _WHITE)]
@@ -201,10 +214,9 @@ def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _L
 def _place(
     image: Image, poses: Sequence[HeadPose], labels: Sequence[_Label], form: str
 ) -> list[tuple[_Label, tuple[int, int]]]:
-    """Where each label goes: below its face, or above it. Ends early where one would cover a label or a face.
+    """Place each label below or above its face; stop at the first one that would overlap a label or another face.
 
-    The last form, ``face``, has no shorter one to give way to: it is placed where it covers least, if need be across
-    the lower edge of its own face.
+    The shortest form, ``face``, is always placed where it overlaps least, if necessary on the lower edge of its face.
     """
     taken: list[Box] = []
     placed = []
@@ -221,7 +233,7 @@ def _place(
 
 
 def _anchors(pose: HeadPose, label: _Label, form: str) -> list[tuple[float, float]]:
-    """Middles of base lines to try: below the face, closer below, above; for ``face`` also across its lower edge."""
+    """Return candidate centers of the baseline: below, closely below and above the face; for ``face`` also its edge."""
     x, y = pose.box.center
     below, above = y + 0.68 * _side(pose) + 1.5 * label.letter, y - 0.68 * _side(pose) - 0.5 * label.letter
     outside = [(x, below), (x, pose.box.y2 + label.letter + 5), (x, above)]
@@ -229,9 +241,9 @@ def _anchors(pose: HeadPose, label: _Label, form: str) -> list[tuple[float, floa
 
 
 def _inside(image: Image, label: _Label, anchor: tuple[float, float]) -> tuple[int, int]:
-    """The left end of the base line, moved so that no letter is cut off."""
+    """Return the left end of the baseline, moved so that the label is inside of the image."""
     height, width = image.shape[:2]
-    letter, margin = label.letter, label.thickness + 3  # of the halo
+    letter, margin = label.letter, label.thickness + 3  # includes the halo
     x = round(np.clip(anchor[0] - label.width / 2, margin, max(margin, width - label.width - margin)))
     y = round(np.clip(anchor[1], letter + 2, max(letter + 2, height - 0.5 * letter)))
     return x, y
@@ -239,12 +251,12 @@ def _inside(image: Image, label: _Label, anchor: tuple[float, float]) -> tuple[i
 
 def _extent(label: _Label, at: tuple[int, int]) -> Box:
     margin = label.thickness + 2
-    below = 0.3 * label.letter  # of p and y
+    below = 0.3 * label.letter  # descenders of p and y
     return Box(at[0] - margin, at[1] - label.letter - margin, at[0] + label.width + margin, at[1] + below + margin)
 
 
 def _covered(box: Box, others: Sequence[Box]) -> float:
-    """Pixels of ``others`` that a box covers."""
+    """Return the area of the intersections of a box with ``others`` in pixels."""
     total = 0.0
     for other in others:
         width = min(box.x2, other.x2) - max(box.x1, other.x1)
@@ -258,18 +270,18 @@ def _side(pose: HeadPose) -> float:
 
 
 def _thickness(pose: HeadPose) -> int:
-    # At one pixel the outline would leave nothing of the colour.
+    # At one pixel, the outline would hide the color.
     return min(max(2, round(_side(pose) / 45)), _THICKEST)
 
 
 def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], colour: Colour, thickness: int) -> None:
-    """A line between points in pixels, round at its ends."""
+    """Draw a line with round ends between two points in pixels."""
     points = [_fixed_point(point) for point in (start, end)]
     cv2.line(image, points[0], points[1], colour, thickness, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def _fixed_point(point: NDArray[np.float64]) -> tuple[int, int]:
-    # Pixel (i, j) covers [i, i + 1) in our coordinates and is centred on i in cv2's.
+    # Pixel i covers [i, i + 1) in our coordinates and is centered on i in those of cv2.
     scaled = (np.clip(point[:2], -_FARTHEST, _FARTHEST) - 0.5) * (1 << _FRACTION_BITS)
     return round(scaled[0]), round(scaled[1])
 
@@ -296,7 +308,7 @@ def _draw_cube(image: Image, pose: HeadPose) -> None:
     edges = [(back[a], back[b], _RED) for a, b in around]
     edges += [(back[corner], front[corner], _BLUE) for corner in range(4)]
     edges += [(front[a], front[b], _GREEN) for a, b in around]
-    if pose.axes[2, 2] < 0:  # the head looks away: its back is what is near
+    if pose.axes[2, 2] < 0:  # the head looks away, so its back is nearer to the camera
         edges.reverse()
     for start, end, colour in edges:
         _line(image, start, end, _SHADE, thickness + 2)
@@ -311,7 +323,7 @@ def _draw_box(image: Image, pose: HeadPose) -> None:
 
 
 def describe(euler: EulerAngles) -> str:
-    """The angles in words, left and right being those of the picture."""
+    """Describe angles in words. Left and right refer to the image."""
     sides = (("left", "right"), ("up", "down"))
     ways = [
         f"{abs(angle):.0f}° {positive if angle > 0 else negative}"

@@ -1,36 +1,34 @@
-"""Errors that a user's input can cause.
+"""Errors caused by user input.
 
-Every message is one line that says what is wrong and what to do about it: programs print it as it
-is and exit with status 1; nothing else in the package turns an exception into text.
-
-``except HeadPoseError`` catches them all. ``InputError`` is a ValueError as well, for code that expects one.
+Every message is one line that says what is wrong and what to do. Programs print the message and exit with status 1.
+``except HeadPoseError`` catches all of them.
 """
 
 
 class HeadPoseError(Exception):
-    """Base of every error caused by input rather than by a defect of this package."""
+    """Base class of all errors that are caused by input rather than by a defect of this package."""
 
 
 class InputError(HeadPoseError, ValueError):
-    """An argument of a public function with a wrong value: an empty box, an unknown style, a number out of range."""
+    """Invalid argument: an empty box, an unknown style, a number out of range. Also a ValueError."""
 
 
 class ImageError(HeadPoseError):
-    """A picture or a stream of pictures that cannot be read."""
+    """Unreadable image, video or stream."""
 
 
 class WeightsError(HeadPoseError):
-    """A model file that is missing, altered, or at odds with its manifest."""
+    """Model file that is missing, modified, or inconsistent with its manifest."""
 
 
 class DataError(HeadPoseError):
-    """A data set, label file or manifest that cannot be used as it is."""
+    """Invalid data set, label file or manifest."""
 
 
 class RecipeError(HeadPoseError):
-    """A configuration with an unknown key, a wrong type or a value out of range."""
+    """Configuration with an unknown key, a wrong type or a value out of range."""
 
 
 def install_advice(extra: str) -> str:
-    """How to install an extra of this package, for the end of a message. It is not on a package index yet."""
+    """Return how to install an extra, for the end of an error message. The package is not on PyPI yet."""
     return f"pip install '.[{extra}]' in a checkout of headpose"

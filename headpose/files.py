@@ -1,4 +1,4 @@
-"""Writing files: a reader sees the old content or the new, never half of it, and no output destroys an input."""
+"""Atomic file output, checks of output paths, file locks and hashes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _VIDEOS = (
 )
 _NETWORKS = ".onnx .ort .safetensors .pt .pth .ckpt .tflite .task .pb .h5 .keras .caffemodel .engine .npy .npz .mat"
 DATA_SUFFIXES = frozenset(f"{_PICTURES} {_VIDEOS} {_NETWORKS}".split())
-"""Endings, in lower case, of pictures, videos, networks and arrays. No file of text gets such a name: where a shell
-expands ``--json *.jpg``, the first picture becomes the target."""
+"""Extensions, in lower case, of images, videos, networks and arrays. Text outputs must not use them: when a shell
+expands ``--json *.jpg``, the first image becomes the target."""
 
-_SLOTS = 4  # writers of one target at a time whose temporary folders are found again after a crash
+_SLOTS = 4  # concurrent writers of one target whose temporary folders are found again after a crash
 _TEMPORARY, _LOCK = ".headpose", "lock"
 
 
@@ -45,19 +45,18 @@ def check_outputs(
     text: Mapping[str, PathLike | None] | None = None,
     data: Mapping[str, PathLike | Sequence[PathLike] | None] | None = None,
 ) -> None:
-    """Refuses outputs that would destroy an input or each other. Programs call it before they make or open anything.
+    """Reject outputs that would overwrite an input or each other. Programs call this before they create any file.
 
-    Files are compared as the file system identifies them, so that links and other spellings of a path count too.
+    Files are compared by their identity in the file system, so links and different spellings of a path are recognized.
 
     Args:
-        inputs: files, and folders with all that is in them. None, and what does not exist, is passed over: a
-            camera's number, the name of a network, an address.
-        text: JSON, CSV and the like, by the option that names each. None and "-" (stdout) are passed over.
-        data: other files. A sequence holds files in a folder that the program may have to make.
+        inputs: Input files, and folders with all their content. None and names that do not exist (a camera number, the
+            name of a network, a URL) are skipped.
+        text: Text outputs such as JSON and CSV, by option. None and "-" (stdout) are skipped.
+        data: Other outputs, by option. A sequence names files in a folder that need not exist yet.
 
     Raises:
-        HeadPoseError: an output cannot be put there, has a name that it must not have, is an input, or is
-            another output too.
+        HeadPoseError: An output cannot be written, has an invalid name, is an input, or is the same as another output.
     """
     outputs: list[tuple[str, Path]] = []
     for option, target in (text or {}).items():
@@ -77,17 +76,27 @@ def check_outputs(
 
 
 def check_text_name(target: PathLike) -> None:
-    """HeadPoseError if a file of text would get the name of a picture, a video or a network."""
+    """Reject the extension of an image, a video or a network for a text output.
+
+    Raises:
+        HeadPoseError: The extension is one of ``DATA_SUFFIXES``.
+    """
     suffix = Path(target).suffix.lower()
     if suffix in DATA_SUFFIXES:
         raise HeadPoseError(f"cannot write text to {target}: {suffix} is for other data; use .json, .csv or .txt")
 
 
 def check_target(target: PathLike) -> Path:
-    """The path, if a file can be put there; for programs that work for a while before they write.
+    """Check that a file can be written, for programs that compute before they write.
+
+    Args:
+        target: Path of the output.
+
+    Returns:
+        ``target`` as a Path.
 
     Raises:
-        HeadPoseError: its folder does not exist or takes no files, or it is a folder or a device.
+        HeadPoseError: The folder does not exist or is read-only, or ``target`` is a folder or a device.
     """
     path = Path(target)
     if not path.parent.is_dir():
@@ -101,24 +110,29 @@ def check_target(target: PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(target: PathLike) -> Iterator[Path]:
-    """Yields a temporary path; renames it onto ``target`` on success.
+    """Write a file atomically: yield a temporary path and rename it to ``target`` on success.
 
-    The temporary name keeps the suffix, because image and video encoders choose their format by it. It lies in a
-    hidden folder beside ``target``, with a lock that ends with the process: what a killed process left there is
-    removed by the next one that writes ``target``. When the block fails, nothing is left behind and ``target``
-    is as it was. If ``target`` is a link, the link is replaced and the file it points to stays.
+    The temporary name keeps the extension, because image and video encoders derive the format from it. It is in a
+    hidden folder beside ``target`` with a lock that ends with the process; the next writer of ``target`` removes what a
+    killed process left there. If the block fails, the temporary file is removed and ``target`` is unchanged. If
+    ``target`` is a link, the link is replaced and the file that it points to is kept.
+
+    Args:
+        target: Path of the output.
+
+    Yields:
+        Path to write to.
 
     Raises:
-        HeadPoseError: the folder does not exist, ``target`` is no file, the disk is full, or the file
-            cannot be written.
+        HeadPoseError: The folder does not exist, ``target`` is not a regular file, the disk is full, or writing fails.
     """
     path = check_target(target)
     try:
         with _temporary_folder(path) as (folder, held):
             temporary = folder / f"whole{path.suffix}"
             yield temporary
-            with contextlib.suppress(PermissionError):  # a file system without modes
-                # Some writers make files of mode 0600; the lock has what the user's umask gives.
+            with contextlib.suppress(PermissionError):  # file systems without modes
+                # Some writers create files with mode 0600; the lock file has the mode of the user's umask.
                 temporary.chmod(stat.S_IMODE(os.fstat(held).st_mode))
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -128,21 +142,25 @@ def atomic_path(target: PathLike) -> Iterator[Path]:
 
 
 def write_bytes(target: PathLike, data: bytes) -> None:
-    """Writes ``data`` to ``target`` atomically (see ``atomic_path`` for the errors)."""
+    """Write bytes to a file atomically; see ``atomic_path`` for the errors."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(target: PathLike, text: str) -> None:
-    """Writes ``text`` to ``target`` as UTF-8, atomically (see ``atomic_path`` for the errors)."""
+    """Write text to a file as UTF-8, atomically; see ``atomic_path`` for the errors."""
     write_bytes(target, text.encode())
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
-    """Locks an open file for this process until the descriptor is closed, at the latest when the process ends.
+    """Lock an open file until the descriptor is closed or the process ends.
+
+    Args:
+        descriptor: File descriptor.
+        wait: Wait while another process holds the lock.
 
     Returns:
-        Whether it is locked now: False if another holder has it, None if the file system has no locks.
+        True if the lock was acquired, False if another process holds it, None if the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -157,7 +175,7 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 def is_same_file(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` itself, not what it links to, is still the open file."""
+    """Return whether ``path`` (without following links) still names the open file."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except OSError:
@@ -165,7 +183,7 @@ def is_same_file(path: Path, descriptor: int) -> bool:
 
 
 def sha256_of(path: PathLike) -> str:
-    """SHA-256 of a file's bytes, 64 lower-case hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 lower-case hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
 
@@ -184,12 +202,12 @@ def _checked(option: str, target: PathLike) -> Path:
 
 
 def _distinct(outputs: Iterable[tuple[str, Path]]) -> dict[tuple[int, int] | None, tuple[str, Path]]:
-    """The outputs that exist by their identity; HeadPoseError if two options name one file."""
+    """Return the existing outputs by identity; raise HeadPoseError if two options name the same file."""
     taken: dict[object, tuple[str, Path]] = {}
     there: dict[tuple[int, int] | None, tuple[str, Path]] = {}
     for option, path in outputs:
         identity = _identity(path)
-        # A file that is not there yet has no identity. Upper and lower case, and the forms of an accent, may be one.
+        # A new file has no identity yet. The file system may ignore case and Unicode normalization.
         name = unicodedata.normalize("NFC", path.name).casefold()
         for key in (identity, (_identity(path.parent) or path.parent.absolute(), name)):
             other = taken.setdefault(key, (option, path)) if key is not None else (option, path)
@@ -201,7 +219,7 @@ def _distinct(outputs: Iterable[tuple[str, Path]]) -> dict[tuple[int, int] | Non
 
 
 def _identity(path: PathLike) -> tuple[int, int] | None:
-    """Device and inode of what is there, links followed; None if nothing is."""
+    """Return (device, inode) of an existing path, following links; None if it does not exist."""
     try:
         found = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
@@ -210,20 +228,24 @@ def _identity(path: PathLike) -> tuple[int, int] | None:
 
 
 def _files(given: PathLike) -> Iterator[Path]:
-    """A file; or a folder and all that is in it, at any depth, links followed."""
+    """Yield a file, or a folder and all its content recursively, following links."""
     waiting, seen = [Path(given)], set()
     while waiting:
         path = waiting.pop()
         yield path
         if path.is_dir() and (identity := _identity(path)) not in seen:
             seen.add(identity)
-            with contextlib.suppress(OSError):  # a folder that cannot be read is nobody's input
+            with contextlib.suppress(OSError):  # an unreadable folder cannot contain an input
                 waiting += path.iterdir()
 
 
 @contextlib.contextmanager
 def _temporary_folder(target: Path) -> Iterator[tuple[Path, int]]:
-    """A hidden folder beside ``target`` and the descriptor of its lock; removes those whose owners are dead."""
+    """Create a hidden folder beside ``target``; remove those of dead processes.
+
+    Yields:
+        (folder, descriptor of its lock).
+    """
     names = [f".{target.name[:40]}.{slot}{_TEMPORARY}" for slot in range(_SLOTS)]
     mine: tuple[Path, int] | None = None
     for folder in map(target.with_name, names):
@@ -236,7 +258,7 @@ def _temporary_folder(target: Path) -> Iterator[tuple[Path, int]]:
             _empty(folder)
         else:
             _leave(folder, held)
-    while mine is None:  # as many writers as slots
+    while mine is None:  # all slots are in use
         folder = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{_TEMPORARY}")
         if (held := _enter(folder)) is not None:
             mine = folder, held
@@ -247,7 +269,11 @@ def _temporary_folder(target: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _enter(folder: Path) -> int | None:
-    """Makes a temporary folder, or takes over one whose owner is dead; its lock, or None if another holds it."""
+    """Create a temporary folder or take over that of a dead process.
+
+    Returns:
+        Descriptor of its lock; None if another process holds it.
+    """
     for _ in range(2):
         try:
             folder.mkdir(mode=0o700)
@@ -259,7 +285,7 @@ def _enter(folder: Path) -> int | None:
         flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (os.O_CREAT if made else 0)
         try:
             held = os.open(folder / _LOCK, flags, 0o666)
-        except FileNotFoundError:  # its owner died, or left, between two steps
+        except FileNotFoundError:  # the owner ended between two steps
             with contextlib.suppress(OSError):
                 folder.rmdir()
             continue
@@ -270,7 +296,7 @@ def _enter(folder: Path) -> int | None:
                 folder.rmdir()
             raise
         locked = lock(held)
-        # The owner removes the lock before it lets go: one that is no longer there does not count.
+        # The owner removes the lock file before it releases the lock, so a removed file does not count.
         if is_same_file(folder / _LOCK, held) and (locked or (locked is None and made)):
             return held
         os.close(held)
@@ -279,11 +305,11 @@ def _enter(folder: Path) -> int | None:
 
 
 def _is_own_folder(folder: Path) -> bool:
-    """Whether it is no link, and this user's: nobody else says what is deleted here."""
+    """Return whether a folder is not a link and belongs to this user, so that its content may be deleted."""
     try:
         found = folder.lstat()
     except OSError:
-        return True  # gone by now: the next step finds out
+        return True  # it no longer exists; the next step handles this
     return stat.S_ISDIR(found.st_mode) and (sys.platform == "win32" or found.st_uid == os.getuid())
 
 
@@ -295,9 +321,9 @@ def _empty(folder: Path) -> None:
 
 
 def _leave(folder: Path, held: int) -> None:
-    """Removes a temporary folder. Its errors would hide that of the writer; the next one tries again."""
+    """Remove a temporary folder. Errors are ignored: they would hide the writer's, and the next writer tries again."""
     _empty(folder)
-    if sys.platform == "win32":  # which removes no open file
+    if sys.platform == "win32":  # Windows cannot remove an open file
         os.close(held)
     with contextlib.suppress(OSError):
         (folder / _LOCK).unlink()

@@ -1,4 +1,4 @@
-"""Folders that a long run fills: one run at a time."""
+"""Output folders of long runs, locked so that only one run uses a folder at a time."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from pathlib import Path
 
 from headpose.errors import HeadPoseError
 
-if sys.platform != "win32":  # which has no such locks: there nothing keeps two runs apart
+if sys.platform != "win32":  # Windows has no such locks: two runs in one folder are not detected there
     import fcntl
 
 LOCK = ".lock"
-"""Name of the file that a run locks in its folder; it is gone when the run ends."""
+"""Name of the lock file of a run; it is removed when the run ends."""
 
 _log = logging.getLogger("headpose")
 
 
 @contextlib.contextmanager
 def occupied(folder: Path) -> Iterator[None]:
-    """Keeps a folder for this process until the block ends; makes it if need be, and removes it if it stays empty.
+    """Lock a folder for this process until the block ends.
 
-    The lock is the system's and ends with the process, also with one that is killed. It is not inherited: loader
-    processes that outlive a killed run do not hold it.
+    The operating system releases the lock when the process ends, even if it is killed. Child processes do not inherit
+    it, so data-loader processes that outlive a killed run do not hold it.
+
+    Args:
+        folder: Folder to lock. It is created if missing, and removed at the end if it was created and is still empty.
 
     Raises:
-        HeadPoseError: another process has the folder, or it cannot be made or written.
+        HeadPoseError: Another process uses the folder, or it cannot be created or written.
     """
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
@@ -47,24 +50,24 @@ def occupied(folder: Path) -> Iterator[None]:
 
 
 def _take(folder: Path) -> int:
-    """The descriptor of the locked file."""
+    """Create and lock the lock file; return its descriptor."""
     file = folder / LOCK
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             if _locks(lock, file) and _is(lock, file):
-                with contextlib.suppress(OSError):  # on a full disk the run itself fails
+                with contextlib.suppress(OSError):  # a full disk is reported by the run itself
                     os.ftruncate(lock, 0)
                     os.write(lock, f"{os.getpid()}\n".encode())
                 return lock
         except BaseException:
             os.close(lock)
             raise
-        os.close(lock)  # its last owner removed it in the meantime: take the next one
+        os.close(lock)  # the previous owner removed the file in the meantime: try again
 
 
 def _locks(lock: int, file: Path) -> bool:
-    """Locks the file; HeadPoseError if another process has it. A file system without locks keeps nobody apart."""
+    """Lock the file; raise HeadPoseError if another process holds it. File systems without locks log a warning."""
     if sys.platform == "win32":
         return True
     try:
@@ -87,7 +90,7 @@ def _is(lock: int, file: Path) -> bool:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Removes folders from the innermost on, as far as they are empty."""
+    """Remove empty folders, innermost first."""
     with contextlib.suppress(OSError, ValueError):
         for folder in folders:
             folder.rmdir()

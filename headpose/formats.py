@@ -1,6 +1,6 @@
-"""Picture formats by their content: which one a file has, its size and its frames, before anything is decoded.
+"""Detect image formats and read image headers without decoding: format, size and number of frames.
 
-Names of files play no part. Sizes are those that the decoder allocates memory for.
+File names are ignored. Sizes are those for which the decoder allocates memory.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 HEAD_BYTES = 64
-"""How many first bytes of a file ``picture_format`` needs."""
+"""Number of bytes at the start of a file that ``picture_format`` needs."""
 
 READ_ONLY_BY_NAME = frozenset({"JPEG XL", "OpenEXR", "Radiance HDR", "PFM", "PAM", "Sun raster", "Photoshop"})
-"""Formats that are recognised in order to refuse them by their name."""
+"""Formats that are recognized but not supported."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -42,26 +42,26 @@ _SIGNATURES = (
     (b"\x59\xa6\x6a\x95", "Sun raster"),
     (b"8BPS", "Photoshop"),
 )
-_BMP_HEADERS = {12, *range(36, 256)}  # bytes; the smallest is that of OS/2
-# The brands of ISO/IEC 23008-12 (HEIF) and of the AV1 image format; in one group those of image sequences.
+_BMP_HEADERS = {12, *range(36, 256)}  # header sizes in bytes; 12 is OS/2
+# Brands of ISO/IEC 23008-12 (HEIF) and of the AV1 image format.
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIF_SEQUENCES = frozenset({b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
 _HEIF_CODED = frozenset({b"heic", b"heix", b"heim", b"heis"})
 _HEIF = _HEIF_SEQUENCES | _HEIF_CODED | {b"mif1", b"mif2", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"vvic"}
 
-_HEIF_BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")  # at the top of a file
+_HEIF_BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")  # top-level boxes
 
 _PNM_SIZE = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
-# In a JPEG's coded data FF 00 is a plain FF, FF D0 to FF D7 are restart marks and FF FF is padding;
-# any other FF xx starts the next segment.
+# In the coded data of a JPEG, FF 00 is a literal FF, FF D0 to FF D7 are restart markers and FF FF is padding. Any other
+# FF xx starts the next segment.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_END, _JPEG_SCAN, _JPEG_BARE = 0xD9, 0xDA, (0x01, 0xD8)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MOST_SCANS = 100  # a progressive JPEG has about ten, and each takes the time of a whole picture
-# Tags of a TIFF's page.
+_MOST_SCANS = 100  # progressive JPEGs have about ten; decoding each scan takes as long as a whole image
+# TIFF tags.
 _KIND, _WIDTH, _HEIGHT, _BITS, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = _TIFF_TAGS = (254, 256, 257, 258, 278, 322, 323)
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_TIFF_PART = 0b101  # of the kind: a smaller copy of another page, or a mask of one
+_TIFF_PART = 0b101  # bits of NewSubfileType: a reduced copy or a mask of another page
 _MOST_PAGES, _MOST_TAGS = 100, 4096
 _CUT_SHORT = "cut short: the end of the picture is missing"
 _DAMAGED = "damaged: its header makes no sense"
@@ -69,13 +69,13 @@ _DAMAGED = "damaged: its header makes no sense"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture's header says.
+    """Content of an image header.
 
     Attributes:
-        format: its name, as ``picture_format`` gives it.
-        width: pixels of the stored picture, before any orientation is applied.
-        height: likewise. Both are 0 for HEIC and AVIF, whose libraries tell the size.
-        frames: pictures in the file that are shown one after the other, or are pages; a thumbnail is none.
+        format: Format as returned by ``picture_format``.
+        width: Width of the stored image in pixels, before the orientation is applied; 0 for HEIC and AVIF.
+        height: Height of the stored image in pixels, before the orientation is applied; 0 for HEIC and AVIF.
+        frames: Number of frames or pages, without thumbnails.
     """
 
     format: str
@@ -85,14 +85,14 @@ class Header:
 
 
 def picture_format(head: bytes) -> str | None:
-    """Names the format of a picture file, also of one that is not read here (HEIC without its library, JPEG XL).
+    """Detect the format of an image file, including unsupported formats.
 
     Args:
-        head: its first ``HEAD_BYTES`` bytes, or all of them if it has fewer.
+        head: First ``HEAD_BYTES`` bytes of the file, or the whole file if it is shorter.
 
     Returns:
-        ``JPEG``, ``PNG``, ``GIF``, ``WebP``, ``BMP``, ``TIFF``, ``JPEG 2000``, ``PNM``, ``HEIC``, ``AVIF``, one
-        of ``READ_ONLY_BY_NAME``, or None for what is no picture.
+        ``JPEG``, ``PNG``, ``GIF``, ``WebP``, ``BMP``, ``TIFF``, ``JPEG 2000``, ``PNM``, ``HEIC``, ``AVIF`` or one of
+        ``READ_ONLY_BY_NAME``; None if the file is not an image.
     """
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
@@ -113,23 +113,23 @@ def _heif(head: bytes) -> str | None:
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
     if brands[0] in _AVIF or (brands[0] in _HEIF and not _AVIF.isdisjoint(brands)):
         return "AVIF"
-    # A film may list a general brand of HEIF beside its own, so behind another first brand only codecs count.
+    # Videos may list a general HEIF brand too, so after another major brand only the codec brands count.
     if brands[0] in _HEIF or not _HEIF_CODED.isdisjoint(brands):
         return "HEIC"
     return "AVIF" if b"avif" in brands else None
 
 
 def read_header(data: bytes) -> Header:
-    """Reads the header of a picture, and checks its container as far as the decoders do not.
+    """Read the header of an image and check that the file is complete.
 
-    Decoders cannot be left to say it: OpenCV before 4.13 pads a cut JPEG with grey and calls it read,
-    and libpng writes to stderr.
+    The check is needed because OpenCV before 4.13 fills a truncated JPEG with gray and reports success, and libpng
+    prints to stderr.
 
     Args:
-        data: the whole file.
+        data: Content of the file.
 
     Raises:
-        ValueError: it is no picture, or broken; the message continues "the picture is".
+        ValueError: The data are not an image, or damaged. The message completes "the image is ...".
     """
     name = picture_format(data[:HEAD_BYTES])
     if name is None:
@@ -137,7 +137,7 @@ def read_header(data: bytes) -> Header:
     if name in READ_ONLY_BY_NAME:
         raise ValueError(f"a picture of a format that is not read ({name}): save it as PNG or JPEG")
     if name == "AVIF" or name == "HEIC":
-        if not _boxes_are_whole(data):  # libheif leaves the tiles that are missing black
+        if not _boxes_are_whole(data):  # libheif leaves missing tiles black
             raise ValueError(_CUT_SHORT)
         return Header(name, 0, 0, 2 if name == "HEIC" and data[8:12] in _HEIF_SEQUENCES else 1)
     try:
@@ -150,13 +150,13 @@ def read_header(data: bytes) -> Header:
 
 
 def _boxes_are_whole(data: bytes) -> bool:
-    """Whether the boxes of an ISO media file end where it ends, or before; what is no box may follow them."""
+    """Return whether all top-level boxes of an ISO media file are complete. Other data may follow them."""
     position = 0
     while data[position + 4 : position + 8] in _HEIF_BOXES:
         size = int.from_bytes(data[position : position + 4], "big")
         if size == 1:
             size = int.from_bytes(data[position + 8 : position + 16], "big")
-        if size < 8:  # 0: to the end of the file
+        if size < 8:  # 0 means to the end of the file
             return True
         position += size
     return position <= len(data)
@@ -176,7 +176,7 @@ def _jpeg(data: bytes) -> Header:
         scans += marker == _JPEG_SCAN
         if scans > _MOST_SCANS:
             raise ValueError(f"damaged: it has more than {_MOST_SCANS} scans")
-        # Skipping segments whole keeps the end of an EXIF thumbnail from passing for the picture's.
+        # Skip whole segments, so that the end marker of an EXIF thumbnail is not taken for that of the image.
         position += max(int.from_bytes(data[position : position + 2], "big"), 2)
     raise ValueError(_CUT_SHORT)
 
@@ -190,7 +190,7 @@ def _png(data: bytes) -> Header:
         if zlib.crc32(view[position + 4 : checksum_at]) != int.from_bytes(view[checksum_at : checksum_at + 4], "big"):
             raise ValueError("damaged: a checksum in it is wrong")
         kind = data[position + 4 : position + 8]
-        if kind == b"acTL":  # of an animation
+        if kind == b"acTL":  # animation control chunk
             (frames,) = struct.unpack_from(">I", data, position + 8)
         if kind == b"IEND":
             width, height = struct.unpack_from(">II", data, 16)
@@ -202,7 +202,7 @@ def _png(data: bytes) -> Header:
 def _gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position, frames = 13 + _gif_palette(flags), 0
-    while data[position] != 0x3B:  # the end; IndexError if it is missing
+    while data[position] != 0x3B:  # trailer; IndexError if it is missing
         if data[position] == 0x2C:
             left, top, frame_width, frame_height, flags = struct.unpack_from("<HHHHB", data, position + 1)
             width, height = max(width, left + frame_width), max(height, top + frame_height)
@@ -212,7 +212,7 @@ def _gif(data: bytes) -> Header:
             position += 2
         else:
             raise ValueError("damaged: an unknown block in it")
-        while data[position]:  # blocks of at most 255 bytes, each behind its length
+        while data[position]:  # sub-blocks of at most 255 bytes, each preceded by its length
             position += 1 + data[position]
         position += 1
     return Header("GIF", width, height, frames)
@@ -296,14 +296,14 @@ def _tiff(data: bytes) -> Header:
         raise ValueError("a TIFF whose first picture is a thumbnail, as in a camera's raw file: save it as JPEG")
     if first[_BITS] > 16:
         raise ValueError(f"a TIFF of {first[_BITS]} bits a channel: save it with 8 or 16")
-    # The decoder's buffer has the size of a tile or a strip, which may be larger than the picture.
-    rows = first[_STRIP_ROWS] if first[_STRIP_ROWS] < 2**32 - 1 else 0  # all of them
+    # The decoder allocates a buffer of one tile or strip, which may be larger than the image.
+    rows = first[_STRIP_ROWS] if first[_STRIP_ROWS] < 2**32 - 1 else 0  # 2^32 - 1 means one strip
     width, height = max(first[_WIDTH], first[_TILE_WIDTH]), max(first[_HEIGHT], first[_TILE_HEIGHT], rows)
     return Header("TIFF", width, height, sum(not page[_KIND] & _TIFF_PART for page in pages))
 
 
 def _tiff_page(data: bytes, position: int, order: str, big: bool) -> tuple[dict[int, int], int]:
-    """The tags of a page that are of interest, 0 where there is none, and the position of the next page."""
+    """Return the values of ``_TIFF_TAGS`` of a page (0 if absent) and the position of the next page."""
     count_form, entry_form, offset_form = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     (count,) = struct.unpack_from(order + count_form, data, position)
     if count > _MOST_TAGS:

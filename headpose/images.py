@@ -1,4 +1,4 @@
-"""Reading and writing pictures: BGR uint8 whatever the file holds, and an error where it holds no whole picture."""
+"""Read and write images. Images are BGR uint8; incomplete files raise an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headpose.types import Image, check_image
 
 
 class PillowImage(Protocol):
-    """What a type checker compares ``PIL.Image.Image`` with: Pillow is no dependency."""
+    """Interface of ``PIL.Image.Image`` for type checkers; Pillow is not a dependency."""
 
     @property
     def mode(self) -> str: ...
@@ -29,50 +29,50 @@ class PillowImage(Protocol):
 
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image | PillowImage"
-"""A picture as callers have it: the path of a file, an array, or a PIL image."""
+"""Image argument: a file path, an array or a PIL image."""
 
 Color = Literal["bgr", "rgb"]
-"""The order of an array's channels."""
+"""Channel order of an array."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"}
     | {".jp2", ".j2k", ".pnm", ".ppm", ".pgm", ".pbm", ".heic", ".heif", ".hif", ".avif"}
 )
-"""Endings, in lower case, of the files that a folder of pictures is searched for."""
+"""File name extensions of images, in lower case, that are looked for in folders."""
 
 MAX_PIXELS = 128_000_000
-"""Most pixels of a picture, unless ``HEADPOSE_MAX_PIXELS`` or a caller says otherwise. Decoding takes 6 bytes a
-pixel, 15 for JPEG 2000 and AVIF; phones take pictures of 108 million."""
+"""Default of the maximum number of pixels; the environment variable ``HEADPOSE_MAX_PIXELS`` and arguments override it.
+Decoding takes 6 bytes per pixel (JPEG 2000 and AVIF: 15). Phones take photographs of 108 million pixels."""
 
 LONGEST_SIDE = 32766
-"""Most pixels of a side: ``cv2.warpAffine`` takes no more."""
+"""Maximum side in pixels, a limit of ``cv2.warpAffine``."""
 
 _VARIABLE = "HEADPOSE_MAX_PIXELS"
-_FILE_BYTES_PER_PIXEL, _FILE_BYTES = 8, 1 << 28  # uncompressed 16-bit RGBA, and what may follow, as a phone's film
+_FILE_BYTES_PER_PIXEL, _FILE_BYTES = 8, 1 << 28  # uncompressed 16-bit RGBA, plus appended data such as a phone's video
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Image:
-    """Reads a picture, turned upright by its orientation.
+    """Read an image file and rotate it upright according to its EXIF orientation.
 
     Args:
-        path: JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, PNM, a GIF of one frame; with the extra ``heif`` HEIC and
-            AVIF. The content decides, not the name. Grey becomes three equal channels, 16 bits become 8
-            (white stays white), CMYK becomes BGR, an alpha channel is dropped.
-        max_pixels: larger pictures are refused before they are decoded. None: the environment variable
-            ``HEADPOSE_MAX_PIXELS``, or ``MAX_PIXELS`` where it is not set.
+        path: JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, PNM or single-frame GIF file; HEIC and AVIF with the extra
+            ``heif``. The format is detected from the content. Gray is expanded to three channels, 16 bits are reduced
+            to 8, CMYK is converted to BGR, and an alpha channel is dropped.
+        max_pixels: Maximum number of pixels, checked before decoding. None uses the environment variable
+            ``HEADPOSE_MAX_PIXELS``, or ``MAX_PIXELS`` if it is not set.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: the file is missing, empty, cut short, too large, no picture, or more than one (an
-            animation, pages).
+        ImageError: The file is missing, empty, truncated, too large, not an image, or contains several images (an
+            animation or pages).
     """
     limit = _limit(max_pixels)
     try:
         with Path(path).open("rb") as file:
             data = file.read(formats.HEAD_BYTES)
-            if data and formats.picture_format(data) is None:  # a film or a device is not read to its end
+            if data and formats.picture_format(data) is None:  # do not read videos and devices to the end
                 raise ImageError(f"{path} is not a picture that can be read, or it is damaged")
             if (size := os.fstat(file.fileno()).st_size) > _FILE_BYTES_PER_PIXEL * limit + _FILE_BYTES:
                 raise ImageError(f"{path} is too large: {size >> 20} MB")
@@ -87,18 +87,18 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -
 
 
 def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | None = None) -> Image:
-    """Decodes the bytes of a picture file (see ``read_image``).
+    """Decode the content of an image file; see ``read_image``.
 
     Args:
-        data: the whole file.
-        name: what error messages call it.
-        max_pixels: as in ``read_image``.
+        data: Content of the file.
+        name: Name for error messages.
+        max_pixels: As in ``read_image``.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: the data are empty, cut short, too large, no picture, or more than one.
+        ImageError: The data are empty, truncated, too large, not an image, or contain several images.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
@@ -115,7 +115,7 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
             image = _decode_avif(data, name, max_pixels)
         else:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (cv2.error, MemoryError):  # OpenCV has a limit of its own, 2^30 pixels
+    except (cv2.error, MemoryError):  # OpenCV's own limit is 2^30 pixels
         raise ImageError(f"{name} is too large to decode, or damaged") from None
     if image is None:
         raise ImageError(f"{name} is not a picture that can be read, or it is damaged")
@@ -126,19 +126,19 @@ def decode_image(data: bytes, name: str = "the picture", *, max_pixels: int | No
 
 
 def as_image(image: ImageLike, *, color: Color = "bgr") -> Image:
-    """Return a picture in the form that this package works with.
+    """Convert a path, a PIL image or an array to a BGR array.
 
     Args:
-        image: the path of a picture file (see ``read_image``), a PIL image of any mode whose values are colours
-            (its EXIF orientation is applied, an alpha channel is dropped), or a (H, W, 3) uint8 array.
-        color: channel order of an array, ``"bgr"`` or ``"rgb"``. Files and PIL images have their own.
+        image: Path of an image file (see ``read_image``), PIL image of any color mode (its EXIF orientation is applied,
+            an alpha channel is dropped), or (H, W, 3) uint8 array.
+        color: Channel order of an array, ``"bgr"`` or ``"rgb"``. It does not apply to files and PIL images.
 
     Returns:
-        (H, W, 3) uint8 BGR. An array in BGR is returned as it is, not copied.
+        (H, W, 3) uint8 BGR. A BGR array is returned without a copy.
 
     Raises:
-        ImageError: the file cannot be read, or ``image`` is none of these, empty, or longer than 32766 pixels on a
-            side.
+        ImageError: The file cannot be read, or ``image`` has another type, is empty, or has a side longer than 32766
+            pixels.
         InputError: ``color`` is neither ``"bgr"`` nor ``"rgb"``.
     """
     if color not in ("bgr", "rgb"):
@@ -159,19 +159,20 @@ def as_image(image: ImageLike, *, color: Color = "bgr") -> Image:
 
 
 def is_pillow(image: object) -> bool:
-    """Return whether ``image`` is a PIL image, without importing Pillow: whoever has one has imported it."""
+    """Return whether ``image`` is a PIL image, without importing Pillow."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(image, module.Image)
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether the content of a file is a picture's, also one that ``read_image`` refuses; False if it cannot be read.
+    """Return whether the content of a file is an image, including formats that ``read_image`` rejects.
 
-    HEIC, AVIF, GIF and JPEG XL files are pictures: a video reader would take the first tile or frame for the whole.
+    HEIC, AVIF, GIF and JPEG XL count as images, because a video reader would return only their first tile or frame. An
+    unreadable file returns False.
     """
     path = Path(path)
     try:
-        if not path.is_file():  # a pipe would lose what is looked at
+        if not path.is_file():  # reading from a pipe would consume its data
             return False
         with path.open("rb") as file:
             return formats.picture_format(file.read(formats.HEAD_BYTES)) is not None
@@ -180,11 +181,15 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
-    """Write (H, W, 3) uint8 BGR atomically, in the format that the ending of ``path`` names.
+    """Write an image file atomically.
+
+    Args:
+        path: File to write. The extension selects the format.
+        image: (H, W, 3) uint8 BGR.
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
-        HeadPoseError: no encoder has that ending, or the file cannot be written.
+        HeadPoseError: The extension is not an image format, or the file cannot be written.
     """
     check_image(image)
     suffix = Path(path).suffix
@@ -197,24 +202,27 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 
 
 def is_writable_format(path: str | os.PathLike[str]) -> bool:
-    """Whether ``write_image`` has an encoder for the ending of ``path``."""
+    """Return whether ``write_image`` supports the extension of ``path``."""
     suffix = Path(path).suffix
     try:
         return suffix.isascii() and len(suffix) > 1 and bool(cv2.haveImageWriter(f"picture{suffix}"))
-    except cv2.error:  # it is there and switched off, as OpenEXR's
+    except cv2.error:  # the encoder exists but is disabled, as for OpenEXR
         return False
 
 
 def writable_name(name: str) -> str:
-    """``name``, with .jpg behind an ending that names no encoder: photo.heic.jpg, which is no other picture's name."""
+    """Return ``name``, with .jpg appended if its format cannot be written: photo.heic becomes photo.heic.jpg."""
     return name if is_writable_format(name) else f"{name}.jpg"
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures directly in a folder, by their endings (``SUFFIXES``), in the order of their names.
+    """List the images of a folder, not of its subfolders, sorted by name.
+
+    Args:
+        folder: Folder to search for files with an extension in ``SUFFIXES``.
 
     Raises:
-        ImageError: there is no such folder, it cannot be listed, or no picture is in it.
+        ImageError: The folder does not exist, cannot be listed, or contains no image.
     """
     path = Path(folder)
     try:
@@ -248,7 +256,7 @@ def _limit(max_pixels: int | None) -> int:
 def _check_size(name: str, width: int, height: int, max_pixels: int | None) -> None:
     limit = _limit(max_pixels)
     if width * height > limit:
-        # A limit of the caller's is none that the environment could raise.
+        # The environment variable does not raise a limit that was passed as an argument.
         limited = f"the limit is {limit:,} in all" + (f" (environment variable {_VARIABLE})" * (max_pixels is None))
         raise ImageError(f"{name} is too large: {width} x {height} pixels, and {limited}")
 
@@ -269,12 +277,12 @@ def _decode_heic(data: bytes, name: str, max_pixels: int | None) -> Image:
     except ImportError:
         raise _missing(name, "HEIC", "pillow-heif") from None
     try:
-        opened = pillow_heif.open_heif(data, bgr_mode=True)  # the size alone; libheif applies irot, imir and clap
+        opened = pillow_heif.open_heif(data, bgr_mode=True)  # reads the size only; libheif applies irot, imir and clap
         _check_size(name, opened.size[0], opened.size[1], max_pixels)
         pixels = np.asarray(opened)
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError):
         raise ImageError(f"{name} is not a HEIC picture that can be read, or it is damaged") from None
-    if pixels.dtype == np.uint16:  # grey of more than 8 bits, which it leaves as it is
+    if pixels.dtype == np.uint16:  # pillow_heif does not convert gray images of more than 8 bits
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
@@ -282,7 +290,7 @@ def _decode_heic(data: bytes, name: str, max_pixels: int | None) -> Image:
 
 
 def _decode_avif(data: bytes, name: str, max_pixels: int | None) -> Image:
-    # OpenCV has a decoder too, which ignores irot and imir and lacks in many builds.
+    # OpenCV's AVIF decoder ignores irot and imir and is missing in many builds.
     try:
         from PIL import AvifImagePlugin, ImageOps
     except ImportError:
@@ -290,11 +298,11 @@ def _decode_avif(data: bytes, name: str, max_pixels: int | None) -> Image:
     if not AvifImagePlugin.SUPPORTED:
         raise _missing(name, "AVIF", "a Pillow with AVIF")
     try:
-        # The class itself: Image.open warns from 90 million pixels on, and refuses twice as many.
+        # Use the class directly: Image.open warns above 90 million pixels and refuses more than twice as many.
         opened = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
         _check_frames(name, "AVIF", opened.n_frames)
         _check_size(name, opened.size[0], opened.size[1], max_pixels)
-        ImageOps.exif_transpose(opened, in_place=True)  # Pillow makes EXIF's tag of irot and imir
+        ImageOps.exif_transpose(opened, in_place=True)  # Pillow converts irot and imir to the EXIF tag
         rgb = np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError):
         raise ImageError(f"{name} is not an AVIF picture that can be read, or it is damaged") from None
@@ -302,7 +310,7 @@ def _decode_avif(data: bytes, name: str, max_pixels: int | None) -> Image:
 
 
 def _from_pillow(image: Any) -> Image:
-    """(H, W, 3) uint8 BGR of a PIL image; ImageError if it cannot be decoded or its mode has no colours."""
+    """Convert a PIL image to (H, W, 3) uint8 BGR; raise ImageError if it cannot be decoded or has no color mode."""
     from PIL import ImageOps
 
     try:
@@ -310,9 +318,9 @@ def _from_pillow(image: Any) -> Image:
         if upright.mode.startswith("I;16"):  # convert() would clip what is above 255
             grey = (np.asarray(upright) >> 8).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        if upright.mode in ("I", "F"):  # these have no white: 1, 255 and 65535 are all in use
+        if upright.mode in ("I", "F"):  # the value of white is undefined: 1, 255 and 65535 are all in use
             raise ImageError(f"a PIL image of mode {upright.mode} has no fixed range: convert it to L or RGB first")
-        if upright.mode in ("RGBa", "La"):  # colours times alpha
+        if upright.mode in ("RGBa", "La"):  # premultiplied alpha
             upright = upright.convert("RGBA" if upright.mode == "RGBa" else "LA")
         rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:

@@ -1,9 +1,9 @@
-"""Corrupted pictures: the three sets of Aghli & Ribeiro's Table 2, and what pictures suffer elsewhere, by severity.
+"""Image corruptions: the three sets of Aghli & Ribeiro's Table 2, and 15 common corruptions with five severities.
 
-A corruption is applied to the whole picture before the crop. It depends on the picture, the face's box,
-a seed and the name of the picture's file, and on nothing else: two machines get the same pixels (``jpeg``
-excepted, which is as exact as the JPEG library). Integers do the arithmetic, raw bits the draws.
-Numpy and OpenCV only.
+A corruption is applied to the whole image before the crop. The result depends only on the image, the face box, a seed
+and the name of the image file, so all machines produce the same pixels (except ``jpeg``, which depends on the JPEG
+library). This is why the arithmetic uses integers and random numbers come from raw bits. The package needs NumPy and
+OpenCV only.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from headpose.types import Box, Image
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What a corruption makes of a labelled face.
+    """Corrupted image with its face box.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR, as large as it was.
-        box: of the face; another one after ``crop_jitter`` only.
-        clockwise_degrees: by how much the picture was turned (``geometry.turn_picture`` has the label).
+        image: (H, W, 3) uint8 BGR, of the same size as the original.
+        box: Face box in pixels. Only ``crop_jitter`` changes it.
+        clockwise_degrees: In-plane rotation of the image; ``geometry.turn_picture`` rotates the label.
     """
 
     image: Image
@@ -34,7 +34,7 @@ class View:
 
 
 Effect = Callable[[Image, Box, int, Draws], Image | View]
-"""(picture, box, setting, draws) -> the picture, or all of a ``View`` where more than pixels change."""
+"""Function (image, box, setting, draws) that returns the corrupted image, or a ``View`` if more than pixels change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Corruption:
     """One corruption with its setting.
 
     Attributes:
-        name: such as "defocus"; with the seed and the picture's name it decides what is drawn, so that the
-            levels of one name differ in strength alone.
-        level: severity 1 ... 5; 0 for what has none.
-        setting: the one number of the effect, see ``LEVELS`` and the effect's docstring.
+        name: Name such as "defocus". Name, seed and image name determine the random numbers, so the levels of one
+            corruption differ only in strength.
+        level: Severity, 1 to 5; 0 if the corruption has no levels.
+        setting: Parameter of the effect; see ``LEVELS`` and the docstring of the effect.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Corruption:
 
     @property
     def label(self) -> str:
-        """The name that ``parse`` takes: "MB", "defocus-3", or "OC@20" for a setting that has no name."""
+        """Name as ``parse`` accepts it: "MB", "defocus-3", or "OC@20" for an unnamed setting."""
         if self.level:
             return f"{self.name}-{self.level}"
         named = self.name == CLEAN.name or any(self == each for each in PAPER)
@@ -62,34 +62,42 @@ class Corruption:
 
     @property
     def is_random(self) -> bool:
-        """Whether another seed gives another picture."""
+        """True if the result depends on the seed."""
         return self.name in _RANDOM
 
     @property
     def moves(self) -> bool:
-        """Whether the box or the label changes, so that it has no meaning on a crop."""
+        """True if the box or the label changes. Such corruptions cannot be applied to a crop."""
         return self.name in _MOVING
 
     def __call__(self, image: Image, box: Box, key: str, seed: int = 0) -> View:
-        """Corrupts a picture.
+        """Corrupt an image.
 
         Args:
-            image: (H, W, 3) uint8 BGR; it is not changed.
-            box: of the face, pixels.
-            key: name of the picture's file without its ending.
-            seed: another one draws anew.
+            image: (H, W, 3) uint8 BGR; it is not modified.
+            box: Face box in pixels.
+            key: Name of the image file without its extension.
+            seed: Random seed.
+
+        Returns:
+            The corrupted image with its box.
         """
         made = _EFFECTS[self.name](image, box, self.setting, Draws(self.name, seed, key))
         return made if isinstance(made, View) else View(made, box)
 
 
 def parse(text: str) -> list[Corruption]:
-    """The corruptions that a text names.
+    """Parse the name of a corruption.
 
-    "clean", "MB", "LB", "OC": one. "defocus": its five levels. "defocus-3": one level. "OC@20": any setting.
+    Args:
+        text: "clean", "MB", "LB" or "OC" for one corruption, "defocus" for its five levels, "defocus-3" for one level,
+            "OC@20" for an arbitrary setting.
+
+    Returns:
+        The corruptions, mildest first.
 
     Raises:
-        HeadPoseError: there is no such name, level or setting.
+        HeadPoseError: The name, level or setting does not exist.
     """
     match = re.fullmatch(r"([A-Za-z_]+(?:-[a-z]+)?)(?:-([1-5])|@(\d{1,5}))?", text)
     if not match or match[1] not in _EFFECTS:
@@ -110,37 +118,37 @@ CLEAN = Corruption("clean", 0, 0)
 """No corruption."""
 
 PAPER_MB = Corruption("MB", 0, 12)
-"""AFLW2000-MB: a motion-blur kernel of 25 x 25 whose line falls to the right at 45 degrees."""
+"""AFLW2000-MB: 25 x 25 motion blur along a diagonal that descends to the right at 45 degrees."""
 
 PAPER_LB = Corruption("LB", 0, -paper.BRIGHTNESS_DELTA)
-"""AFLW2000-LB: 102 of 255 taken from every value."""
+"""AFLW2000-LB: 102 (of 255) subtracted from every value."""
 
 PAPER_OC = Corruption("OC", 0, 16)
-"""AFLW2000-OC: 16 black squares of 35 x 35 anywhere in the picture."""
+"""AFLW2000-OC: 16 black squares of 35 x 35 pixels at random positions in the image."""
 
 PAPER = (PAPER_MB, PAPER_LB, PAPER_OC)
 
 LEVELS: dict[str, tuple[int, ...]] = {
     "motion_blur": (50, 100, 150, 220, 300),  # length, thousandths of the face
-    "darken": (40, 75, 110, 140, 170),  # grey levels taken away
-    "occlusion": (200, 300, 400, 500, 600),  # across, thousandths of the face
+    "darken": (40, 75, 110, 140, 170),  # gray levels subtracted
+    "occlusion": (200, 300, 400, 500, 600),  # diameter, thousandths of the face
     "defocus": (15, 30, 45, 65, 90),  # radius, thousandths of the face
     "low_light": (500, 300, 180, 100, 60),  # exposure, thousandths
     "over_exposure": (1300, 1700, 2200, 3000, 4000),  # exposure, thousandths
-    "noise": (6, 12, 20, 30, 45),  # standard deviation, grey levels
+    "noise": (6, 12, 20, 30, 45),  # standard deviation, gray levels
     "jpeg": (40, 25, 15, 9, 5),  # quality
     "low_resolution": (64, 40, 28, 20, 14),  # length of the face, pixels
-    "grey": (200, 400, 600, 800, 1000),  # share of colour taken out, thousandths
-    "fog": (150, 250, 350, 475, 600),  # share of the veil, thousandths
-    "glasses": (120, 180, 240, 300, 360),  # height of the band, thousandths of the face's
+    "grey": (200, 400, 600, 800, 1000),  # desaturation, thousandths
+    "fog": (150, 250, 350, 475, 600),  # mean opacity, thousandths
+    "glasses": (120, 180, 240, 300, 360),  # height of the band, thousandths of the face height
     "hand": (150, 250, 350, 450, 600),  # reach into the face, thousandths
-    "crop_jitter": (50, 100, 150, 200, 300),  # distance, thousandths of the face
-    "turn": (10, 20, 30, 45, 60),  # degrees in the plane of the picture
+    "crop_jitter": (50, 100, 150, 200, 300),  # shift, thousandths of the face
+    "turn": (10, 20, 30, 45, 60),  # in-plane rotation, degrees
 }
-"""The setting of each of the five severities, from mild to severe."""
+"""Settings of the five severities, mild to severe."""
 
 SELECTION = tuple(Corruption(name, 3, LEVELS[name][2]) for name in ("motion_blur", "defocus", "low_light", "occlusion"))
-"""What networks may be chosen by, on held-out training data: medium severity, and none of the paper's settings."""
+"""Corruptions for model selection on held-out training data: medium severity, none of the paper's settings."""
 
 
 def _turned(image: Image, box: Box, degrees: int, draws: Draws) -> View:
@@ -153,7 +161,7 @@ _EFFECTS: dict[str, Effect] = {
     "MB": lambda image, box, direction, draws: paper.motion_blur(image, paper.BLUR_TAPS, direction),
     "LB": lambda image, box, delta, draws: paper.brightness(image, -delta),
     "OC": lambda image, box, count, draws: paper.black_patches(image, box, count, "picture", draws),
-    # What the paper's words may also mean, for the scan by which the settings above were chosen.
+    # Other readings of the paper, for the scan that chose the settings above.
     "MB-random": lambda image, box, taps, draws: paper.motion_blur(image, taps, draws.below(exact.DIRECTIONS)),
     "MB-box": lambda image, box, side, draws: exact.mean_of_shifts(image, exact.square(side)),
     "OC-face": lambda image, box, count, draws: paper.black_patches(image, box, count, "face", draws),
@@ -177,4 +185,4 @@ _RANDOM = {"OC", "MB-random", "OC-face", "motion_blur", "occlusion", "low_light"
 _RANDOM |= {"crop_jitter", "turn"}
 _MOVING = {"crop_jitter", "turn"}
 NAMES = (CLEAN.name, *(each.name for each in PAPER), *LEVELS)
-"""What ``parse`` takes."""
+"""Names that ``parse`` accepts."""

@@ -1,5 +1,4 @@
-"""What hides a part of the face: drawn without smoothed edges, in whole pixels. Shares are of the face's box, in
-1/1000."""
+"""Occlusions of the face, drawn in whole pixels without anti-aliasing. Sizes are in thousandths of the face box."""
 
 from __future__ import annotations
 
@@ -11,12 +10,19 @@ from headpose.corruptions.field import face_size
 from headpose.types import Box, Image
 
 _SUNGLASSES = (24, 20, 20)
-_EYES = 0.22  # of the way from the brows to the chin
+_EYES = 0.22  # vertical position in the box, from eyebrows (0) to chin (1)
 _SKIN = ((196, 215, 242), (140, 172, 224), (92, 130, 190), (58, 84, 130), (38, 52, 84))  # BGR
 
 
 def occlusion(image: Image, box: Box, axis: int, draws: Draws) -> Image:
-    """A grey ellipse, its middle in the inner 60 % of the box, ``axis`` thousandths of the face across +- a quarter."""
+    """Draw a gray ellipse with its center in the inner 60 % of the box.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        box: Face box in pixels.
+        axis: Mean diameter in thousandths of the face; each axis varies by up to 25 %.
+        draws: Random numbers.
+    """
     made = image.copy()
     across, down = draws.between(200, 800), draws.between(200, 800)
     middle = round(box.x1 + across * box.width / 1000), round(box.y1 + down * box.height / 1000)
@@ -28,9 +34,15 @@ def occlusion(image: Image, box: Box, axis: int, draws: Draws) -> Image:
 
 
 def glasses(image: Image, box: Box, height: int, draws: Draws) -> Image:
-    """A dark band over the eyes from side to side, ``height`` thousandths of the face's height.
+    """Draw a dark band over the eyes.
 
-    The box tells neither the roll nor the yaw: the band lies, and spans the box.
+    The band is horizontal and spans the box, because the box contains neither yaw nor roll.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        box: Face box in pixels.
+        height: Height of the band in thousandths of the face height.
+        draws: Random numbers (unused).
     """
     made = image.copy()
     middle, half = box.y1 + _EYES * box.height, height * box.height / 2000
@@ -40,7 +52,14 @@ def glasses(image: Image, box: Box, height: int, draws: Draws) -> Image:
 
 
 def hand(image: Image, box: Box, reach: int, draws: Draws) -> Image:
-    """A hand, palm and four fingers, that comes from below, left or right ``reach`` thousandths into the face."""
+    """Draw a hand (palm and four fingers) that reaches into the face from below, left or right.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        box: Face box in pixels.
+        reach: Reach of the longest finger in thousandths of the face.
+        draws: Random numbers.
+    """
     made = image.copy()
     skin = _SKIN[draws.below(len(_SKIN))]
     side, size = draws.below(3), face_size(box)
@@ -53,7 +72,7 @@ def hand(image: Image, box: Box, reach: int, draws: Draws) -> Image:
         (box.x2, box.y1 + along * box.height),
     ][side]
     depth = box.height if side == 0 else box.width
-    tip = np.array(edge) + inwards * reach * depth / 1000  # of the longest finger
+    tip = np.array(edge) + inwards * reach * depth / 1000  # longest finger
 
     def pixel(back: float, aside: float) -> tuple[int, int]:
         x, y = tip - inwards * back * size + across * aside * size
@@ -64,7 +83,7 @@ def hand(image: Image, box: Box, reach: int, draws: Draws) -> Image:
         aside = 0.15 * (number - 1.5)
         cv2.line(made, pixel(shorter + 0.065, aside), pixel(0.6, aside), skin, finger)
         shade = tuple(3 * value // 4 for value in skin)
-        if number:  # the gap to the finger before
+        if number:  # gap to the previous finger
             cv2.line(made, pixel(0.2, aside - 0.075), pixel(0.45, aside - 0.075), shade, max(1, finger // 8))
     cv2.line(made, pixel(0.65, 0.0), pixel(1.6, 0.0), skin, max(1, round(0.56 * size)))
     return made

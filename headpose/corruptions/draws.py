@@ -1,7 +1,7 @@
-"""Random numbers that are the same on every machine.
+"""Random numbers that are identical on all machines.
 
-A stream is seeded by a hash of names, never by ``hash()``, and uses the raw 64 bits of PCG64, whose
-stream numpy guarantees; its distributions, which may change with a version, are not used.
+A stream is seeded by a SHA-256 of names and uses the raw 64-bit output of PCG64, which NumPy guarantees to be stable.
+NumPy's distributions are not used, because they may change between versions.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOISE_UNIT = 209
-"""Standard deviation of ``Draws.noise`` (of the sum of 8 bytes: sqrt(8 (256^2 - 1) / 12) = 209.02)."""
+"""Standard deviation of ``Draws.noise``, a sum of 8 bytes: sqrt(8 (256^2 - 1) / 12) = 209.02."""
 
 _EVERY_SECOND_BYTE = np.uint64(0x00FF00FF00FF00FF)
 _SUM_OF_FOUR = np.uint64(0x0001000100010001)
 _BYTE, _THREE_WORDS = np.uint64(8), np.uint64(48)
-_MEAN = 1020  # of the sum of 8 bytes
+_MEAN = 1020  # mean of the sum of 8 bytes
 
 
 class Draws:
-    """A stream of integers that depends on nothing but its key."""
+    """Stream of random integers that depends only on its key."""
 
     def __init__(self, *key: str | int) -> None:
+        """Seed the stream with ``key``."""
         digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
         self._bits = np.random.PCG64(int.from_bytes(digest[:16], "little"))
 
     def below(self, end: int) -> int:
-        """One of 0 ... end - 1."""
+        """Return an integer in [0, end)."""
         return int(self._bits.random_raw()) % end
 
     def between(self, low: int, high: int) -> int:
-        """One of low ... high, both ends included."""
+        """Return an integer in [low, high]."""
         return low + self.below(high - low + 1)
 
     def noise(self, count: int) -> NDArray[np.int32]:
-        """(count,) nearly normal values of mean 0 and standard deviation ``NOISE_UNIT``, at most 1020 off."""
+        """Return (count,) approximately normal values: mean 0, standard deviation ``NOISE_UNIT``, range +-1020."""
         raw = np.asarray(self._bits.random_raw(count), np.uint64)
         pairs = (raw & _EVERY_SECOND_BYTE) + ((raw >> _BYTE) & _EVERY_SECOND_BYTE)
-        # The product's upper 16 bits hold the sum of the four pairs of bytes, and no carry reaches them.
+        # The upper 16 bits of the product hold the sum of the four pairs of bytes; no carry reaches them.
         return ((pairs * _SUM_OF_FOUR) >> _THREE_WORDS).astype(np.int32) - _MEAN

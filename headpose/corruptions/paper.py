@@ -1,9 +1,9 @@
-"""The three corruptions of Aghli & Ribeiro, "Combining Weight Pruning and Knowledge Distillation for CNN
-Compression" (CVPR Workshops 2021), Table 2: absolute in the pixels of AFLW2000-3D's 450 x 450 pictures.
+"""The three corruptions of Aghli & Ribeiro (2021), Table 2.
 
-What the paper prints: a motion-blur kernel of 25 x 25; brightness by a delta of -0.4; random black
-patches of 35 x 35. The direction of the blur, the number of patches and where they may fall are not
-printed: ``docs/robustness.md`` has how they were chosen.
+The paper is "Combining Weight Pruning and Knowledge Distillation for CNN Compression" (CVPR Workshops 2021). Sizes are
+in pixels of the 450 x 450 images of AFLW2000-3D. The paper states a 25 x 25 motion-blur kernel, a brightness delta of
+-0.4 and random black patches of 35 x 35. It does not state the direction of the blur, the number of patches or their
+distribution; ``docs/robustness.md`` says how these were chosen.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ Where = Literal["picture", "face"]
 
 
 def motion_blur(image: Image, taps: int, direction: int) -> Image:
-    """The mean along a straight line.
+    """Average along a straight line.
 
     Args:
         image: (H, W, 3) uint8.
-        taps: side of the kernel, odd.
-        direction: of ``exact.line``; 0 is horizontal.
+        taps: Side of the kernel in pixels, odd.
+        direction: Direction as in ``exact.line``; 0 is horizontal.
     """
     return exact.mean_of_shifts(image, exact.line(taps, direction))
 
 
 def brightness(image: Image, delta: int) -> Image:
-    """``delta`` added to every value of (H, W, 3) uint8, clipped."""
+    """Add ``delta`` to every value of a (H, W, 3) uint8 image, with clipping."""
     table = np.clip(np.arange(256) + delta, 0, 255).astype(np.uint8)
     return table[image]
 
 
 def black_patches(image: Image, box: Box, count: int, where: Where, draws: Draws, side: int = PATCH) -> Image:
-    """Black squares at random places; a larger count adds to the squares of a smaller one.
+    """Draw black squares at random positions. A larger count keeps the squares of a smaller one.
 
     Args:
         image: (H, W, 3) uint8.
-        box: the face.
-        count: number of squares; they may overlap.
-        where: "picture": anywhere that holds the whole square; "face": its middle within the box.
-        draws: where they fall.
-        side: of a square, pixels.
+        box: Face box in pixels.
+        count: Number of squares; they may overlap.
+        where: "picture" places whole squares anywhere in the image, "face" places their centers in the box.
+        draws: Random numbers.
+        side: Side of a square in pixels.
     """
     made = image.copy()
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""What moves the box or turns the picture: the pixels' place, not their value."""
+"""Geometric corruptions: shift the box or rotate the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from headpose.corruptions.draws import Draws
 from headpose.corruptions.field import face_size
 from headpose.types import Box, Image
 
-_ONE = 1 << 16  # of the fixed-point coordinates
-_FINE = 32  # cv2.remap's steps in a pixel
+_ONE = 1 << 16  # fixed-point scale of coordinates
+_FINE = 32  # subpixel steps of cv2.remap
 
 
 def crop_jitter(box: Box, share: int, draws: Draws) -> Box:
-    """The box of a poor detector: moved, and made larger or smaller, by up to ``share`` thousandths of the face.
+    """Shift and rescale a box as an inaccurate detector would.
 
-    It moves by the full share in one of 16 directions; its sides change by up to the share, each on its own.
+    Args:
+        box: Face box in pixels.
+        share: Shift in thousandths of the face, in one of 16 directions. Width and height change independently by up
+            to the same share.
+        draws: Random numbers.
     """
     far = share * face_size(box) / 1000
     angle = draws.below(16) * math.pi / 8
@@ -28,9 +32,15 @@ def crop_jitter(box: Box, share: int, draws: Draws) -> Box:
 
 
 def turn(image: Image, box: Box, clockwise_degrees: int) -> Image:
-    """The picture turned clockwise on the screen about the middle of the box; its edge pixels fill the corners.
+    """Rotate an image clockwise about the center of the box, with bilinear interpolation in integer coordinates.
 
-    The interpolation is bilinear in OpenCV's fixed-point arithmetic, its coordinates are integers.
+    Args:
+        image: (H, W, 3) uint8.
+        box: Face box in pixels.
+        clockwise_degrees: Angle in degrees.
+
+    Returns:
+        Rotated image of the same size. The corners repeat the border pixels.
     """
     height, width = image.shape[:2]
     angle = math.radians(clockwise_degrees)
