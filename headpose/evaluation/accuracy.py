@@ -1,4 +1,4 @@
-"""How far a network's rotations are from the labels of a data set."""
+"""Accuracy: errors of predicted rotations against the labels of a data set."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from headpose.inference import PoseModel
 from headpose.types import Box, CropSpec, EulerAngles, Image, Sample
 
 View = tuple[Image, Box, CropSpec]
-"""What one face's input is cut from: picture, box, crop."""
+"""(image, box, crop) from which the network input of one face is cut."""
 
 BRANCH: Branch = "asin"
 LEVEL = 0.95
 RESAMPLES = 5000
 
 MEASURES = ("yaw", "pitch", "roll", "mae", "geodesic")
-"""The columns of ``errors``."""
+"""Columns of ``errors``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Mean errors, in degrees, of the faces of one range of |yaw|; None where there is no face."""
+    """Mean errors in degrees of the faces in one range of |yaw|; None if the range is empty."""
 
     n: int
     mae: float | None
@@ -40,17 +40,19 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Mean errors over a list of faces, in degrees.
+    """Mean errors over a set of faces, in degrees.
 
     Attributes:
-        n: number of faces.
-        yaw, pitch, roll: mean absolute errors of the angles as they were given, or by the asin branch.
-        mae: their mean.
-        geodesic: mean angle of the rotation from label to prediction; no choice of angles in it.
-        mae_smallest: ``mae`` with the angles that ``HeadPose.euler`` gives.
-        bias: mean of predicted minus label.
-        bins: by |yaw| of the label.
-        ci: lower and upper end of the bootstrap intervals of yaw, pitch, roll, mae and geodesic.
+        n: Number of faces.
+        yaw: Mean absolute error of yaw.
+        pitch: Mean absolute error of pitch.
+        roll: Mean absolute error of roll. The three use the predicted angles, or the rotation decoded with |yaw| <= 90.
+        mae: Mean of the three.
+        geodesic: Mean geodesic distance from label to prediction. It does not depend on the choice of angles.
+        mae_smallest: ``mae`` with the angles of ``HeadPose.euler``.
+        bias: Mean of prediction minus label.
+        bins: Errors by |yaw| of the label.
+        ci: (lower, upper) bounds of the bootstrap intervals of yaw, pitch, roll, mae and geodesic.
     """
 
     n: int
@@ -66,52 +68,55 @@ class Accuracy:
 
 
 def predict(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64, rule: str = "own") -> Array:
-    """Rotations of the samples' faces, one crop each, with a progress bar on a terminal.
+    """Predict the rotations of samples from one crop each, with a progress bar on a terminal.
 
     Args:
-        model: the network.
-        samples: their pictures are read and their tight boxes cut out.
-        batch: number of faces in one call of the network; the result does not depend on it.
-        rule: how the crop is cut, one of ``headpose.evaluation.crops.RULES``; "own" is the network's own.
+        model: Network to run.
+        samples: N >= 1 samples, whose images are read and cropped.
+        batch: Number of faces per call of the network; the result does not depend on it.
+        rule: Crop rule, one of ``headpose.evaluation.crops.RULES``; "own" is the network's own crop.
 
     Returns:
-        (N, 3, 3) rotations, N at least 1.
+        (N, 3, 3) rotations.
 
     Raises:
-        ImageError: a picture cannot be read.
-        HeadPoseError: the network gives no rotation.
+        ImageError: An image cannot be read.
+        HeadPoseError: The output of the network is not a rotation.
     """
     return run(model, views(model, samples, rule), batch)
 
 
 def predict_angles(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64, rule: str = "own") -> Array:
-    """(N, 3) yaw, pitch, roll in degrees: as the network gives them, or its rotations decoded (see ``predict``)."""
+    """Predict (N, 3) yaw, pitch, roll in degrees: the angles of the network, or its rotations decoded.
+
+    See ``predict`` for the arguments and errors.
+    """
     if isinstance(model, Adapter):
         return _in_batches(model.predict_angles, model, views(model, samples, rule), batch)
     return geometry.euler_from_rotation(predict(model, samples, batch, rule), BRANCH)
 
 
 def views(model: PoseModel | Adapter, samples: Sequence[Sample], rule: str = "own") -> Iterator[View]:
-    """Each sample's picture, and what to cut out of it, with a progress bar on a terminal."""
+    """Yield the image, box and crop of each sample, with a progress bar on a terminal."""
     for sample in tqdm(samples, desc=model.name, unit="face", leave=False, disable=None):
         yield read_image(sample.image), *crops.apply(rule, sample, model.crop)
 
 
 def run(model: PoseModel | Adapter, faces: Iterable[View], batch: int = 64) -> Array:
-    """(N, 3, 3) rotations of N faces at least 1, ``batch`` of them in one call of the network."""
+    """Return the (N, 3, 3) rotations of N >= 1 faces, with ``batch`` faces per call of the network."""
     return _in_batches(model.predict, model, faces, batch)
 
 
 def errors(angles: Array, rotations: Array, samples: Sequence[Sample]) -> Array:
-    """Errors of each face.
+    """Compute the errors of each face.
 
     Args:
         angles: (N, 3) predicted yaw, pitch, roll in degrees.
-        rotations: (N, 3, 3) predicted.
-        samples: N, in the same order.
+        rotations: (N, 3, 3) predicted rotations.
+        samples: N labeled samples in the same order.
 
     Returns:
-        (N, 5) degrees, columns ``MEASURES``.
+        (N, 5) errors in degrees with the columns ``MEASURES``.
     """
     labels = np.array([sample.euler for sample in samples])
     each = metrics.angle_errors(angles, labels)
@@ -120,13 +125,13 @@ def errors(angles: Array, rotations: Array, samples: Sequence[Sample]) -> Array:
 
 
 def score(rotations: Array, samples: Sequence[Sample], seed: int = 0, *, angles: Array | None = None) -> Accuracy:
-    """Compares rotations with the samples' labels.
+    """Compare predicted rotations with labels.
 
     Args:
-        rotations: (N, 3, 3), N at least 1.
-        samples: N, in the same order. Those of one group are drawn together for the intervals.
-        seed: of the bootstrap.
-        angles: (N, 3) degrees, the same poses as a network or a file gave them; None decodes the rotations.
+        rotations: (N, 3, 3) predicted rotations, N >= 1.
+        samples: N labeled samples in the same order. The bootstrap resamples whole groups.
+        seed: Random seed of the bootstrap.
+        angles: (N, 3) degrees, the same poses as angles of a network or file. None decodes the rotations.
     """
     labels = np.array([sample.euler for sample in samples])
     angles = geometry.euler_from_rotation(rotations, BRANCH) if angles is None else angles
@@ -146,12 +151,12 @@ def score(rotations: Array, samples: Sequence[Sample], seed: int = 0, *, angles:
 
 
 def drawn_together(samples: Sequence[Sample]) -> list[str]:
-    """The groups of a bootstrap over samples; a sample without a group is one of its own."""
+    """Return the bootstrap group of each sample; a sample without a group forms its own."""
     return [sample.group or f"#{index}" for index, sample in enumerate(samples)]
 
 
 def table(accuracy: Accuracy) -> str:
-    """The result as aligned lines of text, geodesic error first."""
+    """Format the result as aligned text, geodesic error first."""
     lines = [f"{'degrees':<12}{'error':>8}   {LEVEL:.0%} interval      bias"]
     for name in ("geodesic", "mae", "yaw", "pitch", "roll"):
         bias = f"{getattr(accuracy.bias, name):+10.2f}" if name in EulerAngles._fields else ""

@@ -1,7 +1,6 @@
-"""Other people's networks in the same tables as ours (``headpose.evaluation.adapter_files`` describes them).
+"""Run third-party networks with the interface of our own (see ``headpose.evaluation.adapter_files``).
 
-The networks are not part of the project: they are read from a folder that the user names, and nothing
-but ONNX is read from it.
+The networks are not part of the project. They are ONNX files in a folder that the user provides.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ from headpose.inference import PoseModel, create_session
 from headpose.types import Box, CropSpec, Image
 
 FacesPredictor = Callable[[Image, list[Box]], Array]
-"""(H, W, 3) uint8 BGR and the tight boxes of N faces in it -> (N, 3, 3) rotations."""
+"""Function from an (H, W, 3) uint8 BGR image and N tight boxes to (N, 3, 3) rotations."""
 
 
 class Adapter:
-    """Somebody else's network, made to answer as ours do.
+    """Third-party network with the interface of ``headpose.inference.PoseModel``.
 
     Attributes:
-        name: of the network, for tables.
-        crop: how its input is cut out of a picture.
-        spec: what its file says.
-        paths: its ONNX files.
-        device: where it runs: one of ``headpose.inference.DEVICES`` but "auto".
+        name: Name of the network for tables.
+        crop: Crop of its input.
+        spec: Content of the adapter file.
+        paths: ONNX files.
+        device: Device that runs it, one of ``headpose.inference.DEVICES`` except "auto".
     """
 
     def __init__(
         self, spec: AdapterSpec, models: str | os.PathLike[str], *, device: str = "cpu", threads: int = 0
     ) -> None:
-        """Opens the networks of a description in a folder (see ``load_adapter`` for the errors)."""
+        """Load the networks of an adapter; see ``load_adapter`` for the arguments and errors."""
         self.spec, self.name, self.crop = spec, spec.name, spec.crop
         self.paths = [Path(models) / file for file in spec.files]
         if absent := [path for path in self.paths if not path.is_file()]:
@@ -51,19 +50,19 @@ class Adapter:
 
     @property
     def gives_angles(self) -> bool:
-        """Whether its angles are the network's own rather than those of a rotation."""
+        """True if the network outputs angles rather than a rotation."""
         return isinstance(self.spec.output, Euler | Bins)
 
     def network_input(self, image: Image, boxes: list[Box], crop_spec: CropSpec | None = None) -> NDArray[np.float32]:
-        """Crops of one picture as the network wants them.
+        """Cut and normalize the network input of each face in an image.
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            boxes: tight boxes, N of them.
-            crop_spec: cut by another rule than ``crop``, of the same size.
+            boxes: N tight boxes in pixels.
+            crop_spec: Crop of the same size that replaces ``crop``.
 
         Returns:
-            (N, C, S, S) float32, C 1 for a grey network, else 3.
+            (N, C, S, S) float32 with C = 1 for a grayscale network, otherwise 3.
         """
         spec = crop_spec or self.crop
         if not boxes:
@@ -71,25 +70,29 @@ class Adapter:
         return np.stack([self._one_input(crop.cut(image, box, spec), spec) for box in boxes])
 
     def predict_angles(self, inputs: NDArray[np.float32]) -> Array:
-        """(N, C, S, S) of ``network_input`` -> (N, 3) yaw, pitch, roll in degrees, N >= 0.
+        """Predict angles: those of the network, or its rotation decoded with |yaw| <= 90.
 
-        The angles that the network gives, or those of its rotation with |yaw| <= 90.
+        Args:
+            inputs: (N, C, S, S) float32 from ``network_input``, N >= 0.
+
+        Returns:
+            (N, 3) yaw, pitch, roll in degrees.
 
         Raises:
-            HeadPoseError: the network's answer is not what its file says, or not a number.
+            HeadPoseError: The output does not match the adapter file, or is not finite.
         """
         if not len(inputs):
             return np.zeros((0, 3))
         first, *others = (self._decoded(session, inputs) for session in self._sessions)
-        # The short way round, so that 179 and -179 do not average to 0.
+        # Average wrapped differences, so that the mean of 179 and -179 is not 0.
         return first + sum(geometry.wrap_degrees(other - first) for other in others) / len(self._sessions)
 
     def predict(self, inputs: NDArray[np.float32]) -> Array:
-        """(N, C, S, S) of ``network_input`` -> (N, 3, 3) float64 rotations (see ``predict_angles``)."""
+        """Predict (N, 3, 3) float64 rotations; see ``predict_angles``."""
         return geometry.rotation_from_euler(self.predict_angles(inputs))
 
     def predict_faces(self, image: Image, boxes: list[Box]) -> Array:
-        """(N, 3, 3) float64 rotations of the faces in N tight boxes of an (H, W, 3) uint8 BGR picture."""
+        """Predict (N, 3, 3) float64 rotations of N tight boxes in an (H, W, 3) uint8 BGR image."""
         return self.predict(self.network_input(image, boxes))
 
     def _one_input(self, patch: Image, spec: CropSpec) -> NDArray[np.float32]:
@@ -99,7 +102,7 @@ class Adapter:
         if self.spec.brighten:
             luminance = cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
             factor = np.float32(self.spec.brighten.factor(luminance))
-            # (f v - mean) / std out of (v - mean) / std: brightening comes before the normalisation.
+            # Compute (f v - mean) / std from (v - mean) / std, because brightening precedes the normalization.
             zero = crop.normalise(np.zeros((1, 1, 3), np.uint8), spec)
             values = (values - zero) * factor + zero
         return values[:1] if self.spec.grey else values
@@ -126,31 +129,31 @@ class Adapter:
 def load_adapter(
     path: str | os.PathLike[str], models: str | os.PathLike[str], *, device: str = "cpu", threads: int = 0
 ) -> Adapter:
-    """Opens somebody else's network.
+    """Load a third-party network.
 
     Args:
-        path: the adapter file.
-        models: the folder of its ONNX networks.
-        device: of ``headpose.inference.DEVICES``.
-        threads: of the processor for one call; 0 leaves it to ONNX Runtime.
+        path: Adapter file.
+        models: Folder with its ONNX files.
+        device: One of ``headpose.inference.DEVICES``.
+        threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
     Raises:
-        WeightsError: the file cannot be read or says what it may not, a network is missing or has another
-            input or other outputs than the file says.
-        HeadPoseError: ``device`` is unknown, not installed, or does not start; ``threads`` is negative.
+        WeightsError: The adapter file is unreadable or invalid, or a network is missing or has other inputs or outputs
+            than the file says.
+        HeadPoseError: ``device`` is unknown, not installed or does not start, or ``threads`` is negative.
     """
     return Adapter(read_adapter(path), models, device=device, threads=threads)
 
 
 def faces_predictor(model: PoseModel | Adapter) -> FacesPredictor:
-    """One way to ask any network: picture and tight boxes in, rotations out."""
+    """Return a function from an image and tight boxes to rotations, for our networks and third-party ones."""
     if isinstance(model, Adapter):
         return model.predict_faces
     return lambda image, boxes: model.predict(crop.network_input(image, boxes, model.crop))
 
 
 def _open(path: Path, spec: AdapterSpec, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
-    """The session, and where it runs."""
+    """Return the session and the device that runs it."""
     session, where = create_session(path, device=device, threads=threads)
     inputs = session.get_inputs()
     expected = [1 if spec.grey else 3, spec.crop.size, spec.crop.size]

@@ -1,8 +1,8 @@
-"""One set of predictions under every published protocol: how much of a number is the way it was counted.
+"""Score one set of predictions under every published protocol.
 
-Published MAEs on one test set differ in which pictures count, in which of the two triples of a rotation is
-compared, and in how angles are subtracted. All of that can be done to one file of predictions. The crop
-cannot: it needs the network, and each crop gives predictions of its own.
+Published MAEs on the same test set differ in the images that count, in the Euler triple of a rotation that is compared
+and in how angles are subtracted. All of these can be applied to one file of predictions. The crop cannot, because it
+changes the predictions.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from headpose.metrics import DIFFERENCES, Difference
 from headpose.types import Sample
 
 READINGS = ("given", "asin", "smallest")
-"""Which triple of angles is compared with the label: the one that the network or file gave, the one with
-|yaw| <= 90, the one with the smaller |pitch| + |roll|."""
+"""Triples of angles that are compared with the label: the one of the network or file, the one with |yaw| <= 90, the one
+with the smaller |pitch| + |roll|."""
 
 _AXES = ("yaw", "pitch", "roll")
 _DIFFERENCE_IN_WORDS = {
@@ -33,15 +33,19 @@ _DIFFERENCE_IN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Mean errors under one protocol, degrees.
+    """Mean errors under one protocol, in degrees.
 
     Attributes:
-        list_name: which pictures, one of ``protocols.LISTS``.
-        reading: one of ``READINGS``.
-        difference: one of ``metrics.DIFFERENCES``.
-        n: number of faces.
-        yaw, pitch, roll, mae: mean absolute errors.
-        low, high: bootstrap interval of ``mae``.
+        list_name: List of images, one of ``protocols.LISTS``.
+        reading: One of ``READINGS``.
+        difference: One of ``metrics.DIFFERENCES``.
+        n: Number of faces.
+        yaw: Mean absolute error of yaw.
+        pitch: Mean absolute error of pitch.
+        roll: Mean absolute error of roll.
+        mae: Mean of the three.
+        low: Lower bound of the bootstrap interval of ``mae``.
+        high: Upper bound of the bootstrap interval of ``mae``.
     """
 
     list_name: str
@@ -58,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Geodesic:
-    """Mean geodesic error over a list, degrees, and its bootstrap interval."""
+    """Mean geodesic error over a list of images and its bootstrap interval, in degrees."""
 
     n: int
     mean: float
@@ -68,7 +72,7 @@ class Geodesic:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Errors of the faces whose label has one angle in one range: its own MAE, all three's, geodesic."""
+    """Errors of the faces with one angle of the label in a range: MAE of that angle, MAE of all three, geodesic."""
 
     axis: str
     range: str
@@ -80,12 +84,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything that one set of predictions can be made to say.
+    """Results of one set of predictions under all protocols.
 
     Attributes:
-        rows: every list x reading x difference.
-        geodesic: by list; no choice of angles in it.
-        parts: by the size of the label's yaw, pitch and roll, on the first list, ``given`` and ``wrapped``.
+        rows: One row for each combination of list, reading and difference.
+        geodesic: Geodesic error by list.
+        parts: Errors by |yaw|, |pitch| and |roll| of the label, for the first list, ``given`` and ``wrapped``.
     """
 
     rows: list[Row]
@@ -93,18 +97,18 @@ class Audit:
     parts: list[Part]
 
     def row(self, list_name: str = "99", reading: str = "given", difference: str = "wrapped") -> Row:
-        """The result under one protocol."""
+        """Return the result under one protocol."""
         wanted = (list_name, reading, difference)
         return next(row for row in self.rows if (row.list_name, row.reading, row.difference) == wanted)
 
 
 def audit(angles: Array, samples: Sequence[Sample], seed: int = 0) -> Audit:
-    """Scores predictions in every way.
+    """Score predictions under all protocols.
 
     Args:
-        angles: (N, 3) predicted yaw, pitch, roll in degrees, as given, of all faces of the test set.
-        samples: N, in the same order. Those of one group are drawn together for the intervals.
-        seed: of the bootstrap.
+        angles: (N, 3) predicted yaw, pitch, roll in degrees, unchanged, for all faces of the test set.
+        samples: N labeled samples in the same order. The bootstrap resamples whole groups.
+        seed: Random seed of the bootstrap.
     """
     rotations = geometry.rotation_from_euler(angles)
     readings = {
@@ -136,7 +140,7 @@ def audit(angles: Array, samples: Sequence[Sample], seed: int = 0) -> Audit:
 
 
 def markdown(audit: Audit) -> str:
-    """The audit as tables: the grid of protocols, what each choice alone moves, and the bins."""
+    """Format the audit as Markdown tables: all protocols, the effect of each single choice, and errors by angle."""
     lines = [
         f"Euler MAE in degrees with its {LEVEL:.0%} interval, by pictures, reading of the angles and difference.",
         "",
@@ -164,7 +168,7 @@ def markdown(audit: Audit) -> str:
 
 
 def _errors(readings: dict[str, Array], samples: Sequence[Sample]) -> list[Array]:
-    """(N, 3) absolute errors for each reading and difference, in that order."""
+    """Return the (N, 3) absolute errors for each reading and difference, in that order."""
     labels = np.array([sample.euler for sample in samples])
     return [metrics.angle_errors(readings[name], labels, how) for name in READINGS for how in DIFFERENCES]
 
@@ -181,7 +185,7 @@ def _parts(angles: Array, distance: Array, samples: Sequence[Sample]) -> list[Pa
 
 
 def _single_changes(audit: Audit, base: str) -> list[tuple[str, Row]]:
-    """The headline protocol, and each that differs from it in one choice."""
+    """Return the default protocol and each protocol that differs from it in one choice."""
     changes = [(f"none: list {base}, given, wrapped", audit.row(base))]
     changes += [(f"pictures: {name}", audit.row(name)) for name in audit.geodesic if name != base]
     changes += [(f"reading: {name}", audit.row(base, name)) for name in READINGS[1:]]

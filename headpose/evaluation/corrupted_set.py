@@ -1,4 +1,4 @@
-"""Corrupted pictures as files, for programs that cannot corrupt on their own and for a look."""
+"""Export corrupted images to files, for other programs and for visual inspection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headpose.types import Sample
 def targets(
     folder: str | os.PathLike[str], samples: Sequence[Sample], corruption: Corruption, seed: int = 0
 ) -> list[Path]:
-    """The files that ``export`` would write, if their folder is there already."""
+    """Return the files that ``export`` would overwrite: an empty list if their folder does not exist."""
     target = _subfolder(folder, corruption, seed)
     if not target.is_dir():
         return []
@@ -34,25 +34,24 @@ def targets(
 def export(
     folder: str | os.PathLike[str], samples: Sequence[Sample], corruption: Corruption, seed: int = 0
 ) -> tuple[Path, str]:
-    """Writes the corrupted pictures of samples as PNG files, with their labels.
+    """Write the corrupted images of samples as PNG files, with their labels.
 
-    Labels are a manifest (``headpose.datasets.manifest``), labels.csv; and the .mat file of a picture that
-    has one is copied, unless the corruption moves the box or turns the picture.
+    The labels are written as a manifest (``headpose.datasets.manifest``), labels.csv. The .mat file of an image, if
+    there is one, is copied unless the corruption moves the box or rotates the image.
 
     Args:
-        folder: gets a subfolder such as MB, defocus-3 or OC-seed0.
-        samples: their pictures' names must differ.
-        corruption: what to do to them.
-        seed: of what it draws.
+        folder: Parent folder. The images go to a subfolder such as MB, defocus-3 or OC-seed0.
+        samples: Samples whose image files have different names.
+        corruption: Corruption to apply.
+        seed: Random seed of the corruption.
 
     Returns:
-        The subfolder, and the SHA-256 over the pixels of all pictures in their order: equal on two
-        machines that have made the same pictures.
+        The subfolder, and the SHA-256 over the pixels of all images in order, which is equal for identical images.
 
     Raises:
-        DataError: two pictures have one name.
-        ImageError: a picture cannot be read.
-        HeadPoseError: a file cannot be written.
+        DataError: Two images have the same name.
+        ImageError: An image cannot be read.
+        HeadPoseError: A file cannot be written.
     """
     stems = [sample.image.stem for sample in samples]
     if len(set(stems)) < len(stems):

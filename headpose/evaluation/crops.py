@@ -1,10 +1,10 @@
-"""Which part of a picture a network gets to see: its own crop, or one that published evaluations cut.
+"""Crop rules of evaluations: the network's own crop, or Hopenet's.
 
-A network is at its best on the crop that it was trained on; tables in papers cut every network's input
-by one rule. Hopenet's rule (Ruiz et al., "Fine-Grained Head Pose Estimation Without Keypoints", CVPRW 2018,
-``datasets.AFLW2000`` of its code) is the most copied one. It moves the left edge first and the right one
-by the width that this has made: 0.4 widths to the left, 0.56 to the right. And it starts from ``pt2d``, in
-which AFLW2000-3D marks unseen points with -1, so that many of its crops reach to the picture's corner.
+Networks perform best on the crop that they were trained on, while tables in papers use one rule for all networks. The
+most common one is that of Hopenet (Ruiz et al., "Fine-Grained Head Pose Estimation Without Keypoints", CVPRW 2018,
+``datasets.AFLW2000`` in its code). It moves the left edge first and then the right edge by a share of the new width,
+which gives 0.4 widths to the left and 0.56 to the right. It also starts from ``pt2d``, in which AFLW2000-3D marks
+unseen points with -1, so many of its crops extend to the corner of the image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headpose.errors import DataError
 from headpose.types import Box, CropSpec, Sample
 
 RULES = ("own", "hopenet", "hopenet-pt2d")
-"""The network's own crop; Hopenet's margins on the tight box; the same on ``pt2d`` as it is stored."""
+"""Crop rules: the network's own crop; Hopenet's margins around the tight box; the same around ``pt2d`` as stored."""
 
 IN_WORDS = {
     "hopenet": "Hopenet's margins around the tight box of pt3d_68 (0.40 widths to the left and 0.56 to the right, "
@@ -29,18 +29,18 @@ IN_WORDS = {
 
 
 def apply(rule: str, sample: Sample, spec: CropSpec) -> tuple[Box, CropSpec]:
-    """What ``crop.cut`` has to be given to cut by a rule.
+    """Return the arguments of ``crop.cut`` for a crop rule.
 
     Args:
-        rule: one of ``RULES``.
-        sample: with its tight box.
-        spec: the network's own crop.
+        rule: One of ``RULES``.
+        sample: Sample with its tight box.
+        spec: The network's own crop.
 
     Returns:
-        A box, and a crop of the network's size and colours.
+        A box, and a crop with the size and normalization of the network.
 
     Raises:
-        DataError: the rule needs ``pt2d`` and the sample has no label file with it.
+        DataError: The rule needs ``pt2d``, and the sample has no label file with it.
     """
     if rule == "own":
         return sample.box, spec
@@ -49,12 +49,12 @@ def apply(rule: str, sample: Sample, spec: CropSpec) -> tuple[Box, CropSpec]:
 
 
 def hopenet_box(box: Box) -> Box:
-    """The square of the picture that Hopenet's evaluation resizes to 224 x 224."""
+    """Return the square that Hopenet's evaluation resizes to 224 x 224."""
     k = 0.2
     x1, y1, x2, y2 = box.as_tuple()
     x1 -= 2 * k * (x2 - x1)
     y1 -= 2 * k * (y2 - y1)
-    x2 += 2 * k * (x2 - x1)  # the width has grown by now: theirs, and kept
+    x2 += 2 * k * (x2 - x1)  # uses the new width, as in Hopenet's code
     y2 += 0.6 * k * (y2 - y1)
     x1, y1, x2, y2 = map(int, (x1, y1, x2, y2))
     half, center_x, center_y = min(x2 - x1, y2 - y1) / 2, (x1 + x2) / 2, (y1 + y2) / 2

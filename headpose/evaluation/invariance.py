@@ -1,8 +1,7 @@
-"""Does an answer depend on what it must not depend on?
+"""Invariance checks of a network. They need no labels.
 
-Two checks have one right outcome: the faces of a call, and their order, must not matter. Two measure how
-far a network is from what a picture's geometry demands: a mirrored picture is the mirrored pose, a picture
-turned in its plane is the turned pose. None needs a label.
+Two checks are exact: the prediction of a face must not depend on the other faces of a batch or on their order. Two
+checks measure equivariance: the pose of a mirrored or rotated image should be the mirrored or rotated pose.
 """
 
 from __future__ import annotations
@@ -23,20 +22,22 @@ from headpose.inference import PoseModel
 from headpose.types import Box, Image, Sample
 
 TURNS = (-30.0, -15.0, 15.0, 30.0)
-"""Degrees, clockwise."""
+"""Rotations of the image, degrees clockwise."""
 
 TOLERANCE = 0.01
-"""Degrees by which answers may differ where they must not: rounding of one network on one machine."""
+"""Maximum difference of an exact check, degrees: rounding of one network on one machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How far two answers for the same faces lie apart, degrees of geodesic distance.
+    """Geodesic distances between two predictions for the same faces, in degrees.
 
     Attributes:
-        name: what was changed.
-        exact: whether nothing but rounding may change.
-        mean, p95, largest: of the distances.
+        name: Name of the change.
+        exact: True if only rounding may differ.
+        mean: Mean distance.
+        p95: 95th percentile.
+        largest: Maximum distance.
     """
 
     name: str
@@ -47,22 +48,22 @@ class Check:
 
     @property
     def verdict(self) -> str:
-        """Empty for a check that only measures."""
+        """Result of an exact check, "same" or "DIFFERS"; "" for a check that only measures."""
         return "" if not self.exact else "same" if self.largest <= TOLERANCE else "DIFFERS"
 
 
 def check(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64, seed: int = 0) -> list[Check]:
-    """Asks a network for the same faces in other ways.
+    """Run all invariance checks.
 
     Args:
-        model: the network; its own crop is used.
-        samples: some hundred are enough.
-        batch: number of faces in one call, against 1.
-        seed: of the order.
+        model: Network to check, with its own crop.
+        samples: Samples; a few hundred are enough.
+        batch: Batch size that is compared with 1.
+        seed: Random seed of the order.
 
     Raises:
-        ImageError: a picture cannot be read.
-        HeadPoseError: the network gives no rotation.
+        ImageError: An image cannot be read.
+        HeadPoseError: The output of the network is not a rotation.
     """
     plain = accuracy.predict(model, samples, batch)
     order = np.random.default_rng(seed).permutation(len(samples))
@@ -80,7 +81,7 @@ def check(model: PoseModel | Adapter, samples: Sequence[Sample], batch: int = 64
 
 
 def table(checks: Sequence[Check]) -> str:
-    """The checks as Markdown."""
+    """Format the checks as a Markdown table."""
     lines = ["| changed | mean | 95 % below | largest | |", "|---|---|---|---|---|"]
     return "\n".join(
         lines + [f"| {c.name} | {c.mean:.3f} | {c.p95:.3f} | {c.largest:.3f} | {c.verdict} |" for c in checks]
@@ -88,18 +89,17 @@ def table(checks: Sequence[Check]) -> str:
 
 
 def mirrored(image: Image, box: Box) -> tuple[Image, Box]:
-    """The picture left for right, and the box of the same face in it."""
+    """Return the mirrored image and the box of the same face in it."""
     width = image.shape[1]
     return np.ascontiguousarray(image[:, ::-1]), Box(width - box.x2, box.y1, width - box.x1, box.y2)
 
 
 def turned(image: Image, box: Box, clockwise_degrees: float) -> tuple[Image, Box]:
-    """The picture turned in its plane about the middle of the box, which stays as it is.
+    """Return the image rotated about the center of the box, and the unchanged box.
 
-    The tight box of a turned face is a little larger than that: part of what the check measures is how far
-    a network minds its crop.
+    The tight box of the rotated face is slightly larger, so the check also measures sensitivity to the crop.
     """
-    center = box.center[0] - 0.5, box.center[1] - 0.5  # of pixels, which OpenCV counts from
+    center = box.center[0] - 0.5, box.center[1] - 0.5  # OpenCV's coordinates refer to pixel centers
     matrix = cv2.getRotationMatrix2D(center, -clockwise_degrees, 1.0)
     size = (image.shape[1], image.shape[0])
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), box

@@ -1,9 +1,9 @@
-"""How long things take, side by side.
+"""Latency measurement of several tasks in one run.
 
-Times of one machine do not carry over to another, and drift on one: a clock that drops or a busy
-neighbour changes them by half. Tasks therefore take turns, A B C A B C, so that whatever happens
-happens to all, and what carries over are the ratios within a run. The process's own time on the
-processor is taken beside: where one thread spends less of it than the clock shows, others ran in between.
+Times differ between machines and drift on one machine: a lower clock rate or other load changes them by up to a half.
+Tasks are therefore interleaved (A B C A B C), so that a disturbance affects all of them; the ratios within a run are
+comparable between machines. The CPU time of the process is measured too: if a single thread has less CPU time than
+elapsed time, other processes ran in between.
 """
 
 from __future__ import annotations
@@ -35,34 +35,35 @@ from headpose.types import Box, Face, HeadPose, Image
 Task = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 
-_WARM_UP = 2  # calls at the start of each turn that do not count: the task before has taken the caches
-_FPS = 30.0  # of the video that the tracker takes the calls for
-_TRUSTED = 0.2  # share by which the clock and the processor's time of one thread may differ
+_WARM_UP = 2  # uncounted calls at the start of each round, because the previous task has filled the caches
+_FPS = 30.0  # frame rate assumed for the tracker
+_TRUSTED = 0.2  # maximum relative difference of elapsed time and CPU time of one thread
 
 
 class Part(NamedTuple):
-    """What is timed: a network's stage, or with the network "" what comes before any of them."""
+    """Timed part: a stage of a network, or a shared stage if ``network`` is ""."""
 
     network: str
     stage: str
 
 
 CROP, NETWORK, BOTH, WHOLE = "crop", "network", "crop + network", "decode + detect + crop + network + track"
-"""Stages of a network: its input cut out, the network alone, the two, and a JPEG of a frame to the smoothed pose."""
+"""Stages of a network: crop, network, both, and everything from the JPEG of a frame to the smoothed pose."""
 
 DETECT = ": detect"
-"""After the detector's name: the stage in which it finds the faces of a frame."""
+"""Suffix of the detector's name for the stage that detects the faces of a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time of one call, in milliseconds.
+    """Time per call in milliseconds.
 
     Attributes:
-        median, p95: quantiles of the clock's time.
-        best: of the fastest call.
-        cpu: median of the time that the process, all its threads together, spent on the processor.
-        calls: how many were timed.
+        median: Median of the elapsed time.
+        p95: 95th percentile of the elapsed time.
+        best: Elapsed time of the fastest call.
+        cpu: Median CPU time of the process, summed over its threads.
+        calls: Number of timed calls.
     """
 
     median: float
@@ -73,20 +74,23 @@ class Timing:
 
     @property
     def disturbed(self) -> bool:
-        """Whether a call of a single thread spent so much less on the processor, or more, that the clock misleads."""
+        """True if elapsed and CPU time of a single-threaded task differ by more than 20 %."""
         return abs(self.median - self.cpu) > _TRUSTED * self.median
 
 
 def interleave(tasks: Mapping[Name, Task], rounds: int = 30, calls: int = 5) -> dict[Name, Timing]:
-    """Times tasks in turns.
+    """Time tasks in alternating rounds.
 
     Args:
-        tasks: what to time, by name.
-        rounds: number of turns of each.
-        calls: timed calls in a turn, after two that are not.
+        tasks: Functions to time, by name.
+        rounds: Number of rounds, at least 1.
+        calls: Timed calls of each task per round, at least 1, after two uncounted calls.
 
     Returns:
         Timings by name, in the order of the tasks.
+
+    Raises:
+        HeadPoseError: ``rounds`` or ``calls`` is below 1.
     """
     if rounds < 1 or calls < 1:
         raise HeadPoseError(f"timing needs a round and a call at least, got {rounds} and {calls}")
@@ -103,10 +107,10 @@ def interleave(tasks: Mapping[Name, Task], rounds: int = 30, calls: int = 5) -> 
 
 
 def only_face(detector: FaceDetector, frame: Image) -> Box:
-    """The tight box of the one face in a frame.
+    """Return the tight box of the only face in a frame.
 
     Raises:
-        HeadPoseError: there is none, or more than one, and the time of a frame depends on how many.
+        HeadPoseError: The frame does not contain exactly one face; the time per frame depends on their number.
     """
     faces = detector.detect(frame)
     if len(faces) != 1:
@@ -115,13 +119,16 @@ def only_face(detector: FaceDetector, frame: Image) -> Box:
 
 
 def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Image, box: Box) -> dict[Part, Task]:
-    """Reading one face: its crop, the network, both, and all of it from a JPEG of the frame on.
+    """Return the timed stages of a network for one face.
 
     Args:
-        model: one of ours, or an adapter: each cuts and normalises its input in its own way.
-        detector: finds the face again in the last of them, which ends with a tracker that smooths.
+        model: Our network or an adapter, with its own crop and normalization.
+        detector: Detector for the stage ``WHOLE``, which also decodes the frame and tracks the face.
         frame: (H, W, 3) uint8 BGR.
-        box: of the face in it.
+        box: Tight box of the face in pixels.
+
+    Returns:
+        The stages ``CROP``, ``NETWORK``, ``BOTH`` and ``WHOLE`` as functions without arguments.
     """
     jpeg, predict, track = _as_jpeg(frame), faces_predictor(model), _tracking()
 
@@ -145,7 +152,7 @@ def network_stages(model: PoseModel | Adapter, detector: FaceDetector, frame: Im
 
 
 def frame_stages(detector: FaceDetector, frame: Image) -> dict[Part, Task]:
-    """What any network shares: decoding a JPEG of the frame, finding the faces in it, following them."""
+    """Return the stages that all networks share: JPEG decoding, face detection and tracking."""
     jpeg, track = _as_jpeg(frame), _tracking()
     faces = detector.detect(frame)
     facing = np.tile(np.eye(3), (len(faces), 1, 1))
@@ -157,7 +164,7 @@ def frame_stages(detector: FaceDetector, frame: Image) -> dict[Part, Task]:
 
 
 def _tracking() -> Callable[[list[Face], Array], list[HeadPose]]:
-    """A tracker that takes each call for the next frame of a video."""
+    """Return a tracking function that treats each call as the next frame of a video."""
     tracker, frames = FaceTracker(), itertools.count()
 
     def track(faces: list[Face], rotations: Array) -> list[HeadPose]:
@@ -168,7 +175,7 @@ def _tracking() -> Callable[[list[Face], Array], list[HeadPose]]:
 
 
 def fit_frame(image: Image, width: int, height: int) -> Image:
-    """(height, width, 3): the picture scaled to fit, the rest black."""
+    """Scale an image to fit into (height, width, 3), with black borders."""
     factor = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -178,7 +185,7 @@ def fit_frame(image: Image, width: int, height: int) -> Image:
 
 
 def machine() -> str:
-    """The processor and how many of its threads there are, in words."""
+    """Describe the processor, its number of hardware threads and the operating system."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

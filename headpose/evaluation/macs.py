@@ -1,7 +1,7 @@
-"""How much arithmetic a network does: counted on what ONNX Runtime runs, so it works for anybody's file.
+"""Count the multiply-accumulates of any ONNX network.
 
-The graph is run once as it stands, without optimisations, and ONNX Runtime's own profile tells the shapes of
-every node. Convolutions, Gemm and MatMul count; what is left is a few per cent in networks of this kind.
+The graph is run once without optimizations, and the profile of ONNX Runtime provides the shapes of every node.
+Convolutions, Gemm and MatMul are counted; the other operators add a few percent in networks of this kind.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headpose.errors import WeightsError
 
 Shape = Sequence[int]
 
-_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # where among its inputs the weights are
+_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # index of the weights among the inputs
 _PRODUCTS = {"MatMul", "MatMulInteger", "QLinearMatMul"}
 _ACTIVATIONS_TO_INT8 = {"QuantizeLinear", "DynamicQuantizeLinear"}
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -30,11 +30,11 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One pass of a network.
+    """Arithmetic of one forward pass.
 
     Attributes:
-        macs: multiply-accumulates; a GFLOP is two of a thousand million.
-        arithmetic: "int8" if the network quantises what flows through it, else "fp32".
+        macs: Number of multiply-accumulates.
+        arithmetic: "int8" if activations are quantized, otherwise "fp32".
     """
 
     macs: int
@@ -42,19 +42,20 @@ class Work:
 
     @property
     def gflop(self) -> float:
+        """Billions of operations, two per multiply-accumulate."""
         return 2e-9 * self.macs
 
 
 def count(path: str | os.PathLike[str], shape: Shape) -> Work:
-    """Counts one pass.
+    """Count the arithmetic of one forward pass.
 
     Args:
-        path: an ONNX network of one input.
-        shape: of that input, such as (1, 3, 96, 96).
+        path: ONNX network with one input.
+        shape: Shape of the input, such as (1, 3, 96, 96).
 
     Raises:
-        WeightsError: the file does not exist, is no network that ONNX Runtime can run, has more than one
-            input, or takes another shape.
+        WeightsError: The file does not exist, cannot be run by ONNX Runtime, has more than one input, or expects
+            another shape.
     """
     if not Path(path).is_file():
         raise WeightsError(f"model file {path} does not exist")
@@ -64,13 +65,13 @@ def count(path: str | os.PathLike[str], shape: Shape) -> Work:
 
 
 def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]:
-    """What ran: for every node its operator and the shapes of its inputs and outputs."""
+    """Run the network and return the operator, input shapes and output shapes of each node."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # Optimised, channels are padded to the processor's width and operators merged: those are not the network's.
+    # Optimizations would pad channels to the vector width and fuse operators.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.disable_prepacking", "1")  # packed weights have no shape any more
+    options.add_session_config_entry("session.disable_prepacking", "1")  # packed weights lose their shape
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -78,7 +79,7 @@ def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             (tensor,) = session.get_inputs()
             session.run(None, {tensor.name: np.zeros(shape, _TYPES[tensor.type])})
-        except Exception as error:  # ONNX Runtime's own exceptions have no common base
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise WeightsError(f"cannot count what {path} does with an input {list(shape)}: {reason}") from None
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
@@ -88,11 +89,11 @@ def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]
 def _macs(node: dict[str, Any]) -> int:
     operator = node["op_name"]
     inputs, outputs = (_shapes(node[key]) for key in ("input_type_shape", "output_type_shape"))
-    if operator in _CONVOLUTIONS:  # weights (out, in of a group, kernel)
+    if operator in _CONVOLUTIONS:  # weights: (out, in per group, kernel)
         return math.prod(outputs[0]) * math.prod(inputs[_CONVOLUTIONS[operator]][1:])
-    if operator == "ConvTranspose":  # weights (in, out of a group, kernel)
+    if operator == "ConvTranspose":  # weights: (in, out per group, kernel)
         return math.prod(inputs[0]) * math.prod(inputs[1][1:])
-    if operator == "Gemm":  # either side may be transposed: the first has (rows, inner) elements
+    if operator == "Gemm":  # either factor may be transposed; the first has rows x inner elements
         return math.prod(outputs[0]) * math.prod(inputs[0]) // outputs[0][0]
     if operator in _PRODUCTS:
         return math.prod(outputs[0]) * inputs[0][-1]

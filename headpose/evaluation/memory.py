@@ -1,8 +1,8 @@
-"""How much memory a network takes: the peak of a fresh process that loads it and runs it.
+"""Measure the peak memory of a network in a new process.
 
     python -m headpose.evaluation.memory '{"networks": [["compact.onnx", [1, 3, 96, 96]]]}'
 
-prints two numbers, the peak before the network is loaded and after it has run, in bytes.
+The command prints the peak in bytes before the network is loaded and after it has run.
 """
 
 from __future__ import annotations
@@ -27,31 +27,37 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peak resident set in bytes: of Python with NumPy and ONNX Runtime alone, and with the network."""
+    """Peak resident set size in bytes.
+
+    Attributes:
+        runtime: Peak of Python with NumPy and ONNX Runtime, before the network is loaded.
+        peak: Peak after the network has run.
+    """
 
     runtime: int
     peak: int
 
     @property
     def network(self) -> int:
-        """What the network added."""
+        """Memory added by the network, in bytes."""
         return self.peak - self.runtime
 
 
 def measure(
     networks: Sequence[tuple[str | os.PathLike[str], Sequence[int]]], *, device: str = "cpu", threads: int = 1
 ) -> Memory | None:
-    """Peak memory of networks that run one after the other in one process of their own.
+    """Measure the peak memory of networks that are loaded and run one after the other in a new process.
 
     Args:
-        networks: files, and the shape of each one's input.
-        device, threads: of ``headpose.inference.create_session``.
+        networks: (ONNX file, input shape) of each network.
+        device: As in ``headpose.inference.create_session``.
+        threads: As in ``headpose.inference.create_session``.
 
     Returns:
-        None where the system does not tell (Windows).
+        Peak memory; None if the operating system does not report it (Windows).
 
     Raises:
-        HeadPoseError: the process ended otherwise.
+        HeadPoseError: The process failed.
     """
     task = {
         "networks": [[str(Path(path).resolve()), list(shape)] for path, shape in networks],
@@ -67,9 +73,9 @@ def measure(
 
 
 def peak_bytes() -> int | None:
-    """Peak resident set of this process so far; None where the system does not tell."""
+    """Return the peak resident set size of this process in bytes; None if the operating system does not report it."""
     if _STATUS.is_file():
-        # Not ru_maxrss: on Linux a new process inherits there what the one that started it had reached.
+        # On Linux, ru_maxrss starts at the value of the parent process.
         lines = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
         if lines:
             return int(lines[0].split()[1]) * 1024
@@ -82,9 +88,10 @@ def peak_bytes() -> int | None:
 
 
 def main() -> int:
+    """Run the measurement described by the JSON in the first argument."""
     task = json.loads(sys.argv[1])
     before = peak_bytes()
-    sessions = []  # all of them stay, as those of an adapter do
+    sessions = []  # keep all sessions loaded, as an adapter with several files does
     for path, shape in task["networks"]:
         session, _ = create_session(path, device=task["device"], threads=task["threads"])
         (tensor,) = session.get_inputs()

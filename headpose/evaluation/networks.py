@@ -1,4 +1,4 @@
-"""Networks of any kind by name, and what their files tell without a measurement."""
+"""Load our and third-party networks by name, and read their static properties."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ AnyModel = OnnxPoseModel | Adapter
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """What a network is.
+    """Static properties of a network.
 
     Attributes:
-        name: for tables.
-        kind: "ours" for files of this package's contract, "peer" for somebody else's behind an adapter.
-        bytes: of its files.
-        sha256: of each file, by name.
-        macs: multiply-accumulates of one face; those of several files add up.
-        arithmetic: "int8" if what flows through it is quantised, else "fp32".
+        name: Name for tables.
+        kind: "ours" for networks of this package, "peer" for third-party networks with an adapter.
+        bytes: Total size of its files in bytes.
+        sha256: SHA-256 of each file, by file name.
+        macs: Multiply-accumulates per face, summed over its files.
+        arithmetic: "int8" if activations are quantized, otherwise "fp32".
     """
 
     name: str
@@ -41,12 +41,12 @@ class NetworkFacts:
 
     @property
     def gflop(self) -> float:
-        """Of one face: two operations a multiply-accumulate."""
+        """Billions of operations per face, two per multiply-accumulate."""
         return 2e-9 * self.macs
 
 
 def listed(text: str) -> list[str]:
-    """Names of networks on a command line, ``A,B``: a ``type`` of argparse."""
+    """Parse a comma-separated list of network names; a ``type`` for argparse."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
@@ -61,17 +61,18 @@ def load(
     device: str = "cpu",
     threads: int = 0,
 ) -> AnyModel:
-    """Opens a network.
+    """Load a network.
 
     Args:
-        name: of the manifest, an .onnx file, an adapter's .toml file, or the name of one in ``adapters``.
-        adapters: folder of adapter files.
-        peers: folder of the networks that adapters name.
-        device, threads: of ``headpose.inference.load_model``.
+        name: Name of a model, an .onnx file, the .toml file of an adapter, or the name of an adapter in ``adapters``.
+        adapters: Folder of adapter files.
+        peers: Folder of third-party networks.
+        device: As in ``headpose.inference.load_model``.
+        threads: As in ``headpose.inference.load_model``.
 
     Raises:
-        WeightsError: see ``load_model`` and ``load_adapter``.
-        HeadPoseError: an adapter without ``peers``, or a device that is not there.
+        WeightsError: See ``load_model`` and ``load_adapter``.
+        HeadPoseError: ``name`` is an adapter and ``peers`` is None, or the device is not available.
     """
     file = adapter_file(name, adapters)
     if file is None:
@@ -82,7 +83,7 @@ def load(
 
 
 def adapter_file(name: str, adapters: str | os.PathLike[str]) -> Path | None:
-    """The adapter file that a name stands for; None if it stands for one of our networks."""
+    """Return the adapter file of a name; None if the name is one of our networks."""
     if name.endswith(".toml"):
         return Path(name)
     file = Path(adapters) / f"{name}.toml"
@@ -90,10 +91,10 @@ def adapter_file(name: str, adapters: str | os.PathLike[str]) -> Path | None:
 
 
 def present(adapters: str | os.PathLike[str], peers: str | os.PathLike[str]) -> list[str]:
-    """The adapter files of a folder whose networks all lie in another.
+    """Return the adapter files in ``adapters`` whose networks are all in ``peers``.
 
     Raises:
-        HeadPoseError: there is none.
+        HeadPoseError: There is no such adapter.
     """
     found = [
         str(file)
@@ -106,7 +107,7 @@ def present(adapters: str | os.PathLike[str], peers: str | os.PathLike[str]) -> 
 
 
 def parts(model: AnyModel) -> list[tuple[Path, tuple[int, int, int, int]]]:
-    """A network's files, each with the shape of its input for one face."""
+    """Return the files of a network, each with the shape of its input for one face."""
     if isinstance(model, Adapter):
         side, channels = model.crop.size, 1 if model.spec.grey else 3
         return [(path, (1, channels, side, side)) for path in model.paths]
@@ -114,7 +115,7 @@ def parts(model: AnyModel) -> list[tuple[Path, tuple[int, int, int, int]]]:
 
 
 def facts(model: AnyModel) -> NetworkFacts:
-    """What a network's files tell (see ``macs.count`` for the errors)."""
+    """Return the static properties of a network; see ``macs.count`` for the errors."""
     work = [macs.count(path, shape) for path, shape in parts(model)]
     paths = [path for path, _ in parts(model)]
     return NetworkFacts(

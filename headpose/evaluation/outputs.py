@@ -1,8 +1,8 @@
-"""From what other people's networks put out to angles in the convention of ``headpose.geometry``.
+"""Convert the outputs of third-party networks to angles in the convention of ``headpose.geometry``.
 
-Each form is a frozen dataclass whose fields are the keys of an adapter's ``[output]`` table
-(``headpose.evaluation.adapters``). A network that gives angles is taken at its word: one that says yaw
-95 is compared as 95, as its authors do. A rotation is decoded by the asin branch, as published code does.
+Each form is a frozen dataclass whose fields are the keys of the ``[output]`` table of an adapter file
+(``headpose.evaluation.adapters``). Angles of a network are not normalized: a yaw of 95 is compared as 95, as its
+authors do. Rotations are decoded with the asin branch, as in published code.
 """
 
 from __future__ import annotations
@@ -30,35 +30,41 @@ _AXES = {"x": "pitch", "y": "yaw", "z": "roll"}
 
 
 class Output(Protocol):
-    """What every form has.
+    """Interface of all forms.
 
     Attributes:
-        tensors: names of the network's outputs that it needs, in the order ``decode`` takes them.
+        tensors: Names of the network outputs, in the order of the arguments of ``decode``.
     """
 
     @property
     def tensors(self) -> tuple[str, ...]: ...
 
     def decode(self, values: Sequence[Array]) -> Array:
-        """(N, ...) float64 for each of ``tensors`` -> (N, 3) yaw, pitch, roll in degrees.
+        """Convert network outputs to angles.
+
+        Args:
+            values: (N, ...) float64 for each of ``tensors``.
+
+        Returns:
+            (N, 3) yaw, pitch, roll in degrees.
 
         Raises:
-            ValueError: the outputs are not of the shape that the form needs.
+            ValueError: An output has another shape than the form needs.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Euler:
-    """Angles.
+    """Euler angles.
 
     Attributes:
-        tensors: one output of three values a face, or three of one.
-        order: which angles these are.
-        signs: 1, or -1 for an angle that grows the other way, in that order.
-        unit: degrees or radians.
-        composition: the product that the angles stand for, x for pitch, y for yaw, z for roll: "xyz", of
-            300W-LP, is Rx(pitch) Ry(yaw) Rz(roll). Angles of another one are turned into those of "xyz".
+        tensors: One output with three values per face, or three outputs with one.
+        order: Names of the angles in the order of the values.
+        signs: Sign of each angle in that order: -1 if it grows in the opposite direction, otherwise 1.
+        unit: Unit of the angles.
+        composition: Order of the rotations, x for pitch, y for yaw, z for roll. "xyz", as in 300W-LP, is
+            Rx(pitch) Ry(yaw) Rz(roll). Angles of other compositions are converted to "xyz".
     """
 
     tensors: tuple[str, ...]
@@ -84,13 +90,14 @@ class Euler:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Scores of classes of angles, read as the softmax's expectation (Ruiz et al., "Hopenet", CVPRW 2018).
+    """Scores of angle classes, decoded as the expectation of the softmax (Ruiz et al., "Hopenet", CVPRW 2018).
 
     Attributes:
-        tensors: three outputs of K scores a face.
-        order, signs: as in ``Euler``.
-        step: width of a class, degrees.
-        first: angle of the first class, degrees.
+        tensors: Three outputs with K scores per face.
+        order: As in ``Euler``.
+        signs: As in ``Euler``.
+        step: Width of a class in degrees.
+        first: Angle of the first class in degrees.
     """
 
     tensors: tuple[str, ...]
@@ -118,12 +125,12 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Quaternion:
-    """A quaternion, of any length above 0.
+    """Quaternion of any length above 0.
 
     Attributes:
-        tensors: one output of four values a face.
-        order: "xyzw" or "wxyz".
-        frame: axes of camera and head, one of headpose, opencv, mediapipe, ros (``headpose.geometry``).
+        tensors: One output with four values per face.
+        order: Order of the components.
+        frame: Axes of camera and head: headpose, opencv, mediapipe or ros (see ``headpose.geometry``).
     """
 
     tensors: tuple[str, ...]
@@ -153,12 +160,12 @@ class Quaternion:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A rotation matrix, up to rounding.
+    """Rotation matrix, exact up to rounding.
 
     Attributes:
-        tensors: one output of nine values a face, row by row.
-        frame: as in ``Quaternion``.
-        transposed: the matrix takes camera axes to head axes.
+        tensors: One output with nine values per face, row by row.
+        frame: As in ``Quaternion``.
+        transposed: The matrix maps camera axes to head axes.
     """
 
     tensors: tuple[str, ...]
@@ -177,15 +184,15 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class FaceModel:
-    """Parameters of a 3D face model whose first twelve are a scaled rotation and a translation.
+    """Parameters of a 3D face model that start with a scaled rotation and a translation.
 
-    The rows of the (3, 4) matrix are, in image axes with y up, s r1 | tx, s r2 | ty and one that is
-    not used: r3 is r1 x r2 (Guo et al., "Towards Fast, Accurate and Stable 3D Dense Face Alignment",
-    ECCV 2020).
+    The first twelve values are a (3, 4) matrix in image axes with y up. Its rows are s r1 | tx, s r2 | ty and an unused
+    row; r3 is r1 x r2 (Guo et al., "Towards Fast, Accurate and Stable 3D Dense Face Alignment", ECCV 2020).
 
     Attributes:
-        tensors: one output of twelve values a face or more.
-        mean, std: twelve each; a parameter is the network's value times std plus mean.
+        tensors: One output with at least twelve values per face.
+        mean: Twelve offsets; a parameter is value * std + mean.
+        std: Twelve factors.
     """
 
     tensors: tuple[str, ...]
@@ -201,7 +208,7 @@ class FaceModel:
         first = values[0].reshape(len(values[0]), -1)[:, :12]
         rows = (_rows(first, 12) * self.std + self.mean).reshape(-1, 3, 4)[:, :2, :3]
         r1, r2 = np.moveaxis(rows / np.linalg.norm(rows, axis=-1, keepdims=True), 1, 0)
-        # r1 and r2 are not quite orthogonal. The angles are read off them as they are, as its authors do.
+        # r1 and r2 are not exactly orthogonal; the authors' code does not correct this either.
         return _angles(np.stack([r1, r2, np.cross(r1, r2)], 1))
 
 
@@ -212,7 +219,7 @@ FORMS: dict[str, type[Output]] = {
     "matrix": Matrix,
     "face-model": FaceModel,
 }
-"""The forms by the name that an adapter file gives them."""
+"""Forms by their name in adapter files."""
 
 
 def _check_angles(order: tuple[str, ...], signs: tuple[float, ...]) -> None:
@@ -233,7 +240,7 @@ def _check_frame(frame: str) -> None:
 
 
 def _rows(values: Array, count: int) -> Array:
-    """(N, ...) -> (N, count)."""
+    """Reshape (N, ...) to (N, count); raise ValueError if the size does not match."""
     rows = values.reshape(len(values), -1)
     if rows.shape[1] != count:
         raise ValueError(f"{count} values a face are needed, it has {rows.shape[1]}")
@@ -241,7 +248,7 @@ def _rows(values: Array, count: int) -> Array:
 
 
 def _ordered(angles: Array, order: tuple[str, ...], signs: tuple[float, ...]) -> Array:
-    """(N, 3) angles in an order of their own -> yaw, pitch, roll."""
+    """Reorder (N, 3) angles to yaw, pitch, roll and apply their signs."""
     return (angles * signs)[:, [order.index(name) for name in ANGLES]]
 
 
@@ -250,7 +257,7 @@ def _angles(rotations: Array) -> Array:
 
 
 def _compose(euler: Array, composition: str) -> Array:
-    """The product of the rotations by one angle each, in the order of the letters."""
+    """Return the product of the three single-axis rotations in the order of the letters."""
     product = np.broadcast_to(np.eye(3), (len(euler), 3, 3))
     for axis in composition:
         alone = euler * [name == _AXES[axis] for name in ANGLES]

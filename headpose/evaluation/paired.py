@@ -1,4 +1,4 @@
-"""Is one network better than another on the same faces, or was it the draw of the faces?"""
+"""Paired comparison of two networks on the same faces."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from headpose.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean error of the first minus that of the second network, degrees: below 0 the first is better.
+    """Difference of the mean errors of two networks, in degrees; negative if the first one is better.
 
     Attributes:
-        first, second: their mean errors.
-        mean: the difference.
-        low, high: its bootstrap interval, both errors of a face drawn together.
-        p: two-sided, of no difference.
-        better: share of the faces on which the first one errs less.
+        first: Mean error of the first network.
+        second: Mean error of the second network.
+        mean: First minus second.
+        low: Lower bound of the paired bootstrap interval of the difference.
+        high: Upper bound of the interval.
+        p: Two-sided p-value of no difference.
+        better: Share of faces with a smaller error of the first network, in [0, 1].
     """
 
     first: float
@@ -36,15 +38,16 @@ class Difference:
 
 
 def compare(first: Array, second: Array, samples: Sequence[Sample], seed: int = 0) -> dict[str, Difference]:
-    """Paired bootstrap of two networks' errors.
+    """Compare two networks with a paired bootstrap.
 
     Args:
-        first, second: (N, 3) predicted yaw, pitch, roll in degrees, as the networks or files gave them.
-        samples: N, in the same order. Those of one group are drawn together.
-        seed: of the bootstrap.
+        first: (N, 3) yaw, pitch, roll in degrees, predicted by the first network.
+        second: (N, 3) yaw, pitch, roll in degrees, predicted by the second network.
+        samples: N labeled samples in the same order. The bootstrap resamples whole groups.
+        seed: Random seed of the bootstrap.
 
     Returns:
-        Differences by the names of ``accuracy.MEASURES``.
+        The difference of each of ``accuracy.MEASURES``.
     """
     a, b = (accuracy.errors(angles, geometry.rotation_from_euler(angles), samples) for angles in (first, second))
     groups = accuracy.drawn_together(samples)
@@ -55,7 +58,7 @@ def compare(first: Array, second: Array, samples: Sequence[Sample], seed: int = 
 
 
 def table(differences: dict[str, Difference], first: str, second: str) -> str:
-    """The comparison as Markdown, geodesic error first."""
+    """Format the comparison as a Markdown table, geodesic error first."""
     lines = [
         f"A: {first}. B: {second}. Degrees; {LEVEL:.0%} intervals and p of a paired bootstrap, {RESAMPLES} resamples.",
         "",

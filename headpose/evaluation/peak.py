@@ -1,7 +1,7 @@
-"""What the machine could do at best: one large matrix product in ONNX Runtime, fp32 and int8.
+"""Measure the peak performance of the machine with a large matrix product in ONNX Runtime, fp32 and int8.
 
-The product is written here as the few bytes of ONNX that it is, because the runtime does without the onnx
-package (field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+The ONNX model is serialized here, because the runtime does not depend on the onnx package. Field numbers are from
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from headpose.inference import bounded_threads
 
 SIDE = 512
-"""Of the square matrices: large enough for the peak, and all three fit into a core's own cache with int8."""
+"""Side of the square matrices: large enough to reach the peak, and small enough for the L2 cache with int8."""
 
 GFLOP = 2e-9 * SIDE**3
-"""Of one product; a multiply-accumulate is two operations."""
+"""Billions of operations of one product, two per multiply-accumulate."""
 
 _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6  # TensorProto.DataType
 _NUMPY = {_FLOAT: np.float32, _UINT8: np.uint8, _INT8: np.int8}
@@ -26,10 +26,10 @@ _PRODUCTS = {"fp32": ("MatMul", _FLOAT, _FLOAT, _FLOAT), "int8": ("MatMulInteger
 
 
 def products(threads: int) -> dict[str, Callable[[], object]]:
-    """A call of the product for each arithmetic, "fp32" and "int8", on the processor.
+    """Return functions that compute one product on the CPU in "fp32" and in "int8".
 
     Args:
-        threads: of the processor; 0 leaves it to ONNX Runtime.
+        threads: Number of CPU threads; 0 uses ONNX Runtime's default.
     """
     return {arithmetic: _product(arithmetic, threads) for arithmetic in _PRODUCTS}
 
@@ -41,14 +41,14 @@ def _product(arithmetic: str, threads: int) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = bounded_threads(threads)
-    # The second factor is a constant, as weights are: ONNX Runtime packs it once.
+    # The second factor is a constant, like weights, so ONNX Runtime packs it once.
     model = _model(operator, left, second, right, out)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"a": first})
 
 
 def _model(operator: str, left: int, constant: NDArray[np.generic], right: int, out: int) -> bytes:
-    """ModelProto: y = operator(a, b), b constant."""
+    """Serialize a ModelProto: y = operator(a, b) with a constant b."""
     dims = b"".join(_number(1, side) for side in constant.shape)
     initializer = dims + _number(2, right) + _bytes(8, b"b") + _bytes(9, constant.tobytes())
     node = _bytes(1, b"a") + _bytes(1, b"b") + _bytes(2, b"y") + _bytes(4, operator.encode())
@@ -58,7 +58,7 @@ def _model(operator: str, left: int, constant: NDArray[np.generic], right: int, 
 
 
 def _value(name: bytes, kind: int) -> bytes:
-    """ValueInfoProto of a square matrix."""
+    """Serialize the ValueInfoProto of a square matrix."""
     shape = b"".join(_bytes(1, _number(1, SIDE)) for _ in range(2))
     return _bytes(1, name) + _bytes(2, _bytes(1, _number(1, kind) + _bytes(2, shape)))
 

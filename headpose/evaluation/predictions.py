@@ -1,12 +1,12 @@
-"""Predicted angles in a CSV file: columns image, yaw, pitch, roll in degrees.
+"""Read and write predicted angles as CSV: columns image, yaw, pitch, roll in degrees.
 
-Files of other tools may order the columns as they like and have more of them. Two kinds are told apart:
+Columns may be in any order, and other columns are ignored. There are two kinds of files:
 
-- a row for each labelled face, by the names of ``headpose.evaluation.testsets``: for AFLW2000-3D the file's name
-  without its ending, which may be left on (what ``write`` writes);
-- with the columns x1, y1, x2, y2 as well, whatever faces a detector found in the pictures (what ``headpose estimate
-  --csv`` writes): the box says which labelled face a row is of. ``image`` is the picture's path there; folders in
-  front of the names of the data are passed over, and so are rows without a picture, those of videos.
+- One row per labeled face (as ``write`` writes them). ``image`` is the name of the face in
+  ``headpose.evaluation.testsets``; for AFLW2000-3D this is the file name, with or without its extension.
+- One row per detected face, with the additional columns x1, y1, x2, y2 (as ``headpose estimate --csv`` writes them).
+  The box determines the labeled face. ``image`` is the path of the image; leading folders are ignored. Rows without an
+  image, which come from videos, are skipped.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ from headpose.types import Box
 
 COLUMNS = ("image", "yaw", "pitch", "roll")
 BOX = ("x1", "y1", "x2", "y2")
-_OLD_NAME = "name"  # of the column image in what ``headpose estimate`` once wrote
+_OLD_NAME = "name"  # former name of the column image in files of ``headpose estimate``
 
 
 def write(path: str | os.PathLike[str], names: Sequence[str], angles: Array) -> None:
-    """Writes (N, 3) yaw, pitch, roll in degrees, one line a face.
+    """Write predictions, one row per face.
+
+    Args:
+        path: File to write.
+        names: N names of faces.
+        angles: (N, 3) yaw, pitch, roll in degrees.
 
     Raises:
-        HeadPoseError: the file cannot be written.
+        HeadPoseError: The file cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -50,11 +55,11 @@ def write(path: str | os.PathLike[str], names: Sequence[str], angles: Array) -> 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The rows of a file that are of labelled faces.
+    """Predictions of a file for labeled faces.
 
     Attributes:
-        angles: [yaw, pitch, roll] in degrees, as they are written, by the name of the face.
-        detected: the file has boxes, so that faces may be missing: a detector did not find them.
+        angles: [yaw, pitch, roll] in degrees, unchanged, by name of the face.
+        detected: True if the file has boxes; faces that the detector missed are then absent.
     """
 
     angles: dict[str, list[float]]
@@ -62,26 +67,33 @@ class Predictions:
 
 
 def read(path: str | os.PathLike[str], names: Sequence[str]) -> Array:
-    """Reads predictions for faces, in any order; lines for other names are passed over.
+    """Read the predictions of the given faces.
+
+    Args:
+        path: CSV file with one row per face, in any order. Rows of other faces are ignored.
+        names: N names of faces.
 
     Returns:
-        (N, 3) yaw, pitch, roll in degrees, as they are written, in the order of the names.
+        (N, 3) yaw, pitch, roll in degrees, unchanged, in the order of ``names``.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, names a face twice, has no line for a face, or
-            holds an angle that is no number.
+        DataError: The file is unreadable, lacks a column or a face, contains a face twice, or an angle is not a number.
     """
     return in_order(path, Predictions(_by_name(_rows(Path(path)), names), False), names)
 
 
 def read_faces(path: str | os.PathLike[str], faces: FaceSet) -> Predictions:
-    """The predictions of a file for labelled faces.
+    """Read the predictions of a file for labeled faces.
 
-    Where the file has boxes, each labelled face gets the row of its picture whose box overlaps its own most, no row
-    serves two faces, and rows that overlap a face by less than ``testsets.LEAST_OVERLAP`` are of nobody.
+    If the file has boxes, rows are matched to the labeled faces of their image greedily by IoU, highest first, each row
+    at most once. Rows with an IoU of at most ``testsets.LEAST_OVERLAP`` are ignored.
+
+    Args:
+        path: CSV file of either kind.
+        faces: Labeled faces.
 
     Raises:
-        DataError: see ``read``; or two pictures of the file have the name of one of the data.
+        DataError: See ``read``; or two images of the file match the same image of the data.
     """
     rows = _rows(Path(path))
     if rows and all(row.box for row in rows):
@@ -90,7 +102,7 @@ def read_faces(path: str | os.PathLike[str], faces: FaceSet) -> Predictions:
 
 
 def in_order(path: str | os.PathLike[str], read: Predictions, names: Sequence[str]) -> Array:
-    """(N, 3) angles of faces, in the order of their names; DataError, which calls the file ``path``, if one lacks."""
+    """Return the (N, 3) angles of faces in the order of ``names``; raise DataError if one is missing."""
     if absent := [name for name in names if name not in read.angles]:
         raise DataError(f"{path} has no line for {absent[0]} and {len(absent) - 1} others of {len(names)} pictures")
     return np.array([read.angles[name] for name in names])
@@ -98,7 +110,7 @@ def in_order(path: str | os.PathLike[str], read: Predictions, names: Sequence[st
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One line: the picture's name as it is written, angles in degrees, and the box if there is one."""
+    """One row: image name as written, angles in degrees, and the box if there is one."""
 
     image: str
     angles: list[float]
@@ -128,7 +140,7 @@ def _rows(file: Path) -> list[_Row]:
 def _read_rows(reader: csv.DictReader[str], file: Path, name: str, boxes: bool) -> Iterator[_Row]:
     for row in reader:
         where = f"{file}, line {reader.line_num}"
-        if any(row.get(None) or ()):  # where csv puts them
+        if any(row.get(None) or ()):  # csv.DictReader puts surplus values here
             raise DataError(f"{where}: more values than columns")
         angles = [_number(row[column], where, "an angle") for column in COLUMNS[1:]]
         box = None
@@ -141,7 +153,7 @@ def _read_rows(reader: csv.DictReader[str], file: Path, name: str, boxes: bool) 
 
 
 def _by_name(rows: Sequence[_Row], known: Collection[str]) -> dict[str, list[float]]:
-    """Angles by the name of the face; where a name is none of those known its picture's ending is taken off."""
+    """Return angles by name of the face. The extension is removed from unknown names."""
     known = frozenset(known)
     angles: dict[str, list[float]] = {}
     for row in rows:
@@ -153,7 +165,7 @@ def _by_name(rows: Sequence[_Row], known: Collection[str]) -> dict[str, list[flo
 
 
 def _by_box(rows: Sequence[_Row], faces: FaceSet) -> dict[str, list[float]]:
-    """Angles by the name of the face; see ``read_faces``."""
+    """Return angles by name of the face; see ``read_faces``."""
     names = frozenset(faces.names)
     whole = {name: _without_number(name, names) for name in faces.names}
     pictures: dict[str, list[int]] = {}
@@ -164,7 +176,7 @@ def _by_box(rows: Sequence[_Row], faces: FaceSet) -> dict[str, list[float]]:
         picture = _picture(row.image, whole)
         if not picture:
             continue
-        # a.jpg and a.png of one folder have one name but for the number.
+        # The names of a.jpg and a.png in one folder differ only in the number.
         same = [index for index in pictures[picture] if faces.samples[index].image.name == Path(row.image).name]
         found.setdefault(tuple(same or pictures[picture]), []).append(row)
     angles: dict[str, list[float]] = {}
@@ -179,7 +191,7 @@ def _by_box(rows: Sequence[_Row], faces: FaceSet) -> dict[str, list[float]]:
 
 
 def _matched(indexes: Sequence[int], rows: Sequence[_Row], faces: FaceSet) -> Iterator[tuple[int, _Row]]:
-    """Labelled faces of one picture with their rows, best overlaps first, none twice."""
+    """Yield (face, row) pairs of one image, highest IoU first, each face and row at most once."""
     boxes = [(place, row.box) for place, row in enumerate(rows) if row.box]
     pairs = [(box.iou(faces.samples[i].box), i, place) for i in indexes for place, box in boxes]
     labelled, given = set(indexes), set(range(len(rows)))
@@ -191,7 +203,7 @@ def _matched(indexes: Sequence[int], rows: Sequence[_Row], faces: FaceSet) -> It
 
 
 def _picture(image: str, whole: Mapping[str, str]) -> str:
-    """The picture of the data that a row means, by ``whole``: those of all faces; "" if it is none of them."""
+    """Return the image of the data that a row refers to; "" if there is none. ``whole`` maps faces to images."""
     parts = PurePosixPath(image).parts
     for start in range(len(parts)):
         name = "/".join(parts[start:])
@@ -202,13 +214,13 @@ def _picture(image: str, whole: Mapping[str, str]) -> str:
 
 
 def _without_number(name: str, names: Collection[str]) -> str:
-    """A face's name without the number that tells it from the first face of its picture."""
+    """Return the name of a face without the number of a further face in the same image."""
     picture = re.sub(r"#\d+$", "", name)
     return picture if picture in names else name
 
 
 def _without_ending(text: str | None) -> str:
-    """The name without the ending of a picture's file, which other tools leave on."""
+    """Return a name without the extension of an image file."""
     whole = (text or "").strip()
     return whole[: -len(ending)] if (ending := Path(whole).suffix).lower() in SUFFIXES else whole
 

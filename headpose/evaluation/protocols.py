@@ -1,7 +1,7 @@
-"""Which faces of a test set count, and how a result says what was measured.
+"""Evaluation protocols: which faces of a test set count, and a description of the protocol in words.
 
-Published numbers on AFLW2000-3D differ by what they leave out: of the 2000 pictures 1969 have every angle
-within +-99 degrees, the range of the networks with angle classes, and 1964 below 90.
+Published numbers on AFLW2000-3D differ in the images they leave out. Of its 2000 images, 1969 have all angles within
++-99 degrees, the range of networks with angle classes, and 1964 have all angles below 90.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LISTS_IN_WORDS = {
 }
 LISTS = tuple(_LARGEST)
 COMPLETE = {"99": 1969, "90": 1964, "all": 2000}
-"""How many pictures each list has in a complete copy of AFLW2000-3D."""
+"""Number of images of each list in a complete copy of AFLW2000-3D."""
 
 _LABELS = {
     "aflw2000": "Pose_Para as stored",
@@ -48,18 +48,18 @@ _ANGLES = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a result was measured with.
+    """Settings of a measurement.
 
     Attributes:
-        title: of the test set.
-        kind: of the test set (``headpose.evaluation.testsets.KINDS``).
-        list_name: one of ``LISTS``.
-        count: number of faces.
-        crop: of the network; None if the predictions came from elsewhere.
-        angles: who decided on one of the two triples of a rotation: this package, the network or a file.
-        rule: one of ``headpose.evaluation.crops.RULES``.
-        detector: whose boxes the crop starts from, or the file of predictions with boxes; "" for the labels' own.
-        missed: number of faces that the detector did not find and that are left out.
+        title: Title of the test set.
+        kind: Kind of test set, a key of ``headpose.evaluation.testsets.KINDS``.
+        list_name: One of ``LISTS``.
+        count: Number of faces.
+        crop: Crop of the network; None if the predictions were read from a file.
+        angles: Source of the Euler angles: decoded from a rotation, output of the network, or read from a file.
+        rule: One of ``headpose.evaluation.crops.RULES``.
+        detector: Detector or file of predictions that provided the boxes; "" for the boxes of the labels.
+        missed: Number of faces that were not detected and are left out.
     """
 
     title: str
@@ -74,20 +74,20 @@ class Setting:
 
 
 def holds(name: str, sample: Sample) -> bool:
-    """Whether a list of ``LISTS`` has a sample."""
+    """Return whether a sample is in a list of ``LISTS``."""
     largest = max(map(abs, sample.euler))
     return largest < _LARGEST[name] if name == "90" else largest <= _LARGEST[name]
 
 
 def select(samples: Sequence[Sample], name: str = "99") -> list[Sample]:
-    """The samples of a list, sorted by file stem.
+    """Select the samples of a list, sorted by file stem.
 
     Args:
-        samples: of ``headpose.datasets.aflw2000.read``.
-        name: one of ``LISTS``.
+        samples: Samples from ``headpose.datasets.aflw2000.read``.
+        name: One of ``LISTS``.
 
     Raises:
-        DataError: no sample is left.
+        DataError: No sample is left.
     """
     kept = [sample for sample in samples if holds(name, sample)]
     if not kept:
@@ -96,12 +96,12 @@ def select(samples: Sequence[Sample], name: str = "99") -> list[Sample]:
 
 
 def list_sha256(samples: Sequence[Sample]) -> str:
-    """SHA-256, in hexadecimal, of the sorted file stems joined by newlines."""
+    """Return the SHA-256 of the sorted file stems joined by newlines, in hexadecimal."""
     return hashlib.sha256("\n".join(sorted(sample.image.stem for sample in samples)).encode()).hexdigest()
 
 
 def in_words(setting: Setting) -> str:
-    """The protocol of a result as text."""
+    """Describe the protocol of a result in words."""
     drawn = _DRAWN[setting.kind]
     return (
         f"{setting.title}, {setting.count} {'pictures' if drawn == 'pictures' else 'faces'}, "

@@ -1,4 +1,4 @@
-"""Figures that others have published: rows of tables, each with its source; this project measured none of them."""
+"""Published results of other networks, each with its source. None was measured by this project."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ else:
     import tomli as tomllib
 
 PAPER_SETS = ("MB", "LB", "OC")
-"""The paper's corrupted copies of AFLW2000-3D, in the order of its Table 2."""
+"""The paper's corrupted versions of AFLW2000-3D, in the order of its Table 2."""
 
 _FILE = Path(__file__).with_name("published.toml")
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedError:
-    """A network's errors on AFLW2000-3D, degrees, as its source counts them.
+    """Published errors of a network on AFLW2000-3D, in degrees, by the protocol of the source.
 
     Attributes:
-        name: of the network.
-        cited: the publication, and its table where there is one.
-        mae: as printed; not always the mean of the three.
-        yaw, pitch, roll: None where they are not printed.
-        megabytes: 10^6 bytes; None where it is not printed.
-        note: what to know about the row.
-        headline: whether the README shows it.
+        name: Name of the network.
+        cited: Publication and table.
+        mae: MAE as published; not always the mean of the three angles.
+        yaw: Mean absolute error of yaw; None if not published.
+        pitch: Mean absolute error of pitch; None if not published.
+        roll: Mean absolute error of roll; None if not published.
+        megabytes: Size in 10^6 bytes; None if not published.
+        note: Remark about the row.
+        headline: True if the README shows the row.
     """
 
     name: str
@@ -46,7 +48,7 @@ class PublishedError:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCorrupted:
-    """A row of the paper's Table 2: yaw, pitch, roll and MAE on each of ``PAPER_SETS``, degrees."""
+    """Row of the paper's Table 2: yaw, pitch, roll and MAE on each of ``PAPER_SETS``, in degrees."""
 
     name: str
     cited: str
@@ -54,13 +56,13 @@ class PublishedCorrupted:
 
     @property
     def mean_mae(self) -> float:
-        """Mean of the three sets' MAE."""
+        """Mean of the MAE of the three sets, in degrees."""
         return sum(each[3] for each in self.errors.values()) / len(self.errors)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedTime:
-    """Seconds a picture, by device."""
+    """Published time per image in seconds, by device."""
 
     name: str
     cited: str
@@ -69,7 +71,7 @@ class PublishedTime:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """All of it, in the order of the file; ``sources`` in full."""
+    """All published results in the order of the file, and their sources in full."""
 
     sources: tuple[str, ...]
     errors: tuple[PublishedError, ...]
@@ -77,13 +79,13 @@ class Published:
     times: tuple[PublishedTime, ...]
 
     def corrupted_of(self, name: str) -> PublishedCorrupted | None:
-        """The row of Table 2 of a network of that name."""
+        """Return the row of Table 2 for a network; None if there is none."""
         return next((row for row in self.corrupted if row.name == name), None)
 
 
 @cache
 def load() -> Published:
-    """Reads the package's own ``published.toml``."""
+    """Read ``published.toml`` of this package."""
     table = tomllib.loads(_FILE.read_text("utf-8"))
 
     def rows(key: str) -> list[dict[str, Any]]:
@@ -101,6 +103,6 @@ def load() -> Published:
 
 
 def _cited(row: dict[str, Any], sources: dict[str, Any]) -> dict[str, Any]:
-    """A row whose key of a source, and table, have become the citation."""
+    """Return a row with its source and table replaced by the citation."""
     rest = {key: value for key, value in row.items() if key not in ("source", "table")}
     return {**rest, "cited": ", ".join([sources[row["source"]]["short"], *([row["table"]] if "table" in row else [])])}

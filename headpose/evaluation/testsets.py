@@ -1,7 +1,7 @@
-"""Anything labelled as a test set: AFLW2000-3D, a folder in 300W-LP's layout, a manifest, BIWI.
+"""Test sets: AFLW2000-3D, folders in the layout of 300W-LP, manifests and BIWI.
 
-Each face has a name by which predictions are matched to it: the path of its picture from the folder of
-the data, without the ending, and "#2" for the second face of a picture. In AFLW2000-3D that is the file stem.
+Each face has a name, by which predictions are matched: the path of its image relative to the data folder, without the
+extension, followed by "#2" for the second face of an image. For AFLW2000-3D this is the file stem.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ KINDS = {
     "manifest": "a manifest of faces",
     "biwi": "BIWI",
 }
-"""Kinds of test sets, and what a result calls them."""
+"""Kinds of test sets with their titles."""
 
 LEAST_OVERLAP = 0.2
-"""IoU of a found face with the label's box, which for BIWI is rough; below it the face is another's."""
+"""Minimum IoU of a detected face with the box of a label; low because the boxes of BIWI are rough."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSet:
-    """Labelled faces.
+    """Labeled faces.
 
     Attributes:
-        kind: a key of ``KINDS``.
-        samples: the faces.
-        names: of each, unique.
+        kind: Key of ``KINDS``.
+        samples: Labeled samples.
+        names: Unique name of each sample.
     """
 
     kind: str
@@ -51,19 +51,22 @@ class FaceSet:
 
     @property
     def title(self) -> str:
-        """What a result calls it."""
+        """Title of the test set."""
         return KINDS[self.kind]
 
     @property
     def sha256(self) -> str:
-        """SHA-256, in hexadecimal, of the sorted names joined by newlines."""
+        """SHA-256 of the sorted names joined by newlines, in hexadecimal."""
         return hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest()
 
     def select(self, list_name: str) -> FaceSet:
-        """The faces of a list of ``protocols.LISTS``, sorted by name.
+        """Return the faces of a list, sorted by name.
+
+        Args:
+            list_name: One of ``protocols.LISTS``.
 
         Raises:
-            DataError: none is left.
+            DataError: No face is left.
         """
         kept = sorted(zip(self.names, self.samples, strict=True), key=lambda face: face[0])
         kept = [(name, sample) for name, sample in kept if protocols.holds(list_name, sample)]
@@ -72,12 +75,12 @@ class FaceSet:
         return self._with(kept)
 
     def among(self, names: Collection[str]) -> FaceSet:
-        """The faces that are named, in their order."""
+        """Return the faces with the given names, in the order of this set."""
         wanted = set(names)
         return self._with([face for face in zip(self.names, self.samples, strict=True) if face[0] in wanted])
 
     def part(self, count: int) -> FaceSet:
-        """At most ``count`` faces, in their order, chosen by the hash of their names alone."""
+        """Return at most ``count`` faces, chosen by the hash of their names, in the order of this set."""
         return self.among(sorted(self.names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
 
     def _with(self, faces: Sequence[tuple[str, Sample]]) -> FaceSet:
@@ -85,15 +88,15 @@ class FaceSet:
 
 
 def read(path: str | os.PathLike[str], kind: str = "", sequences: Collection[int] = biwi.ALL) -> FaceSet:
-    """Reads a test set.
+    """Read a test set.
 
     Args:
-        path: its folder, or the CSV file of a manifest.
-        kind: a key of ``KINDS``; "" takes a .csv file for a manifest and a folder for AFLW2000-3D.
-        sequences: of BIWI.
+        path: Folder of the data, or CSV file of a manifest.
+        kind: Key of ``KINDS``. "" means a manifest for a .csv file and AFLW2000-3D for a folder.
+        sequences: Numbers of the BIWI sequences to read.
 
     Raises:
-        DataError: it cannot be read (see the readers).
+        DataError: The data cannot be read; see the readers.
     """
     kind = kind or ("manifest" if Path(path).suffix.lower() == ".csv" else "aflw2000")
     root = Path(path)
@@ -109,13 +112,15 @@ def read(path: str | os.PathLike[str], kind: str = "", sequences: Collection[int
 
 
 def with_detected_boxes(test_set: FaceSet, detector: FaceDetector) -> FaceSet:
-    """The same faces in a detector's boxes; those that it does not find are left out.
+    """Replace the boxes of a test set by those of a detector; faces that are not detected are left out.
 
-    Of the faces found in a picture the one that overlaps the label's box most counts.
+    Args:
+        test_set: Labeled faces.
+        detector: Detector to run. Of the faces that it finds in an image, the one with the highest IoU is used.
 
     Raises:
-        DataError: no face is found at all.
-        ImageError: a picture cannot be read.
+        DataError: No face is detected at all.
+        ImageError: An image cannot be read.
     """
     faces = []
     pairs = zip(test_set.names, test_set.samples, strict=True)
