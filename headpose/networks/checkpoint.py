@@ -1,4 +1,4 @@
-"""Checkpoints and weights: written atomically, read without unpickling anything but tensors and plain values."""
+"""Checkpoints and weight files: written atomically, and read without unpickling arbitrary objects."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state of a run; a crash leaves the previous checkpoint whole.
+    """Write a checkpoint atomically; a crash leaves the previous one intact.
+
+    Args:
+        path: File to write.
+        state: Tensors and plain values by name.
 
     Raises:
-        HeadPoseError: the file cannot be written.
+        HeadPoseError: The file cannot be written.
     """
     with atomic_path(path) as temporary:
         try:
             torch.save({"format": FORMAT, **state}, temporary)
-        except RuntimeError as error:  # torch's writer has no other kind, and no reason either
+        except RuntimeError as error:  # torch raises this for any error, without a reason
             raise OSError(f"is the disk full? ({_first_line(error)})") from error
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads what ``save`` wrote.
+    """Read a checkpoint written by ``save``.
 
     Raises:
-        DataError: the file is missing, damaged, or of another format.
+        DataError: The file is missing, damaged, or has another format.
     """
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise ValueError("it is damaged")
         state = read_torch(path)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
+    except Exception as error:  # torch raises many types for damaged files
         raise DataError(f"cannot read the checkpoint {path}: {_first_line(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DataError(f"{path} is not a checkpoint of this version")
@@ -52,14 +56,14 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def read_torch(path: Path) -> Any:
-    """What ``torch.save`` wrote, of tensors and plain values, on the CPU.
+    """Read tensors and plain values written by ``torch.save`` to the CPU.
 
     Raises:
-        ValueError: the file unpacks to more than it holds: it was not written by ``torch.save``.
-        Exception: whatever torch makes of a damaged file.
+        ValueError: The file is compressed, so it was not written by ``torch.save``.
+        Exception: Any type that torch raises for a damaged file.
     """
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # torch packs nothing, so a small file cannot hold a large tensor
+        with zipfile.ZipFile(path) as archive:  # torch does not compress, so a small file holds no large tensor
             whole = sum(entry.file_size for entry in archive.infolist())
         if whole > path.stat().st_size:
             raise ValueError(f"it unpacks to {whole:,} bytes, more than torch.save would write")
@@ -69,7 +73,11 @@ def read_torch(path: Path) -> Any:
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Writes a state dict and metadata as .safetensors, atomically; HeadPoseError if it cannot be written."""
+    """Write a state dict and metadata as .safetensors, atomically.
+
+    Raises:
+        HeadPoseError: The file cannot be written.
+    """
     with atomic_path(path) as temporary:
         try:
             save_file(state, temporary, metadata)
@@ -78,7 +86,7 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] 
 
 
 def to_bytes(state: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A state dict as .safetensors, the same bytes each time: its writer shuffles the entries of the metadata."""
+    """Serialize a state dict as .safetensors with reproducible bytes (the library shuffles the metadata)."""
     data = safetensors.save(state, metadata)
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
@@ -89,10 +97,10 @@ def to_bytes(state: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Takes the weights of a .safetensors file over, step counters apart.
+    """Load the weights of a .safetensors file into a network; step counters of BatchNorm are ignored.
 
     Raises:
-        WeightsError: the file is missing or damaged, lacks a tensor or has one of another network.
+        WeightsError: The file is missing or damaged, or belongs to another network.
     """
     try:
         state = load_file(path)

@@ -1,7 +1,7 @@
-"""A convolution whose bfloat16 arithmetic on a processor is matrix products where those are faster.
+"""Convolution that uses matrix products for bfloat16 on the CPU where they are faster.
 
-oneDNN's convolutions are slow where a map is small and deep, most of all in the gradient of the weights: that of 512
-filters of 3x3 on maps of 3x3 takes several times as long as the same sums in one matrix product.
+oneDNN's convolutions are slow for small maps with many channels, in particular the gradient of the weights: for 512
+filters of 3x3 on maps of 3x3 it takes several times as long as a single matrix product.
 """
 
 from __future__ import annotations
@@ -13,36 +13,43 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LARGE = {1: 2**16, 3: 2**14}
-"""Weights from which a layer becomes a product, by the side of its filters: in all, or for each position of its map.
-
-Copying the windows of 3x3 filters costs more the larger the map is; below these sizes neither way is faster by much.
-"""
+"""Minimum number of weights for which a layer is computed as a product, by filter side: in total (1) or per position of
+its output map (3), because copying the windows of 3x3 filters costs more for larger maps."""
 _NARROW = 16
-"""Input channels below which a strided 1x1 convolution on a processor takes its pixels first.
+"""Number of input channels below which a strided 1x1 convolution on the CPU subsamples its input first.
 
-oneDNN (issue 6035) computes the gradient of such a layer's weights, channels-last, outside of its buffers: the gradient
-is wrong without an error, or the process aborts. Seen with 2 to 7 channels on AVX2; by its source up to 15 on AVX-512.
+oneDNN (issue 6035) accesses memory out of bounds when it computes the gradient of the weights of such layers in
+channels-last format: the gradient is silently wrong, or the process aborts. Observed for 2 to 7 channels with AVX2;
+according to its source, up to 15 channels are affected with AVX-512.
 """
 
 
 class Conv2d(nn.Conv2d):
-    """``torch.nn.Conv2d`` with square filters, padded by half of their side; no bias, groups or dilation.
+    """``torch.nn.Conv2d`` with square filters and "same" padding; without bias, groups and dilation.
 
-    Its sums are the same; under bfloat16 autocast on a processor they may be rounded otherwise. Build every network
-    from it: narrow strided layers of torch's own class get wrong gradients on some processors (``_NARROW``).
+    Results are equal up to rounding under bfloat16 autocast on the CPU. All networks must use this class, because
+    narrow strided layers of torch's class get wrong gradients on some CPUs (see ``_NARROW``).
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        """Create a layer.
+
+        Args:
+            inputs: Number of input channels.
+            outputs: Number of output channels.
+            kernel: Side of the filters in pixels, odd.
+            stride: Stride in pixels.
+        """
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        """Convolve (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
         if self._is_miscomputed(input):
             stride = self.stride[0]
             return functional.conv2d(input[:, :, ::stride, ::stride], self.weight)
         if not self._is_faster_as_product(input):
             return super().forward(input)
-        # The casts stay outside of the function: autograd then casts the gradients back.
+        # Cast outside of the function, so that autograd casts the gradients back.
         images, weight = input.to(torch.bfloat16), self.weight.to(torch.bfloat16)
         outputs: Tensor = _Product.apply(images, weight, self.stride[0])  # type: ignore[no-untyped-call]
         return outputs
@@ -62,7 +69,7 @@ class Conv2d(nn.Conv2d):
 
 
 class _Product(torch.autograd.Function):
-    """A convolution as the product of its windows, one a row, and its filters, one a row."""
+    """Convolution as the matrix product of its windows and its filters."""
 
     @staticmethod
     def forward(context: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -92,12 +99,12 @@ def _steps(length: int, stride: int) -> int:
 
 
 def _filters(weight: Tensor) -> Tensor:
-    """(outputs, inputs, k, k) -> (outputs, k * k * inputs)."""
+    """Reshape filters (outputs, inputs, k, k) to (outputs, k * k * inputs)."""
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
 def _windows(images: Tensor, kernel: int, stride: int) -> Tensor:
-    """(N, C, H, W) -> (N * H' * W', k * k * C): what each filter sees, position by position."""
+    """Extract the windows of all output positions: (N, C, H, W) to (N * H' * W', k * k * C)."""
     channels = images.shape[1]
     pixels = images.permute(0, 2, 3, 1)
     if kernel == 1:
@@ -109,7 +116,7 @@ def _windows(images: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def _scattered(parts: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    """The reverse of ``_windows``: (N, H', W', k, k, C) added up where they were seen -> ``shape``, (N, C, H, W)."""
+    """Add windows (N, H', W', k, k, C) to their positions in an image of ``shape`` (N, C, H, W)."""
     number, channels, height, width = shape
     kernel, border = parts.shape[3], parts.shape[3] // 2
     if kernel == 1 and stride == 1:

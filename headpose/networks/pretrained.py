@@ -1,11 +1,10 @@
-"""``--init``: a run that starts from weights that are there, ours or somebody else's ResNet.
+"""Initialize a network from pretrained weights (``--init``): our own, or those of a third-party ResNet.
 
-Names are matched, and shapes: what fits is taken, what does not is told. Known are torchvision's names
-(ours, too), with or without a prefix, and those of VGGFace2's Caffe networks and their conversions
-(Cao et al., "VGGFace2: A dataset for recognising faces across pose and age", FG 2018), such as
-``conv2_1_1x1_reduce`` for ``layer1.0.conv1``. Those networks stride, pad and pool elsewhere and take
-blue, green, red minus means: the recipe must say so (``stride_on = "1x1"``, ``stem.pool_padding =
-"end"``, ``crop.channels = "bgr"``).
+Matching tensors are loaded; the rest are reported. Supported names are those of torchvision, which we also use, with or
+without a prefix, and those of the Caffe networks of VGGFace2 and their conversions (Cao et al., "VGGFace2: A dataset
+for recognising faces across pose and age", FG 2018), such as ``conv2_1_1x1_reduce`` for ``layer1.0.conv1``. The latter
+networks differ in stride, padding, pooling and channel order, which the recipe must specify (``stride_on = "1x1"``,
+``stem.pool_padding = "end"``, ``crop.channels = "bgr"``).
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ _CAFFE_STEM = {"conv1_7x7_s2": "conv1", "conv1_7x7_s2_bn": "bn1", "conv1/7x7_s2"
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What came of an initialisation; names are the network's, but for ``unused``.
+    """Result of an initialization.
 
     Attributes:
-        taken: parameters and statistics that now hold the file's values.
-        fresh: those that the file does not have.
-        other_shape: those that the file has in another shape.
-        unused: names of the file that the network does not have.
+        taken: Names of parameters and statistics that were loaded.
+        fresh: Names that the file does not contain.
+        other_shape: Names with another shape in the file.
+        unused: Names of the file that the network does not have.
     """
 
     taken: tuple[str, ...]
@@ -69,10 +68,10 @@ class Match:
 
 
 def locate(name_or_path: str) -> Path:
-    """The file of the weights to start from: a name of the manifest, or a path.
+    """Return the weight file of a model name or path.
 
     Raises:
-        WeightsError: there is no such file, and no network of that name.
+        WeightsError: There is neither such a file nor a model of that name.
     """
     path = Path(name_or_path)
     if os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
@@ -80,7 +79,7 @@ def locate(name_or_path: str) -> Path:
     if name_or_path in weights.manifest():
         return weights.find(name_or_path)
     if os.path.isdir(path):  # noqa: PTH112
-        return path  # for the error of who reads it
+        return path  # reading it raises a clear error
     if path.suffix in _SUFFIXES or weights.is_path(name_or_path):
         raise WeightsError(f"--init {path}: the file does not exist, or its folder cannot be read")
     raise WeightsError(
@@ -90,15 +89,18 @@ def locate(name_or_path: str) -> Path:
 
 
 def initialise(network: nn.Module, file: Path) -> Match:
-    """Copies into a network what fits of a file's state dict.
+    """Load the matching tensors of a file into a network.
 
     Args:
-        network: its parameters and BatchNorm statistics are overwritten.
-        file: an .onnx of this package in fp32, .safetensors, or a .pth/.pt that holds nothing but tensors and plain
+        network: Network whose parameters and BatchNorm statistics are overwritten.
+        file: An fp32 .onnx file of this package, a .safetensors file, or a .pth/.pt file with only tensors and plain
             values.
 
+    Returns:
+        Names of the tensors that were loaded, and of those that were not.
+
     Raises:
-        WeightsError: the file cannot be read, or nothing in it fits.
+        WeightsError: The file cannot be read, or no convolution matches.
     """
     stored = {our_name(name): value for name, value in _read(file).items()}
     own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -118,7 +120,7 @@ def initialise(network: nn.Module, file: Path) -> Match:
 
 
 def our_name(name: str) -> str:
-    """The network's name for a file's tensor; unknown names come back as they are, less their prefix."""
+    """Translate the name of a tensor in a file to ours. Unknown names only lose their prefix."""
     layer, _, kind = _PREFIX.sub("", name).rpartition(".")
     if layer in _CAFFE_STEM:
         return f"{_CAFFE_STEM[layer]}.{kind}"
@@ -135,7 +137,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         return state_from_onnx(file)[2]
     try:
         values: Any = load_file(file) if file.suffix == ".safetensors" else checkpoint.read_torch(file)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
+    except Exception as error:  # torch raises many types for damaged files
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"cannot read the weights {file}: {first}") from error
     for wrapper in ("state_dict", "model"):
@@ -147,5 +149,5 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor has a number in memory for each of its values: a view may repeat one a trillion times."""
+    """Return whether a tensor stores all of its values: a view may repeat one value any number of times."""
     return value.layout == torch.strided and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

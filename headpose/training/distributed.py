@@ -1,4 +1,4 @@
-"""The processes of one run: a single one, or as many as ``torchrun`` starts."""
+"""Distributed training: one process, or the processes that ``torchrun`` starts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _log = logging.getLogger("headpose")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of its run.
+    """Rank of this process and size of the process group.
 
     Attributes:
-        rank: its number; process 0 validates and writes.
-        count: how many there are.
-        device: where its network is.
+        rank: Rank of this process; rank 0 validates and writes files.
+        count: Number of processes.
+        device: Device of the network.
     """
 
     rank: int
@@ -34,23 +34,24 @@ class Processes:
 
     @property
     def first(self) -> bool:
+        """True for rank 0."""
         return self.rank == 0
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum of a tensor over the processes."""
+        """Return the sum of a tensor over all processes."""
         if self.count > 1:
             value = value.clone()
             distributed.all_reduce(value)
         return value
 
     def wait(self) -> None:
-        """Returns when every process has come here."""
+        """Wait until all processes have reached this call."""
         if self.count > 1:
             distributed.barrier()
 
 
 def join() -> Processes:
-    """This process' place: as ``torchrun`` says in the environment, or alone. A GPU is taken if there is one."""
+    """Join the process group described by ``torchrun``, or run alone. A GPU is used if there is one."""
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available()
@@ -63,18 +64,19 @@ def join() -> Processes:
 
 
 def is_first() -> bool:
-    """Whether this is the process that validates and writes, before ``join``."""
+    """Return whether this process has rank 0. Can be called before ``join``."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def at_most_processors(count: int, what: str) -> int:
-    """A number of threads or processes, no larger than the number of processors that this process may use.
-
-    More only wait for each other, and thousands take the memory or hang.
+    """Limit a number of threads or processes to the number of available CPUs.
 
     Args:
-        count: that a recipe asks for.
-        what: it is, for the log.
+        count: Requested number.
+        what: Name of the setting, for the log.
+
+    Returns:
+        The smaller of ``count`` and the number of CPUs that this process may use.
     """
     there_are = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if count > there_are:
@@ -83,38 +85,43 @@ def at_most_processors(count: int, what: str) -> int:
 
 
 def use_threads(count: int) -> None:
-    """Sets torch's number of threads, no larger than the number of processors; 0 leaves it."""
+    """Set the number of torch threads, limited to the number of available CPUs; 0 keeps torch's default."""
     if count:
         torch.set_num_threads(at_most_processors(count, "run.threads"))
 
 
 def leave() -> None:
-    """Ends the communication of ``join``."""
+    """Leave the process group of ``join``."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 class SharedNetwork:
-    """The raw output of a network, whose gradients come out as the sum over all processes."""
+    """Network whose gradients are summed over all processes.
+
+    Attributes:
+        raw: Function from images to the raw output of the network.
+    """
 
     def __init__(self, network: ResNet, processes: Processes) -> None:
+        """Wrap a network in DistributedDataParallel if there are several processes."""
         self._count = processes.count
         self._parallel = DistributedDataParallel(_Raw(network)) if processes.count > 1 else None
         self.raw: Callable[[Tensor], Tensor] = self._parallel or network.raw
 
     def backward(self, loss: Tensor) -> None:
-        """Adds to the gradients those of a loss that is this process' share of the sum."""
+        """Accumulate the gradients of a loss, which is this process's part of a sum over all processes."""
         (loss * self._count).backward()  # type: ignore[no-untyped-call]  # DistributedDataParallel takes the mean
 
     def quiet(self, quiet: bool) -> AbstractContextManager[object]:
-        """Within it nothing is exchanged yet: for all but the last of several parts of a batch."""
+        """Return a context without gradient synchronization, for all but the last part of an accumulated batch."""
         if quiet and self._parallel is not None:
             return self._parallel.no_sync()
         return contextlib.nullcontext()
 
 
 class _Raw(nn.Module):
-    """``ResNet.raw`` as a module's forward, which is what DistributedDataParallel wraps."""
+    """Module whose ``forward`` is ``ResNet.raw``, as DistributedDataParallel requires."""
 
     def __init__(self, network: ResNet) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights: what is validated and shipped."""
+"""Exponential moving average (EMA) of the weights. The averaged network is validated and exported."""
 
 from __future__ import annotations
 
@@ -10,19 +10,29 @@ from headpose.networks.resnet import ResNet
 
 
 class WeightAverage:
-    """Keeps ``average = decay * average + (1 - decay) * weights`` in float32.
+    """Exponential moving average ``average = decay * average + (1 - decay) * weights`` in float32.
 
-    The decay rises from 0 as (1 + step) / (10 + step), so that the random start is soon forgotten.
-    BatchNorm's running statistics are averaged alike: they belong to the averaged weights.
+    The decay is at most (1 + step) / (10 + step), so that the random initialization loses its influence quickly. The
+    running statistics of BatchNorm are averaged too.
+
+    Attributes:
+        decay: Final decay per step, in [0, 1).
+        network: Averaged network, in evaluation mode.
     """
 
     def __init__(self, network: ResNet, decay: float) -> None:
+        """Start the average with a copy of ``network``."""
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, network: ResNet, step: int) -> None:
-        """Takes in the weights after step number ``step``, counted from 0 where the average is to begin."""
+        """Update the average.
+
+        Args:
+            network: Network with the current weights.
+            step: Number of updates since the start of the average.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
         current = network.state_dict()
         floating = [(name, value) for name, value in self.network.state_dict().items() if value.is_floating_point()]

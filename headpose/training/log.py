@@ -1,4 +1,4 @@
-"""The log of a run as CSV, one row for each validation, and its picture."""
+"""Training log as CSV with one row per validation, and its plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headpose.errors import DataError
 from headpose.files import atomic_path, write_text
 
 FILE = "log.csv"
-"""Name of a run's log in its folder."""
+"""File name of the log in the folder of a run."""
 
 _FIRST = ("step", "images", "rate", "loss")
 
@@ -22,10 +22,11 @@ class Row:
     """One validation.
 
     Attributes:
-        step, images: done so far.
-        rate: the learning rate.
-        loss: mean training loss since the row before.
-        figures: of ``task.Score``: errors on the held-out data by name.
+        step: Number of training steps so far.
+        images: Number of training images so far.
+        rate: Learning rate.
+        loss: Mean training loss since the previous row.
+        figures: Errors on the held-out data by name, as in ``Score.figures``.
     """
 
     step: int
@@ -36,20 +37,30 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The figure by which anything is chosen, the first."""
+        """Error used for model selection: the first figure."""
         return next(iter(self.figures.values()))
 
 
 class Log:
-    """Rows in memory and in a file that is replaced whole at each addition."""
+    """Log that is rewritten atomically for each new row.
+
+    Attributes:
+        rows: All rows.
+    """
 
     def __init__(self, path: Path, keep_below: int = 0) -> None:
-        """Takes over the rows up to step ``keep_below``; later ones were never checkpointed."""
+        """Open a log.
+
+        Args:
+            path: CSV file.
+            keep_below: Step of the checkpoint that the run resumes from. Later rows are dropped. 0 starts a new log.
+        """
         self._path = path
         kept = read(path) if keep_below and os.path.lexists(path) else []
         self.rows = [row for row in kept if row.step <= keep_below]
 
     def add(self, row: Row) -> None:
+        """Append a row and write the file."""
         self.rows.append(row)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -61,10 +72,10 @@ class Log:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a log file.
+    """Read the rows of a log file.
 
     Raises:
-        DataError: it cannot be read, or is damaged.
+        DataError: The file cannot be read or is damaged.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -89,7 +100,14 @@ def _row(header: list[str], row: list[str]) -> Row:
 
 
 def draw_curves(rows: list[Row], path: Path, title: str, unit: str) -> None:
-    """Writes a picture of validation errors (in ``unit``), training loss and learning rate over the images seen."""
+    """Plot validation errors, training loss and learning rate over the number of training images.
+
+    Args:
+        rows: Rows of a log, at least one.
+        path: Image file to write.
+        title: Title of the figure.
+        unit: Unit of the errors.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

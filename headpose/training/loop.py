@@ -1,4 +1,4 @@
-"""The training loop: plain, resumable, the same samples in the same order whatever the number of processes."""
+"""Training loop: resumable, with the same samples in the same order for any number of processes."""
 
 from __future__ import annotations
 
@@ -41,21 +41,22 @@ Steps = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 
 @pydantic_dataclasses.dataclass(slots=True, config=ConfigDict(extra="forbid"))
 class Progress:
-    """Where a run stands: what a checkpoint holds beside the tensors."""
+    """Progress of a run: the part of a checkpoint that is not tensors."""
 
     step: Steps = 0
     best_error: Annotated[float, Field(strict=True)] = math.inf
     best_step: Steps = 0
     size: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
-    """Of the input, pixels; ``best_error`` is the best at this size."""
+    """Input size in pixels for which ``best_error`` is the best error."""
     loss_sum: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
-    """Of the steps since the last validation."""
+    """Sum of the losses since the last validation."""
     loss_steps: Steps = 0
+    """Number of steps since the last validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Steps of a run whose input has one size in pixels, from ``first_step`` to ``last_step`` (not included)."""
+    """Part of a run with one input size in pixels: the steps from ``first_step`` to ``last_step`` (exclusive)."""
 
     size: int
     first_step: int
@@ -63,12 +64,11 @@ class Part:
 
 
 class Trainer:
-    """One run in one folder.
+    """Training run in a folder.
 
-    The folder holds ``recipe.json`` (resolved), ``environment.txt`` (revision and versions), ``split.json``
-    (numbers of faces, and a hash of them), ``init.json`` (the weights that it started from, if there were any),
-    ``log.csv``, ``predictions.jpg`` (of the last validation), ``last.pt`` (the checkpoint) and ``best.safetensors``
-    (the averaged weights that validated best).
+    The folder contains ``recipe.json`` (resolved recipe), ``environment.txt`` (revision and versions), ``split.json``
+    (number of faces and their hash), ``init.json`` (initial weights, if any), ``log.csv``, ``predictions.jpg`` (last
+    validation), ``last.pt`` (checkpoint) and ``best.safetensors`` (averaged weights with the lowest validation error).
     """
 
     def __init__(
@@ -82,19 +82,20 @@ class Trainer:
         objective: Objective | None = None,
         changed_data: bool = False,
     ) -> None:
-        """Makes ready, or goes on where the folder's checkpoint stands.
+        """Prepare a run, or resume one from its checkpoint.
 
         Args:
-            recipe: everything that decides the run.
-            folder: of the run; made when it starts.
-            resume: go on.
-            task: the recipe's, if it is at hand.
-            network: the one to train, with the weights to start from; otherwise one with random weights.
-            objective: what to make smaller, if not the task's errors. It may watch ``network`` work.
-            changed_data: go on even if the data are others than those that the run began with.
+            recipe: Recipe of the run.
+            folder: Folder of the run; created when training starts.
+            resume: Continue from the checkpoint in ``folder``.
+            task: Task of the recipe. None reads the data of the recipe.
+            network: Network to train, with its initial weights. None creates one with random weights.
+            objective: Loss function. None uses the supervised loss of the task.
+            changed_data: Resume even if the data have changed since the run began.
 
         Raises:
-            DataError, RecipeError: the data, the folder or the checkpoint do not fit.
+            DataError: The data, the folder or the checkpoint cannot be used.
+            RecipeError: The recipe does not fit the data or the number of processes.
         """
         warmup, images = recipe.optimiser.warmup, recipe.run.images
         recipe = dataclasses.replace(recipe, optimiser=schedule.fitted(recipe.optimiser, images))
@@ -126,15 +127,15 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Number of steps of the whole run."""
         return math.ceil(self.recipe.run.images / self.recipe.run.batch)
 
     @property
     def parent(self) -> str:
-        """Name of the network that the run has started from, or "".
+        """Name of the network whose weights initialized the run; "" if there is none.
 
         Raises:
-            DataError: the file that says so is damaged.
+            DataError: ``init.json`` is damaged.
         """
         if not self._origin and (self.folder / INIT).exists():
             try:
@@ -146,9 +147,11 @@ class Trainer:
         return self._origin.get("name", "")
 
     def start_from(self, file: Path, name: str = "") -> Match:
-        """Takes over what fits of a file's weights, before the first step (see ``pretrained.initialise``).
+        """Initialize the network from a weight file, before the first step; see ``pretrained.initialise``.
 
-        ``name``: of the network in it; otherwise the file's.
+        Args:
+            file: Weight file.
+            name: Name of the network in the file. "" uses the file name.
         """
         match = initialise(self.network, file)
         self._origin = {"file": str(file), "sha256": sha256_of(file), "name": name or file.name}
@@ -156,7 +159,11 @@ class Trainer:
         return match
 
     def run(self) -> Score | None:
-        """Trains to the end; returns the last validation, of the averaged weights, in the first process."""
+        """Train to the end.
+
+        Returns:
+            Last validation of the averaged weights in the process of rank 0, None in the others.
+        """
         result = None
         if self.progress.step == 0 and self.processes.first:
             self._describe()
@@ -172,16 +179,16 @@ class Trainer:
         with bar:
             while self.progress.step < self.steps:
                 result = self._run_part(self.part(), bar)
-        if result is None and self.processes.first:  # a run that was resumed at its end
+        if result is None and self.processes.first:  # the resumed run had already ended
             result = self.task.evaluate(self.average.network)
         return result
 
     def _run_part(self, part: Part, bar: tqdm[NoReturn]) -> Score | None:
-        """Trains to the end of a part of the run; returns its last validation, if it had one."""
+        """Train to the end of a part; return its last validation, or None."""
         run, result = self.recipe.run, None
         every_check = max(1, run.checkpoint_images // run.batch)
         every_validation = max(1, run.validate_images // run.batch)
-        if self.progress.size != part.size:  # what was best at a smaller input does not ship
+        if self.progress.size != part.size:  # the best weights of a smaller input size do not count
             self.progress.size, self.progress.best_error = part.size, math.inf
         if self.task.size != part.size:
             self.task = self._task(part.size)
@@ -195,18 +202,18 @@ class Trainer:
             if step % every_validation == 0 or step == part.last_step:
                 result = self._validate()
                 bar.set_postfix_str(f"validation {result.error:.2f} {self.task.unit}")
-            # A checkpoint at each validation too: what the log says is then never ahead of it by much.
+            # Also save at each validation, so that the log is never far ahead of the checkpoint.
             if step % every_check == 0 or step % every_validation == 0 or step == part.last_step:
                 self._save()
         return result
 
     def part(self) -> Part:
-        """The part of the run that the next step belongs to; the last one when all is done."""
+        """Return the part of the next step; the last part if the run has ended."""
         parts = self.parts()
         return next((part for part in parts if self.progress.step < part.last_step), parts[-1])
 
     def parts(self) -> list[Part]:
-        """The run's parts, in order."""
+        """Return the parts of the run in order."""
         run = self.recipe.run
         sizes = [*(part.size for part in run.growing), self.recipe.crop.size]
         ends = [*(math.ceil(part.until / run.batch) for part in run.growing), self.steps]
@@ -222,7 +229,7 @@ class Trainer:
         write_data(self.folder / SPLIT, self._whole_task)
         if self._origin:
             write_text(self.folder / INIT, json.dumps(self._origin) + "\n")
-        else:  # of an earlier run
+        else:  # left by an earlier run
             (self.folder / INIT).unlink(missing_ok=True)
 
     def _task(self, size: int) -> Task:
@@ -230,7 +237,7 @@ class Trainer:
         return whole if size == whole.size else whole.at(size)
 
     def step(self, batch: Batch) -> None:
-        """One step of the optimiser, and of the average of the weights."""
+        """Train on one batch and update the average of the weights."""
         seen = self.progress.step * self.recipe.run.batch
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)
@@ -248,7 +255,7 @@ class Trainer:
         if self.recipe.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
         self.optimiser.step()
-        # Each size of the input begins its average anew: the weights and statistics of a smaller one mislead it.
+        # Restart the average for each input size: the statistics of a smaller size do not fit.
         self.average.update(self.network, self.progress.step - self.part().first_step)
         self._count(float(self.processes.total(loss)))
 
@@ -270,7 +277,7 @@ class Trainer:
                     module.eval()
 
     def _errors(self, batch: Batch) -> Tensor:
-        """(N,) losses."""
+        """Compute the (N,) losses of a batch."""
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with autocast(self.recipe.run.bf16, images.device):
             raw = self._shared.raw(images)
@@ -312,7 +319,7 @@ class Trainer:
             settings = [dict(group) for group in self.optimiser.param_groups]
             self.optimiser.load_state_dict(state["optimiser"])
             for group, ours in zip(self.optimiser.param_groups, settings, strict=True):
-                group.update(ours)  # the recipe's, not the file's
+                group.update(ours)  # settings come from the recipe, not from the checkpoint
             self.progress = config.read(Progress, state["progress"])
             self._check_state()
         except ValidationError as error:
@@ -323,7 +330,7 @@ class Trainer:
             raise DataError(f"{self.folder / LAST} does not fit this recipe: {first}") from error
 
     def _check_state(self) -> None:
-        """ValueError for what torch takes over unseen."""
+        """Raise ValueError for invalid values that torch accepts."""
         if self.progress.step > self.steps:
             raise ValueError(f"it is at step {self.progress.step} of {self.steps}")
         kept: list[tuple[str, Tensor]] = [
@@ -354,7 +361,7 @@ class Trainer:
 
 
 def contiguous_state(network: ResNet) -> dict[str, Tensor]:
-    """The state dict without BatchNorm's step counters, ready for safetensors."""
+    """Return the state dict without BatchNorm's step counters, ready for safetensors."""
     return {
         name: value.detach().contiguous().clone()
         for name, value in network.state_dict().items()
@@ -363,7 +370,7 @@ def contiguous_state(network: ResNet) -> dict[str, Tensor]:
 
 
 def _optimiser(recipe: Recipe, network: ResNet) -> torch.optim.Optimizer:
-    """Weight decay falls on convolution and dense weights only, never on BatchNorm or biases."""
+    """Create the optimizer. Weight decay applies to convolution and dense weights, not to BatchNorm and biases."""
     settings = recipe.optimiser
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]

@@ -1,4 +1,4 @@
-"""A picture of what a network says of held-out faces, to look at while it trains."""
+"""Contact sheet of predictions on held-out faces, for inspection during training."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ def draw_predictions(
     predicted: NDArray[np.float64],
     labels: NDArray[np.float64],
 ) -> None:
-    """Writes a sheet of faces, each twice: with the label's axes on the left, with the prediction's on the right.
+    """Write a contact sheet that shows each face with the axes of its label (left) and of the prediction (right).
 
-    Three rows are faces evenly spaced in the list, the same ones every time; the last has those with the largest
-    errors. The number is the geodesic error in degrees.
+    The first three rows are faces at even intervals in the list, always the same ones. The last row shows the faces
+    with the largest errors. The number is the geodesic error in degrees.
 
     Args:
-        path: of the picture.
-        crops: N faces, (S, S, 3) uint8 BGR.
-        spec: how they were cut.
-        predicted, labels: (N, 3, 3) rotations.
+        path: Image file to write.
+        crops: N crops, (S, S, 3) uint8 BGR.
+        spec: Crop settings.
+        predicted: (N, 3, 3) predicted rotations.
+        labels: (N, 3, 3) rotations of the labels.
     """
     errors = geometry.geodesic_degrees(predicted, labels)
     usual = np.linspace(0, len(crops) - 1, min(len(crops), _COLUMNS * _USUAL_ROWS)).astype(int)

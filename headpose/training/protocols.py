@@ -1,4 +1,4 @@
-"""What a network learns, apart from how: the seam between the training loop, the compressor and the data."""
+"""Interfaces between the training loop, the compressor and the data: ``Task``, ``Batch``, ``Objective``, ``Score``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from headpose.recipes.training import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's data.
+    """Training data of one step.
 
     Attributes:
-        images: (N, 3, S, S) float32, normalised.
-        weights: (N,) float32, at least 0: of each image in the loss.
-        targets: labels by name, (N, ...) each.
+        images: (N, 3, S, S) float32, normalized.
+        weights: (N,) float32 weights of the images in the loss, >= 0.
+        targets: Labels by name, (N, ...) each.
     """
 
     images: Tensor
@@ -32,12 +32,12 @@ class Batch:
     targets: dict[str, Tensor]
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """Copy the batch to a device."""
         targets = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
         return Batch(self.images.to(device, non_blocking=True), self.weights.to(device, non_blocking=True), targets)
 
     def split(self, parts: int) -> list[Batch]:
-        """At most ``parts`` pieces, in order."""
+        """Split the batch into at most ``parts`` batches, in order."""
         images, weights = self.images.chunk(parts), self.weights.chunk(parts)
         targets = {name: value.chunk(parts) for name, value in self.targets.items()}
         return [
@@ -48,93 +48,109 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Errors of a network on held-out data, lower is better.
+    """Errors of a network on held-out data; lower is better.
 
     Attributes:
-        figures: by name. The first is ``error``, by which anything is chosen.
+        figures: Errors by name. The first one is used for model selection.
     """
 
     figures: dict[str, float]
 
     @property
     def error(self) -> float:
+        """Error used for model selection: the first figure."""
         return next(iter(self.figures.values()))
 
 
 class Objective(Protocol):
-    """What a step makes smaller."""
+    """Loss function of a training step."""
 
     def __call__(self, raw: Tensor, batch: Batch) -> Tensor:
-        """(N, V) values of the network's head for the images of a batch -> (N,) losses."""
+        """Compute the (N,) losses of the (N, V) raw network outputs for a batch."""
         ...
 
 
 class Task(Protocol):
-    """Data, loss and the error on held-out data."""
+    """Learning task: training data, loss and evaluation on held-out data."""
 
     @property
     def size(self) -> int:
-        """Side of the input, pixels."""
+        """Side of the network input in pixels."""
         ...
 
     @property
     def unit(self) -> str:
-        """Of the error."""
+        """Unit of the error."""
         ...
 
     @property
     def examples(self) -> dict[str, int]:
-        """Numbers of examples by side of the split: ``training`` and ``validation``."""
+        """Number of examples by side of the split: ``training`` and ``validation``."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the data and their split, in hexadecimal: a run that goes on needs the same."""
+        """SHA-256 of the data and their split, in hexadecimal. A resumed run needs the same data."""
         ...
 
     def at(self, size: int) -> Task:
-        """The same with another input size."""
+        """Return the task with another input size."""
         ...
 
     def during(self, recipe: Recipe) -> Task:
-        """The same data and split in another run: its batches, seed, augmentation and input size."""
+        """Return the task with the same data and split, and the batch size, seed, augmentation and crop of a recipe."""
         ...
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
-        """Training batches of the steps ``first_step`` to ``last_step`` (not included).
+        """Yield the training batches of a range of steps.
 
-        With ``count`` processes, the share of process ``rank`` in each. A function of the recipe alone: a run
-        that goes on sees what it would have seen.
+        The batches depend only on the recipe, so a resumed run sees the same data as an uninterrupted one.
+
+        Args:
+            first_step: First step.
+            last_step: End of the range, exclusive.
+            rank: Rank of this process.
+            count: Number of processes; each gets its part of every batch.
         """
         ...
 
     def errors(self, raw: Tensor, batch: Batch) -> Tensor:
-        """The loss by labels: an ``Objective``."""
+        """Compute the supervised losses, as an ``Objective`` does."""
         ...
 
     def output(self, raw: Tensor) -> Tensor:
-        """The vector (N, V) in which a student's answer is compared with its teacher's (Aghli & Ribeiro, eq. 3)."""
+        """Return the (N, V) output vector that distillation compares (Aghli & Ribeiro, eq. 3)."""
         ...
 
     def held_out(self, batch: int) -> Iterator[Batch]:
-        """The held-out data in order, without augmentation."""
+        """Yield the held-out data in order, without augmentation, in batches of ``batch``."""
         ...
 
     def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
-        """Scores a network on the held-out data; draws what it says into the picture ``sheet``, if the task can."""
+        """Evaluate a network on the held-out data.
+
+        Args:
+            network: Network to evaluate.
+            sheet: Image file that shows predictions, if the task supports it. None writes no file.
+        """
         ...
 
 
 def write_data(file: Path, task: Task) -> None:
-    """Notes the numbers of a task's examples and their hash, for ``check_data``."""
+    """Write the number of examples of a task and their hash to a JSON file, for ``check_data``."""
     write_text(file, json.dumps({**task.examples, "sha256": task.fingerprint}) + "\n")
 
 
 def check_data(file: Path, task: Task) -> None:
-    """Compares a task's data with what ``write_data`` has noted; files of old have numbers alone.
+    """Check that the data of a task are those that ``write_data`` recorded.
+
+    Args:
+        file: JSON file of ``write_data``. If it does not exist, nothing is checked. Files of early versions have no
+            hash.
+        task: Task to check.
 
     Raises:
-        DataError: the data have changed, or the file is damaged.
+        DataError: The data have changed, or the file is damaged.
     """
     remedy = "give a run that goes on the data that it began with, or add --changed-data"
     try:

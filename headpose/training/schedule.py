@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from headpose.recipes.training import OptimiserRecipe
 
 
 def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:
-    """The learning rate when ``images_seen`` of ``images`` have been shown.
+    """Return the learning rate after ``images_seen`` of ``images`` training images.
 
-    ``htd`` is the hyperbolic-tangent decay to 0 of Hsueh et al. (WACV 2019, eq. 2), which Aghli &
-    Ribeiro train with: rate / 2 * (1 - tanh(L + (U - L) t / T)).
+    ``htd`` is the hyperbolic-tangent decay to 0 of Hsueh et al. (WACV 2019, eq. 2), as used by Aghli & Ribeiro:
+    rate / 2 * (1 - tanh(L + (U - L) t / T)).
     """
     part = min(1.0, images_seen / images)
     if recipe.schedule == "htd":
@@ -27,5 +27,5 @@ def rate(recipe: OptimiserRecipe, images_seen: int, images: int) -> float:
 
 
 def fitted(recipe: OptimiserRecipe, images: int) -> OptimiserRecipe:
-    """With a warm-up of a tenth of the run, where it would fill the whole of it: the rate would never be reached."""
+    """Shorten a warm-up that is longer than the run to a tenth of the run."""
     return dataclasses.replace(recipe, warmup=images // 10) if recipe.warmup >= images else recipe

@@ -1,4 +1,4 @@
-"""The task that a recipe names."""
+"""Tasks, by the name in a recipe."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from headpose.training.tasks.head_pose import HeadPoseTask
 
 
 def of(recipe: Recipe) -> Task:
-    """The recipe's task, its data read.
+    """Create the task of a recipe and read its data.
 
     Raises:
-        DataError: a source cannot be read, or one side of the split is empty.
-        RecipeError: a source does not hold what the task needs.
+        DataError: A source cannot be read, or one side of the split is empty.
+        RecipeError: A source is of the wrong kind for the task.
     """
     return ClassificationTask(recipe) if recipe.task == "classification" else HeadPoseTask(recipe)

@@ -1,4 +1,4 @@
-"""The task this package is for: the rotation of a head from a crop of its face."""
+"""Head-pose task: predict the rotation of a head from a crop of its face."""
 
 from __future__ import annotations
 
@@ -31,15 +31,19 @@ _View = tuple[Image, NDArray[np.float64], float]
 
 
 class HeadPoseTask:
-    """A ``Task``. Targets of its batches: ``rotation`` (N, 3, 3), ``euler`` (N, 3) as yaw, pitch, roll in radians."""
+    """Head-pose ``Task``. Targets: ``rotation`` (N, 3, 3), and ``euler`` (N, 3) as yaw, pitch, roll in radians."""
 
     unit = "degrees"
 
     def __init__(self, recipe: Recipe, split: data.Split | None = None) -> None:
-        """Reads the recipe's data, unless their ``split`` is at hand from another run on the same.
+        """Read the data of a recipe.
+
+        Args:
+            recipe: Training recipe.
+            split: Data of another run with the same sources. None reads the sources.
 
         Raises:
-            DataError: a source cannot be read, or one side of the split is empty.
+            DataError: A source cannot be read, or one side of the split is empty.
         """
         self.recipe, self.crop = recipe, recipe.crop
         self.split = data.read(recipe.data) if split is None else split
@@ -63,7 +67,7 @@ class HeadPoseTask:
 
     @cached_property
     def validator(self) -> Validator:
-        """The held-out faces, cut."""
+        """Validator with the crops of the held-out faces."""
         return Validator(self.split.validation, self.crop, data.Pictures(0))
 
     def at(self, size: int) -> HeadPoseTask:
@@ -73,7 +77,7 @@ class HeadPoseTask:
     def during(self, recipe: Recipe) -> HeadPoseTask:
         task = HeadPoseTask(recipe, self.split)
         if recipe.crop == self.crop:
-            task.validator = self.validator  # hundreds of pictures that need not be decoded again
+            task.validator = self.validator  # avoids decoding the held-out images again
         return task
 
     def batches(self, first_step: int, last_step: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
@@ -84,7 +88,7 @@ class HeadPoseTask:
         return stream.load(views, draws, _Collate(self.crop), run.workers)
 
     def errors(self, raw: Tensor, batch: Batch) -> Tensor:
-        """(N,) geodesic distance in radians; for an Euler head, the squared error of the angles."""
+        """Compute the (N,) geodesic distances in radians, or the squared angle errors of an Euler head."""
         if raw.shape[1] == 6:
             return geodesic_distance(rotations(raw, "6d"), batch.targets["rotation"])
         return euler_squared_error(raw, batch.targets["euler"])
@@ -108,7 +112,7 @@ class HeadPoseTask:
 
 
 class _Views(Dataset[_View]):
-    """Augmented crops by ``Draw``."""
+    """Dataset of augmented crops, indexed by ``Draw``."""
 
     def __init__(self, samples: Sequence[Sample], augmenter: Augmenter, pictures: data.Pictures) -> None:
         self._samples, self._augmenter, self._pictures = samples, augmenter, pictures
