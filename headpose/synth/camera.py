@@ -1,4 +1,4 @@
-"""The camera: distance, field of view, framing; points to pixels."""
+"""Camera: distance, field of view, framing and projection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from headpose.types import Box
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the camera stands.
+    """Position and framing of the camera.
 
     Attributes:
-        distance: from the middle of the head, decimetres: 6 is a selfie, 80 a long lens.
-        framing: side of the picture as a multiple of the tight box's longer side.
-        shift: of the tight box's centre from the picture's, right and down, as a share of the side.
+        distance: Distance from the center of the head in decimeters; 6 is a selfie, 80 a long lens.
+        framing: Side of the image as a multiple of the longer side of the tight box.
+        shift: Offset (right, down) of the tight box from the image center, as a fraction of the image side.
     """
 
     distance: float
@@ -28,13 +28,13 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A camera set up for one head: pinhole, looking at the origin of camera axes along -z.
+    """Pinhole camera for one head, looking at the origin along -z.
 
     Attributes:
-        distance: of the camera from the origin, decimetres.
-        focal: pixels.
-        centre: where the origin's ray meets the picture, pixels.
-        size: side of the picture, pixels.
+        distance: Distance from the origin in decimeters.
+        focal: Focal length in pixels.
+        centre: Principal point (x, y) in pixels.
+        size: Side of the image in pixels.
     """
 
     distance: float
@@ -43,7 +43,14 @@ class View:
     size: int
 
     def project(self, points: Array | F32) -> Array:
-        """(n, 3): x and y in pixels (pixel (i, j) covers [i, i + 1) x [j, j + 1)), and 1 / distance."""
+        """Project (n, 3) points.
+
+        Args:
+            points: (n, 3) points in camera axes, decimeters.
+
+        Returns:
+            (n, 3): x and y in pixels (pixel (i, j) covers [i, i + 1) x [j, j + 1)), and the inverse distance.
+        """
         near = 1.0 / (self.distance - points[:, 2].astype(np.float64))
         x = points[:, 0] * near * self.focal + self.centre[0]
         y = -points[:, 1] * near * self.focal + self.centre[1]
@@ -51,7 +58,7 @@ class View:
 
 
 def draw(rng: np.random.Generator) -> Camera:
-    """Draws a camera: from 0.6 to 8 metres, the face in the middle half of the picture."""
+    """Draw a camera at 0.6 to 8 meters with the face in the middle half of the image."""
     return Camera(
         distance=float(np.exp(rng.uniform(np.log(6.0), np.log(80.0)))),
         framing=float(rng.uniform(1.6, 2.0)),
@@ -60,12 +67,12 @@ def draw(rng: np.random.Generator) -> Camera:
 
 
 def frame(camera: Camera, landmarks: Array, size: int) -> View:
-    """Sets the camera so that the landmarks' tight box is framed as it says.
+    """Set up the view so that the tight box of the landmarks is framed as ``camera`` requires.
 
     Args:
-        camera: what was drawn.
-        landmarks: (68, 3) camera axes.
-        size: side of the picture, pixels.
+        camera: Position and framing.
+        landmarks: (68, 3) landmarks in camera axes, decimeters.
+        size: Side of the image in pixels.
     """
     unit = View(camera.distance, 1.0, (0.0, 0.0), size).project(landmarks)[:, :2]
     low, high = unit.min(0), unit.max(0)
@@ -76,6 +83,6 @@ def frame(camera: Camera, landmarks: Array, size: int) -> View:
 
 
 def tight_box(points: Array) -> Box:
-    """The box of (68, 2 or more) points in pixels."""
+    """Return the bounding box of (68, 2 or more) points in pixels."""
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))

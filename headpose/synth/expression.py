@@ -1,4 +1,4 @@
-"""What the face does: the 52 expression units of ARKit's naming, mixed."""
+"""Facial expressions: mixtures of the 52 expression units of ARKit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _SINGLE = (
 
 
 def draw(rng: np.random.Generator) -> dict[str, float]:
-    """Draws amounts of the expression units, in [0, 1.1]: a third smile, most of them with teeth, a fifth rest."""
+    """Draw weights of the expression units in [0, 1.1].
+
+    A third of the faces smile, most of them with visible teeth; a fifth are neutral.
+    """
     amounts: dict[str, float] = {}
 
     def both(name: str, amount: float) -> None:
@@ -40,7 +43,7 @@ def draw(rng: np.random.Generator) -> dict[str, float]:
         both("cheekSquint", strength * 0.6)
         both("eyeSquint", strength * rng.uniform(0, 0.5))
         amounts["jawOpen"] = float(rng.uniform(0.15, 0.5) if kind == "laugh" else rng.uniform(0, 0.12))
-        shown = float(rng.uniform(0.2, 0.7) if rng.random() < 0.6 else 0.0)  # of the teeth, as most do for a camera
+        shown = float(rng.uniform(0.2, 0.7) if rng.random() < 0.6 else 0.0)  # visible teeth, as in most posed smiles
         both("mouthUpperUp", shown)
         both("mouthLowerDown", shown * rng.uniform(0.2, 1.0))
     elif kind in ("talk", "yell"):
@@ -73,7 +76,7 @@ def draw(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _draw_lids(rng: np.random.Generator, amounts: dict[str, float]) -> None:
-    """Six in a hundred have their eyes shut, one winks; others let the lids hang a little or open them wide."""
+    """Draw the eyelids: 6 % of the faces have closed eyes, 1 % wink, others lower the lids or open them wide."""
     chance = rng.random()
     if chance < 0.06:
         amounts["eyeBlinkLeft"] = amounts["eyeBlinkRight"] = float(rng.uniform(0.85, 1.0))
@@ -86,11 +89,11 @@ def _draw_lids(rng: np.random.Generator, amounts: dict[str, float]) -> None:
 
 
 def targets(amounts: Mapping[str, float]) -> dict[str, float]:
-    """The same amounts by the names of the base mesh's targets."""
+    """Return the weights by the names of the targets of the base mesh."""
     return {f"faceunits/{name}": amount for name, amount in amounts.items()}
 
 
 def shows_teeth(amounts: Mapping[str, float]) -> bool:
-    """Whether the lips can part: else the mouth's inside need not be drawn."""
+    """Return whether the lips may part, so that the inside of the mouth must be drawn."""
     parting = ("jawOpen", "mouthSmileLeft", "mouthUpperUpLeft", "mouthFunnel", "mouthLowerDownLeft")
     return any(amounts.get(name, 0.0) > 0.03 for name in parting)

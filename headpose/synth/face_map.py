@@ -1,4 +1,4 @@
-"""Where things are on the average face: smooth masks in [0, 1] by place, for painting."""
+"""Regions of the average face as smooth masks in [0, 1], for painting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from headpose.synth.surface import F32, noise, smooth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceMap:
-    """Built from the average head's (68, 3) landmarks; every method takes (n, 3) places on that head."""
+    """Masks of facial regions. Each method maps (n, 3) positions on the average head to (n,) values.
+
+    Attributes:
+        landmarks: (68, 3) landmarks of the average head, decimeters.
+    """
 
     landmarks: Array
 
@@ -20,7 +24,7 @@ class FaceMap:
         return float(self.landmarks[first:last, 1].mean())
 
     def lips(self, at: F32) -> F32:
-        """The red of the lips."""
+        """Return the mask of the lips."""
         marks = self.landmarks
         half_width = abs(marks[[48, 54], 0]).mean()
         across = np.clip(abs(at[:, 0]) / half_width, 0, 1)
@@ -35,7 +39,14 @@ class FaceMap:
         )
 
     def brows(self, at: F32, thickness: float, raise_by: float, seed: float) -> F32:
-        """Eyebrow hair, combed outwards, with ``thickness`` (about 1) and lifted by decimetres."""
+        """Return the mask of the eyebrow hair.
+
+        Args:
+            at: (n, 3) positions.
+            thickness: Relative thickness, about 1.
+            raise_by: Vertical offset in decimeters.
+            seed: Offset of the noise.
+        """
         marks = self.landmarks
         x = abs(marks[[17, 18, 19, 20, 21, 22, 23, 24, 25, 26], 0]).reshape(2, 5)
         y = marks[17:27, 1].reshape(2, 5)
@@ -53,7 +64,7 @@ class FaceMap:
         return smooth(1.35, 0.45, off.astype(np.float32)) * ends * (0.45 + 0.75 * hairs) * (at[:, 2] > 0.0)
 
     def beard(self, at: F32, style: str) -> F32:
-        """Where a beard grows: "full", "goatee", "moustache" or "sideburns"."""
+        """Return the mask of a beard; ``style`` is "full", "goatee", "moustache" or "sideburns"."""
         marks = self.landmarks
         across, y, z = abs(at[:, 0]), at[:, 1], at[:, 2]
         nose_y, mouth_y, chin_y, eye_y = marks[33, 1], self._y(48, 60), marks[8, 1], self._y(36, 48)
@@ -79,18 +90,18 @@ class FaceMap:
         return (chosen * (1 - self.lips(at))).astype(np.float32)
 
     def scalp(self, at: F32, hairline: float, recession: float) -> F32:
-        """Where hair grows on the skull.
+        """Return the mask of the scalp hair.
 
         Args:
-            at: places.
-            hairline: lifts the hairline of the forehead, decimetres.
-            recession: 0 none, 1 far back at the temples.
+            at: (n, 3) positions.
+            hairline: Vertical offset of the hairline at the forehead in decimeters.
+            recession: Recession at the temples, from 0 (none) to 1 (strong).
         """
         brow_y = self._y(17, 27)
         across, y, z = abs(at[:, 0]), at[:, 1], at[:, 2]
         temple = np.exp(-(((across - 0.42) / 0.16) ** 2)) * 0.38 * recession
         front = brow_y + 0.55 + hairline + temple - 0.5 * np.clip(across - 0.5, 0, 1)
-        # Seen from the side the hairline runs from the forehead down in front of the ear, and behind it to the nape.
+        # In profile, the hairline runs from the forehead down in front of the ear, and behind the ear to the nape.
         line = np.interp(z, [-0.75, -0.3, -0.05, 0.12, 0.3, 0.5], [-0.45, 0.05, 0.2, 0.4, 1.0, 1.0])
         line = np.where(z > 0.12, np.maximum(front * line, front - 1.4 * np.clip(0.42 - z, 0, 1)), brow_y + line - 0.25)
         wobble = (noise(at, 9.0) - 0.5) * 0.08
@@ -98,18 +109,18 @@ class FaceMap:
         return smooth(-0.05, 0.07, (y - line + wobble).astype(np.float32)) * (1 - ear)
 
     def cheeks(self, at: F32) -> F32:
-        """The apples of the cheeks, for blush."""
+        """Return the mask of the cheeks, for blush."""
         y = self.landmarks[33, 1] + 0.06
         off = np.sqrt((abs(at[:, 0]) - 0.4) ** 2 + (at[:, 1] - y) ** 2 + 0.4 * (at[:, 2] - 0.45) ** 2)
         return smooth(0.3, 0.05, off.astype(np.float32))
 
     def nose_tip(self, at: F32) -> F32:
-        """The nose's end, for redness."""
+        """Return the mask of the tip of the nose, for redness."""
         off = np.linalg.norm(at - self.landmarks[30].astype(np.float32), axis=1)
         return smooth(0.3, 0.1, off)
 
     def eye_sockets(self, at: F32) -> F32:
-        """Around the eyes, for shades under them and for make-up."""
+        """Return the mask around the eyes, for dark circles and makeup."""
         result = np.zeros(len(at), np.float32)
         for first in (36, 42):
             centre = self.landmarks[first : first + 6].mean(0)
@@ -118,7 +129,7 @@ class FaceMap:
         return result
 
     def lines(self, at: F32) -> F32:
-        """Wrinkles of the forehead, beside the nose and at the eyes' corners."""
+        """Return the mask of wrinkles on the forehead, beside the nose and at the corners of the eyes."""
         marks = self.landmarks
         bent = at[:, 1] + 0.15 * at[:, 0] ** 2 + 0.03 * noise(at, 6.0)
         forehead = smooth(0.55, 0.95, np.sin(bent * 55).astype(np.float32)) * (at[:, 1] > marks[19, 1] + 0.1)

@@ -1,8 +1,9 @@
-"""A folder of more: skins, fitted hair, hats, environment maps and identity components. All of it is optional.
+"""Optional asset folder: skin textures, fitted hair and hats, environment maps and identity components.
 
-It holds ``heads.npz`` with the arrays P/hair/NAME/FIELD and P/hat/NAME/FIELD (idx, w, off: each vertex as a
-weighted mean of three of the base mesh's, plus an offset; sx, sy, sz: two vertices and a length that scale it; uv,
-f), ``tex/skin_*.jpg`` and ``tex/hair_NAME.png``, ``hdri/*.npy`` (256, 512, 3) and ``ict_id.npz`` (idx, d).
+The folder contains ``heads.npz`` with the arrays P/hair/NAME/FIELD and P/hat/NAME/FIELD, ``tex/skin_*.jpg``,
+``tex/hair_NAME.png``, ``hdri/*.npy`` (256, 512, 3) and ``ict_id.npz`` (idx, d). The fields are idx, w and off (each
+vertex is a weighted mean of three vertices of the base mesh plus an offset), sx, sy and sz (two vertices and a length
+that scale the offset), uv and f.
 """
 
 from __future__ import annotations
@@ -22,20 +23,23 @@ from headpose.synth.surface import F32, I32, MASK_SIDE, U8
 
 _SKIN_SIDE = 512
 _HAIR_SIDE = MASK_SIDE
-# The cheek of MakeHuman's skins, in shares of the texture's side: its mean becomes 1.
+# Region of the cheek in MakeHuman's skin textures, in fractions of the side; textures are divided by its mean.
 _CHEEK = (slice(int(0.42 * _SKIN_SIDE), int(0.58 * _SKIN_SIDE)), slice(int(0.84 * _SKIN_SIDE), int(0.95 * _SKIN_SIDE)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """Something that was modelled on the base mesh and follows it.
+    """Mesh that is attached to the base mesh.
 
     Attributes:
-        index, weight: (n, 3), the vertices of the base mesh that carry each vertex.
-        offset: (n, 3) from their weighted mean.
-        scales: for x, y and z two vertices and the distance at which the offset is as it was modelled.
-        uv: (n, 2); faces: (m, 3).
-        coverage: (T, T) uint8 by uv, row 0 at v = 0; shade: (T, T) float32, mean 1. Both None for a hat.
+        index: (n, 3) vertices of the base mesh that carry each vertex.
+        weight: (n, 3) weights of these vertices.
+        offset: (n, 3) offset from their weighted mean.
+        scales: For x, y and z, two vertices and their reference distance, which scales the offset.
+        uv: (n, 2) texture coordinates.
+        faces: (m, 3) vertex indices.
+        coverage: (T, T) uint8 opacity by uv, row 0 at v = 0; None for a hat.
+        shade: (T, T) float32 brightness with mean 1; None for a hat.
     """
 
     index: I32
@@ -48,7 +52,7 @@ class Fitted:
     shade: F32 | None
 
     def on(self, vertices: F32) -> F32:
-        """(n, 3) float32, fitted to the vertices of a head that is not turned."""
+        """Return the (n, 3) float32 vertices on a head in neutral orientation."""
         carried = (vertices[self.index] * self.weight[:, :, None]).sum(1)
         scale = [abs(vertices[a, k] - vertices[b, k]) / length for k, (a, b, length) in enumerate(self.scales)]
         return (carried + self.offset * np.array(scale, np.float32)).astype(np.float32)
@@ -56,13 +60,14 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AssetFolder:
-    """What an asset folder holds.
+    """Content of an asset folder.
 
     Attributes:
-        skins: (512, 512, 3) float32 linear, divided by the cheek's mean.
-        hair, hats: by name.
-        environments: (256, 512, 3) float32 radiance with mean 1.
-        components: vertices (n,) and movements (100, n, 3) float32, or None.
+        skins: (512, 512, 3) float32 linear textures, divided by the mean of the cheek.
+        hair: Fitted hair by name.
+        hats: Fitted hats by name.
+        environments: (256, 512, 3) float32 radiance maps with mean 1.
+        components: (n,) vertices and (100, n, 3) float32 offsets of the identity components; None if absent.
     """
 
     skins: tuple[F32, ...]
@@ -73,10 +78,10 @@ class AssetFolder:
 
 
 def load(path: str | os.PathLike[str]) -> AssetFolder:
-    """Reads an asset folder.
+    """Read an asset folder.
 
     Raises:
-        DataError: it is no such folder, or a file in it is damaged.
+        DataError: The folder has no ``heads.npz``, or a file is damaged.
     """
     root = Path(path)
     if not (root / "heads.npz").is_file():
@@ -140,5 +145,5 @@ def _environment(file: Path) -> F32:
     radiance = np.nan_to_num(np.load(file, allow_pickle=False).astype(np.float32), posinf=6e4).clip(0, 6e4)
     if radiance.ndim != 3 or radiance.shape[2] != 3 or radiance.mean() <= 0:
         raise ValueError(f"{file} has shape {radiance.shape}, (rows, columns, 3) is needed")
-    radiance = np.minimum(radiance, 60 * np.median(radiance) + 20)  # the sun's disc would be the only lamp
+    radiance = np.minimum(radiance, 60 * np.median(radiance) + 20)  # otherwise the sun would outshine everything else
     return (radiance / radiance.mean()).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Groups of ingredients that can be left out, to see what each is worth to a network."""
+"""Ablation of rendered scenes: groups of features that can be removed."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ GROUPS: dict[str, Callable[[Scene], Scene]] = {
     "light": _one_light,
     "camera": _one_camera,
 }
-"""What can be left out: identities and expressions; hair, hats, glasses, masks and what is held before the face;
-kinds of light and surroundings; distances and framing, blur, noise and compression. Each leaves all else as drawn."""
+"""Groups that can be removed: identities and expressions; hair, hats, glasses, masks and occluders; light and
+backgrounds; distance, framing, blur, noise and compression. Removing one leaves the others unchanged."""
 
 
 def without(scene: Scene, names: tuple[str, ...]) -> Scene:
-    """The scene with some groups left out: the average face, a shaved head, an overcast sky, a faultless camera."""
+    """Return a scene without some groups: with the average face, a shaved head, an overcast sky or an ideal camera."""
     for name in names:
         scene = GROUPS[name](scene)
     return scene

@@ -1,4 +1,4 @@
-"""Hands at the face, and things that are held or stand in front of it."""
+"""Occluders: hands at the face and objects in front of it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from headpose.synth.shapes import Shape, box, ellipsoid, join, lathe, tube
 from headpose.synth.surface import F32, Fragments, Material, Part, noise, part
 
 _THINGS = ("phone", "cup", "microphone", "ball", "stick", "sheet", "leaves")
-# Landmarks that a hand touches: chin, cheeks, mouth, temple, jaw.
+# Landmarks that hands touch: chin, cheeks, mouth, temple, jaw.
 _TOUCHED = (8, 3, 13, 57, 54, 48, 17, 26, 5, 11)
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """A hand at the face.
+    """Hand at the face.
 
     Attributes:
-        landmark: what the fingers touch.
-        mirrored: a right hand.
-        fold: of the fingers, degrees at each joint.
-        turn: of the hand about the line of sight, degrees; 0 points the fingers up.
-        tip: forward and sideways lean, degrees.
-        size: against the base mesh.
-        off: from the skin, decimetres.
+        landmark: Index of the landmark that the fingers touch.
+        mirrored: True for a right hand.
+        fold: Flexion of the fingers in degrees at each joint.
+        turn: Rotation of the hand about the line of sight in degrees; 0 points the fingers up.
+        tip: Forward and sideways tilt in degrees.
+        size: Size relative to the base mesh.
+        off: Distance from the skin in decimeters.
     """
 
     landmark: int
@@ -42,16 +42,17 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A thing in front of the face.
+    """Object in front of the face.
 
     Attributes:
         kind: "phone", "cup", "microphone", "ball", "stick", "sheet" or "leaves".
-        at: head axes, decimetres.
-        turn: Euler angles, degrees.
-        size: against life.
-        colour, second: linear.
-        pattern: of its surface.
-        seed: of leaves.
+        at: Position in head axes, decimeters.
+        turn: Euler angles in degrees.
+        size: Size relative to the real object.
+        colour: Linear color.
+        second: Second linear color of the pattern.
+        pattern: Pattern of the surface.
+        seed: Random seed of leaves.
     """
 
     kind: str
@@ -66,14 +67,14 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Occluders:
-    """What hides part of the face: hands and things, often none."""
+    """Hands and objects that hide part of the face; often none."""
 
     hands: tuple[Hand, ...]
     things: tuple[Thing, ...]
 
 
 def draw(rng: np.random.Generator) -> Occluders:
-    """Draws occluders: a hand in one picture of eleven, a thing in one of nine."""
+    """Draw occluders: a hand in one of eleven images, an object in one of nine."""
     hands = [_draw_hand(rng) for _ in range(int(rng.choice([0, 1, 2], p=[0.91, 0.075, 0.015])))]
     things = [_draw_thing(rng) for _ in range(int(rng.choice([0, 1, 2], p=[0.89, 0.09, 0.02])))]
     return Occluders(tuple(hands), tuple(things))
@@ -83,7 +84,7 @@ def _draw_hand(rng: np.random.Generator) -> Hand:
     fold = rng.choice([rng.uniform(0, 15), rng.uniform(15, 40), rng.uniform(50, 80)])
     landmark = int(rng.choice(_TOUCHED))
     mirrored = bool(rng.random() < 0.5)
-    lean = 25.0 if mirrored else -25.0  # the elbow is out to the side
+    lean = 25.0 if mirrored else -25.0  # the elbow points to the side
     return Hand(
         landmark=landmark,
         mirrored=mirrored,
@@ -113,14 +114,14 @@ def _draw_thing(rng: np.random.Generator) -> Thing:
 def parts(
     occluders: Occluders, landmarks: Array, tone: tuple[float, float, float], assets: Assets, vertices: F32
 ) -> list[Part]:
-    """The surfaces of hands and things.
+    """Build the surfaces of hands and objects.
 
     Args:
-        occluders: what was drawn.
-        landmarks: (68, 3) of the head, head axes.
-        tone: of the skin, linear.
-        assets: the base mesh, whose left hand it is.
-        vertices: (19158, 3) of the person; only the hand's shape is used.
+        occluders: Occluders to build.
+        landmarks: (68, 3) landmarks in head axes, decimeters.
+        tone: Linear skin color.
+        assets: Base mesh, which provides the left hand.
+        vertices: (19158, 3) vertices of the person, used for the shape of the hand.
     """
     result = [_hand_part(hand, landmarks, tone, assets, vertices) for hand in occluders.hands]
     for thing in occluders.things:
@@ -133,7 +134,7 @@ def parts(
 
 
 def _turn(first: float, second: float, third: float) -> Array:
-    """Turns about x, y and z, degrees."""
+    """Return the (3, 3) rotation by three angles in degrees about x, y and z."""
     (ca, sa), (cb, sb), (cc, sc) = ((np.cos(a), np.sin(a)) for a in np.deg2rad([first, second, third]))
     about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
@@ -170,14 +171,14 @@ def _hand_part(hand: Hand, landmarks: Array, tone: tuple[float, float, float], a
     wrist = assets.vertices[slice(*HELPERS["joint-hand"])].mean(0)
     elbow = assets.vertices[slice(*HELPERS["joint-elbow"])].mean(0)
     knuckles = assets.vertices[assets.joints[[3, 6, 9, 12]]].mean((0, 1))
-    # The hand's own axes: y along the fingers, x from the thumb's side across the palm.
+    # Axes of the hand: y along the fingers, x from the thumb across the palm.
     along = knuckles - wrist
     along /= np.linalg.norm(along)
     across = assets.vertices[assets.joints[12]].mean(0) - assets.vertices[assets.joints[3]].mean(0)
     across -= along * (across @ along)
     across /= np.linalg.norm(across)
     axes = np.stack([across, along, np.cross(across, along)])
-    # The forearm of the base mesh bends at the wrist; it is straightened by turning it into the hand's line.
+    # The wrist of the base mesh is bent; rotate the forearm into line with the hand.
     points = (folded[piece.source] - wrist) @ axes.T
     arm = (elbow - wrist) @ axes.T
     low = np.clip(-points[:, 1] / 0.5, 0, 1)[:, None]
@@ -188,7 +189,7 @@ def _hand_part(hand: Hand, landmarks: Array, tone: tuple[float, float, float], a
     if hand.mirrored:
         points = points * [-1, 1, 1]
     faces = piece.faces[:, ::-1] if hand.mirrored else piece.faces
-    fingers = np.array([0, 1.35, 0.0])  # what lies on the landmark
+    fingers = np.array([0, 1.35, 0.0])  # point that lies on the landmark
     placed = (points - fingers) * hand.size @ _turn(hand.tip[0], hand.tip[1], hand.turn).T
     target = landmarks[hand.landmark]
     outward = target / np.linalg.norm(target) + [0, 0, 0.6]
@@ -214,7 +215,7 @@ def _hand_part(hand: Hand, landmarks: Array, tone: tuple[float, float, float], a
 
 
 def _folded(hand: Hand, assets: Assets) -> F32:
-    """The base mesh with the fingers of its left hand folded, joint by joint from the tip inwards."""
+    """Return the base mesh with the fingers of the left hand bent, joint by joint from the tip."""
     vertices = assets.vertices.copy()
     palm = assets.vertices[assets.joints[[3, 12]]].mean(1)
     side = palm[1] - palm[0]

@@ -1,4 +1,4 @@
-"""Who is in the picture: age, sex, ancestry, build and features, and the face that they make."""
+"""Identity: age, sex, ancestry, build and features of a person, and the resulting face shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headpose.synth.assets import Assets
 from headpose.synth.surface import F32
 
 ANCESTRIES = ("african", "asian", "caucasian")
-# Targets that would turn or move the head as a whole, or make a caricature of it.
+# Excluded targets: they move the whole head or produce caricatures.
 _LEFT_OUT = re.compile(r"head-trans|head-angle|neck-trans|neck-scale-vert|neck-height|neck-double|ear-trans|pointed")
 _OPPOSITES = (
     ("decr", "incr"),
@@ -23,7 +23,7 @@ _OPPOSITES = (
     ("concave", "convex"),
     ("compress", "uncompress"),
 )
-# Standard deviation of a slider in [-1, 1], by the part of the face.
+# Standard deviation of a slider in [-1, 1] by facial region.
 _SPREAD = {
     "nose": 0.24,
     "mouth": 0.22,
@@ -36,20 +36,21 @@ _SPREAD = {
     "eyebrows": 0.28,
     "neck": 0.25,
 }
-_COMPONENTS = 100  # identity components of the asset folder
+_COMPONENTS = 100  # number of identity components in an asset folder
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is in the picture.
+    """Identity of a person.
 
     Attributes:
-        age: 0 child of about 8, 0.5 about 25, 1 about 80.
-        male: 0 ... 1.
-        ancestry: shares of ``ANCESTRIES``, summing to 1.
-        muscle, weight: 0 ... 1, 0.5 is average.
-        features: amounts of the targets of single features, by name.
-        components: of the asset folder's identity components, in standard deviations; empty without them.
+        age: Age in [0, 1]: 0 is about 8 years, 0.5 about 25, 1 about 80.
+        male: Sex in [0, 1], 1 is male.
+        ancestry: Weights of ``ANCESTRIES``, which sum to 1.
+        muscle: Muscularity in [0, 1]; 0.5 is average.
+        weight: Body weight in [0, 1]; 0.5 is average.
+        features: Weights of the targets of single features by name.
+        components: Identity components of the asset folder in standard deviations; empty without an asset folder.
     """
 
     age: float
@@ -74,7 +75,7 @@ class Person:
 
 
 def draw(rng: np.random.Generator, target_names: Sequence[str], has_components: bool) -> Person:
-    """Draws a person: half women, ancestries even and often mixed, a tenth children, a quarter old."""
+    """Draw a person: half women, a tenth children, a quarter old; ancestries are uniform and often mixed."""
     group = rng.choice(4, p=[0.1, 0.35, 0.3, 0.25])
     age = rng.uniform([0.0, 0.3, 0.5, 0.75][group], [0.25, 0.5, 0.75, 1.0][group])
     male = rng.integers(2)
@@ -116,9 +117,9 @@ def _draw_features(rng: np.random.Generator, target_names: Sequence[str], scale:
 
 @functools.cache
 def _sliders(target_names: tuple[str, ...]) -> list[tuple[str, list[tuple[str, int, bool]]]]:
-    """For each feature its part of the face and its targets.
+    """Return the facial region and the targets of each feature.
 
-    A target is (name, the direction of the slider that it is for, whether it has a twin on the other side).
+    A target is a tuple (name, direction of the slider, True if there is a counterpart on the other side).
     """
     sliders: dict[tuple[str, str], list[tuple[str, int, bool]]] = {}
     directions = {word: sign for pair in _OPPOSITES for word, sign in zip(pair, (-1, 1), strict=True)}
@@ -136,7 +137,7 @@ def _sliders(target_names: tuple[str, ...]) -> list[tuple[str, list[tuple[str, i
 
 
 def macro_amounts(person: Person) -> dict[str, float]:
-    """Amounts of the targets of sex, age, build and ancestry: products of what the person has of each."""
+    """Return the weights of the targets for combinations of sex, age, build and ancestry (products of each factor)."""
     ages = _between(person.age, (0.0, 0.5, 1.0), ("child", "young", "old"))
     muscles = _between(person.muscle, (0.0, 0.5, 1.0), ("minmuscle", "averagemuscle", "maxmuscle"))
     builds = _between(person.weight, (0.0, 0.5, 1.0), ("minweight", "averageweight", "maxweight"))
@@ -152,7 +153,7 @@ def macro_amounts(person: Person) -> dict[str, float]:
 
 
 def _between(value: float, nodes: Sequence[float], names: Sequence[str]) -> dict[str, float]:
-    """Linear interpolation between evenly spaced nodes: the shares of the two beside ``value``."""
+    """Interpolate linearly between evenly spaced nodes; return the weights of the two nodes next to ``value``."""
     return {
         name: share
         for name, share in zip(names, _hats(value, nodes), strict=True)
@@ -165,12 +166,15 @@ def _hats(value: float, nodes: Sequence[float]) -> list[float]:
 
 
 def shape(person: Person, assets: Assets, components: tuple[np.ndarray, F32] | None = None) -> F32:
-    """(19158, 3) float32 vertices of a person's neutral face, in the axes of the base mesh.
+    """Compute the neutral face of a person.
 
     Args:
-        person: who.
-        assets: the base mesh.
-        components: vertices (n,) and (100, n, 3) float32 movements, from the asset folder.
+        person: Identity.
+        assets: Base mesh.
+        components: (n,) vertices and (100, n, 3) float32 offsets of the identity components, from an asset folder.
+
+    Returns:
+        (19158, 3) float32 vertices in the axes of the base mesh.
     """
     vertices = assets.morph({**macro_amounts(person), **person.features})
     if components is not None and person.components:
@@ -180,4 +184,4 @@ def shape(person: Person, assets: Assets, components: tuple[np.ndarray, F32] | N
 
 
 AVERAGE = Person(0.5, 0.5, (1 / 3, 1 / 3, 1 / 3), 0.5, 0.5)
-"""The person whose head defines the head axes."""
+"""Average person, whose head defines the head axes."""

@@ -1,4 +1,4 @@
-"""What a camera and a file format do to a picture: exposure, focus, motion, noise, size, compression."""
+"""Image degradation by camera and file format: exposure, focus, motion blur, noise, resolution, compression."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from headpose.types import Image
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A camera's faults and settings.
+    """Camera settings and degradations.
 
     Attributes:
-        defocus: of the head, standard deviation as a share of the side.
-        motion: length of the camera's movement as a share of the side, and its ``motion_angle`` in degrees.
-        noise: standard deviation at middle grey, of 1.
-        reduced: the picture is made smaller by this factor and large again; 1 leaves it.
-        jpeg: quality of a first compression, or 0 for none.
-        grey: whether it is black and white.
-        contrast: k of the development's curve, whose slope at middle grey is k / (2 tanh(k / 2)); k > 0.
-        saturation, vignette, tint: of the development.
+        defocus: Blur of the head, standard deviation as a fraction of the image side.
+        motion: Length of the motion blur as a fraction of the image side.
+        motion_angle: Direction of the motion blur in degrees.
+        noise: Standard deviation of the noise at mid-gray, relative to white.
+        reduced: Factor by which the image is shrunk and enlarged again; 1 for none.
+        jpeg: JPEG quality of a first compression; 0 for none.
+        grey: True for a grayscale image.
+        contrast: Parameter k > 0 of the tone curve, whose slope at mid-gray is k / (2 tanh(k / 2)).
+        saturation: Factor of the color saturation after the tone curve, which increases it; 0.675 is neutral.
+        vignette: Darkening of the corners.
+        tint: Factors of red, green and blue.
     """
 
     defocus: float
@@ -53,11 +56,11 @@ FAULTLESS = Post(
     vignette=0.0,
     tint=(1.0, 1.0, 1.0),
 )
-"""A camera without faults; its curve and its colours are the usual ones."""
+"""Ideal camera with a standard tone curve and neutral colors."""
 
 
 def draw(rng: np.random.Generator) -> Post:
-    """Draws a camera's faults: seven in ten pictures are sharp, a twelfth is black and white."""
+    """Draw degradations: seven of ten images are sharp, one of twelve is grayscale."""
     tint = np.exp(rng.normal(0, 0.04, 3))
     reduced = rng.uniform(1.3, 3.0) if rng.random() < 0.15 else 1.0
     coarse = rng.integers(25, 90) if reduced < 1.8 else rng.integers(50, 90)
@@ -79,16 +82,16 @@ def draw(rng: np.random.Generator) -> Post:
 def develop(
     colour: F32, cover: F32, behind: F32, skin: F32, light: Light, settings: Post, rng: np.random.Generator
 ) -> Image:
-    """Puts the head before its background and develops the picture.
+    """Composite the head over its background and convert linear light to an 8-bit image.
 
     Args:
-        colour: (S, S, 3) float32 linear light of the head, red, green, blue, already times ``cover``.
-        cover: (S, S) in [0, 1].
-        behind: (S, S, 3) background, linear, for a light of mean 1.
-        skin: (n, 3) light of the face, which decides the exposure.
-        light: gives exposure and white balance.
-        settings: what was drawn.
-        rng: for the noise.
+        colour: (S, S, 3) float32 linear RGB of the head, premultiplied by ``cover``.
+        cover: (S, S) coverage of the head in [0, 1].
+        behind: (S, S, 3) linear RGB background for light of mean 1.
+        skin: (n, 3) linear RGB of the face, which determines the exposure.
+        light: Exposure and white balance.
+        settings: Camera settings and degradations.
+        rng: Random generator of the noise.
 
     Returns:
         (S, S, 3) uint8 BGR.
@@ -97,7 +100,7 @@ def develop(
     balance = (lit / lit.mean()) ** -light.white_balance
     brightness = skin.mean(1)
     level = 0.5 * (brightness.mean() + np.percentile(brightness, 75)) + 1e-4
-    # Dark skin is exposed brighter than it is, but not as bright as light skin.
+    # The exposure partly compensates for dark skin, as cameras do.
     gain = np.clip(light.exposure / level * np.clip(level / 0.3, 0.3, 1.2) ** 0.45, 0.2, 6.0)
     linear = (colour + behind * (1 - cover[..., None])) * (gain * balance)
     linear = _blur(linear.astype(np.float32), settings)
@@ -140,9 +143,9 @@ def _blur(linear: F32, settings: Post) -> F32:
 
 
 def _tone(linear: F32, settings: Post) -> F32:
-    """Linear light to [0, 1] with gamma 2.2, then a camera's curve: steep at middle grey, flat towards black and white.
+    """Map linear light to [0, 1] with gamma 2.2 and an S-shaped tone curve.
 
-    The curve makes colours stronger, so that the saturation that is drawn takes some of it back.
+    The curve increases the saturation, so the drawn saturation compensates for part of it.
     """
     soft = np.where(linear > 0.6, 0.6 + 0.4 * (1 - np.exp(-(linear - 0.6) / 0.4)), linear)
     shown = np.clip(soft, 0, 1) ** (1 / 2.2)

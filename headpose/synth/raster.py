@@ -1,4 +1,4 @@
-"""Triangles to pixels: visibility with four samples a pixel, and depth maps for shadows."""
+"""Rasterizer: visibility with four samples per pixel, and depth maps for shadows."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import numpy as np
 from headpose.synth.surface import F32, I32, U8, kernel
 
 SAMPLES = 2
-"""Samples a pixel along each side: visibility is decided on a grid finer by this factor."""
+"""Samples per pixel along each axis."""
 
 
 @kernel
 def _twice_area(points: F32, i: int, j: int, k: int) -> np.float32:
-    """Of a triangle; below 0 if it turns its front, y pointing down."""
+    """Return twice the signed area of a triangle; negative for a front face, with y down."""
     xi, yi = points[i, 0], points[i, 1]
     return (points[j, 0] - xi) * (points[k, 1] - yi) - (points[k, 0] - xi) * (points[j, 1] - yi)
 
 
 @kernel
 def _samples(points: F32, i: int, j: int, k: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """First and last column, first and last row of the samples that a triangle may cover."""
+    """Return the first and last column and row of the samples that a triangle may cover."""
     xi, yi, xj, yj, xk, yk = points[i, 0], points[i, 1], points[j, 0], points[j, 1], points[k, 0], points[k, 1]
     x_first = max(0, int(np.ceil(min(xi, xj, xk) - 0.5)))
     x_last = min(width - 1, int(np.floor(max(xi, xj, xk) - 0.5)))
@@ -30,7 +30,7 @@ def _samples(points: F32, i: int, j: int, k: int, width: int, height: int) -> tu
 
 @kernel
 def _weight(points: F32, j: int, k: int, area: np.float32) -> tuple[np.float32, np.float32, np.float32]:
-    """The weight of the third corner as a x + b y + c, from the side between the other two."""
+    """Return (a, b, c) of the barycentric weight a x + b y + c of the corner opposite to the edge (j, k)."""
     xj, yj, xk, yk = points[j, 0], points[j, 1], points[k, 0], points[k, 1]
     inverse = np.float32(1.0) / area
     return -(yk - yj) * inverse, (xk - xj) * inverse, (xj * yk - xk * yj) * inverse
@@ -38,7 +38,7 @@ def _weight(points: F32, j: int, k: int, area: np.float32) -> tuple[np.float32, 
 
 @kernel
 def _noise(x: int, y: int, z: int) -> float:
-    """A number in [0, 1) that looks random, the same for the same place."""
+    """Return a pseudorandom number in [0, 1) that depends only on the coordinates."""
     h = (x * 73856093) ^ (y * 19349663) ^ (z * 83492791)
     h &= 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
@@ -50,18 +50,18 @@ def _noise(x: int, y: int, z: int) -> float:
 def visibility(
     points: F32, faces: I32, part: I32, uv: F32, mask: I32, two_sided: I32, masks: U8, depth: F32, triangle: I32
 ) -> None:
-    """Finds the nearest triangle of every sample.
+    """Find the nearest triangle of every sample.
 
     Args:
-        points: (n, 3) x right and y down in samples, and 1 / distance.
-        faces: (m, 3) vertices.
-        part: (m,) the part that each face belongs to.
-        uv: (n, 2) where a vertex lies in its part's coverage mask, in [0, 1] or repeating.
-        mask: (parts,) row of ``masks``, or -1 where a part is solid.
-        two_sided: (parts,) whether the back of a face is seen.
-        masks: (k, T, T) coverage, 255 is solid; in between a share of a pixel's samples is covered.
-        depth: (H, W) out: 1 / distance of the nearest triangle; 0 on entry.
-        triangle: (H, W) out: that triangle; -1 on entry.
+        points: (n, 3) x (right) and y (down) in samples, and inverse distance.
+        faces: (m, 3) vertex indices.
+        part: (m,) part of each face.
+        uv: (n, 2) texture coordinates in the coverage mask of the part, periodic with period 1.
+        mask: (parts,) row of ``masks``; -1 for an opaque part.
+        two_sided: (parts,) nonzero if back faces are visible.
+        masks: (k, T, T) coverage, 255 is opaque; lower values cover a fraction of the samples of a pixel.
+        depth: (H, W) output: inverse distance of the nearest triangle. Must be 0 on entry.
+        triangle: (H, W) output: index of this triangle. Must be -1 on entry.
     """
     height, width = depth.shape
     side = masks.shape[1]
@@ -72,7 +72,7 @@ def visibility(
         if zi <= 0 or zj <= 0 or zk <= 0:
             continue
         area = _twice_area(points, i, j, k)
-        if area == 0 or (area > 0 and not two_sided[p]):  # y points down: a front face turns the other way
+        if area == 0 or (area > 0 and not two_sided[p]):  # with y down, front faces have a negative area
             continue
         x_first, x_last, y_first, y_last = _samples(points, i, j, k, width, height)
         if x_first > x_last or y_first > y_last:  # most triangles lie between samples
@@ -109,12 +109,12 @@ def visibility(
 
 @kernel
 def depth_map(points: F32, faces: I32, depth: F32) -> None:
-    """Draws triangles, seen from both sides, into a depth map.
+    """Draw triangles, front and back faces, into a depth map.
 
     Args:
         points: (n, 3) x and y in texels, z towards the light.
-        faces: (m, 3) vertices.
-        depth: (H, W) in and out: the largest z.
+        faces: (m, 3) vertex indices.
+        depth: (H, W) input and output: largest z.
     """
     height, width = depth.shape
     for t in range(faces.shape[0]):
@@ -147,19 +147,20 @@ def depth_map(points: F32, faces: I32, depth: F32) -> None:
 def resolve(
     points: F32, faces: I32, part: I32, attributes: F32, triangle: I32, pixel: I32, owner: I32, values: F32
 ) -> int:
-    """Gathers the samples of every pixel into one fragment for each part that is seen in it.
-
-    The first two attributes are u and v.
+    """Merge the samples of each pixel into one fragment per visible part.
 
     Args:
-        points, faces, part, triangle: as in ``visibility``.
-        attributes: (n, a) of the vertices.
-        pixel: (f,) out: row * width + column.
-        owner: (f,) out: part.
-        values: (f, 1 + a) out: share of the pixel in [0, 1], then the attributes, averaged over the samples.
+        points: As in ``visibility``.
+        faces: As in ``visibility``.
+        part: As in ``visibility``.
+        attributes: (n, a) vertex attributes; the first two are u and v.
+        triangle: Output of ``visibility``.
+        pixel: (f,) output: row * width + column.
+        owner: (f,) output: part.
+        values: (f, 1 + a) output: coverage of the pixel in [0, 1], then the attributes averaged over the samples.
 
     Returns:
-        The number of fragments; f must be four times the number of pixels to be safe.
+        Number of fragments, at most four per pixel; f must be large enough.
     """
     height, width = triangle.shape[0] // 2, triangle.shape[1] // 2
     channels = attributes.shape[1]
@@ -175,7 +176,7 @@ def resolve(
                 p = part[t]
                 i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
                 at = first
-                # Two sides of a seam of the texture stay two fragments: the mean of their places is elsewhere.
+                # Keep both sides of a texture seam as two fragments: their mean texture coordinate is meaningless.
                 while at < count and (
                     owner[at] != p
                     or abs(values[at, 1] - values[at, 0] * attributes[i, 0]) > np.float32(0.08) * values[at, 0]
@@ -212,13 +213,13 @@ def resolve(
 
 @kernel
 def vertex_normals(vertices: F32, faces: I32, shared: I32, count: int) -> F32:
-    """Unit normals, averaged by area over the faces around a vertex.
+    """Compute area-weighted unit normals of vertices.
 
     Args:
-        vertices: (n, 3).
-        faces: (m, 3).
-        shared: (n,) vertices with the same number, in [0, count), have one normal (seams of a texture).
-        count: how many numbers there are.
+        vertices: (n, 3) positions.
+        faces: (m, 3) vertex indices.
+        shared: (n,) numbers in [0, count). Vertices with the same number share a normal (texture seams).
+        count: Number of distinct normals.
 
     Returns:
         (n, 3) float32.
@@ -253,13 +254,15 @@ def vertex_normals(vertices: F32, faces: I32, shared: I32, count: int) -> F32:
 
 @kernel
 def add_offsets(vertices: F32, chosen: I32, weights: F32, start: I32, index: I32, offset: F32) -> None:
-    """Adds weighted sparse offsets to vertices, in place.
+    """Add weighted sparse offsets to vertices, in place.
 
     Args:
-        vertices: (n, 3).
-        chosen: (k,) targets to add, with their ``weights`` (k,).
-        start: (targets + 1,) where each target's rows begin.
-        index, offset: (rows,) vertex and (rows, 3) movement.
+        vertices: (n, 3) positions.
+        chosen: (k,) targets to add.
+        weights: (k,) weights of these targets.
+        start: (targets + 1,) first row of each target.
+        index: (rows,) vertex of each row.
+        offset: (rows, 3) offset of each row.
     """
     for k in range(chosen.shape[0]):
         for row in range(start[chosen[k]], start[chosen[k] + 1]):

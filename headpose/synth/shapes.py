@@ -1,4 +1,4 @@
-"""Simple solids: tubes, boxes, surfaces of revolution, and shells around the head."""
+"""Simple meshes: tubes, boxes, surfaces of revolution, and shells around the head."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from headpose.synth.surface import F32, I32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """(n, 3) float32 vertices, (m, 3) int32 faces and (n, 2) float32 texture places in [0, 1]."""
+    """Mesh: (n, 3) float32 vertices, (m, 3) int32 faces and (n, 2) float32 texture coordinates in [0, 1]."""
 
     vertices: F32
     faces: I32
     uv: F32
 
     def moved(self, rotation: ArrayLike, to: ArrayLike) -> Shape:
-        """Turned about the origin by a (3, 3) rotation, then moved by (3,)."""
+        """Return the mesh rotated about the origin by a (3, 3) matrix and then translated by (3,)."""
         turned = self.vertices @ np.asarray(rotation, np.float32).T + np.asarray(to, np.float32)
         return Shape(turned.astype(np.float32), self.faces, self.uv)
 
 
 def join(*shapes: Shape) -> Shape:
-    """Several shapes as one."""
+    """Combine several meshes into one."""
     starts = np.cumsum([0, *(len(shape.vertices) for shape in shapes[:-1])])
     return Shape(
         np.concatenate([shape.vertices for shape in shapes]),
@@ -36,7 +36,7 @@ def join(*shapes: Shape) -> Shape:
 
 
 def grid(points: NDArray[np.floating]) -> Shape:
-    """A surface through (rows, columns, 3) points; u runs along columns, v along rows."""
+    """Create a surface through (rows, columns, 3) points; u varies along columns, v along rows."""
     rows, columns = points.shape[:2]
     row, column = (g.ravel() for g in np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij"))
     a = row * columns + column
@@ -47,13 +47,13 @@ def grid(points: NDArray[np.floating]) -> Shape:
 
 
 def tube(path: ArrayLike, radius: ArrayLike, sides: int = 6, closed: bool = False) -> Shape:
-    """A tube along a path.
+    """Create a tube along a path.
 
     Args:
         path: (n, 3) points.
-        radius: of each point or of all, decimetres.
-        sides: of the cross section.
-        closed: joins the last point to the first.
+        radius: Radius in decimeters, one value or one for each point.
+        sides: Number of sides of the cross section.
+        closed: Connect the last point to the first one.
     """
     points = np.asarray(path, np.float64)
     if closed:
@@ -73,7 +73,7 @@ def tube(path: ArrayLike, radius: ArrayLike, sides: int = 6, closed: bool = Fals
 
 
 def lathe(profile: ArrayLike, sides: int = 24) -> Shape:
-    """A surface of revolution about y through (n, 2) points (radius, height)."""
+    """Create a surface of revolution about y from (n, 2) points (radius, height)."""
     outline = np.asarray(profile, np.float64)
     around = np.arange(sides + 1) / sides * 2 * np.pi
     x, z = (outline[:, :1] * f(around) for f in (np.sin, np.cos))
@@ -81,14 +81,14 @@ def lathe(profile: ArrayLike, sides: int = 24) -> Shape:
 
 
 def ellipsoid(radii: ArrayLike, rings: int = 12, sides: int = 20) -> Shape:
-    """An ellipsoid about the origin with (3,) radii."""
+    """Create an ellipsoid around the origin with (3,) radii."""
     down = np.linspace(0, np.pi, rings + 1)
     shape = lathe(np.stack([np.sin(down), np.cos(down)], 1), sides)
     return Shape(shape.vertices * np.asarray(radii, np.float32), shape.faces, shape.uv)
 
 
 def box(size: ArrayLike) -> Shape:
-    """A box about the origin with (3,) edges."""
+    """Create a box around the origin with (3,) edge lengths."""
     half = np.asarray(size, np.float64) / 2
     faces = []
     for axis in range(3):
@@ -110,16 +110,17 @@ def shell(
     rows: int = 20,
     furthest: float = 9.0,
 ) -> Shape:
-    """A shell around the head, from a pole to an edge.
+    """Create a shell around the head, from a pole to an edge.
 
     Args:
-        radii, middle: the head's outline, from ``anatomy.radii``.
+        radii: Outline of the head, from ``anatomy.radii``.
+        middle: Center of the outline, from ``anatomy.radii``.
         axis: (3,) direction of the pole.
-        edge: (columns,) angle from the pole at which the shell ends, radians, by the turn around the axis. The
-            turn starts at the upper side (at the front, for a pole that looks up) and runs to the image's right.
-        thickness: distance from the head, one number or (rows + 1, columns + 1).
-        rows: from pole to edge.
-        furthest: cap on the distance from the middle, decimetres: keeps a shell off the shoulders.
+        edge: (columns,) polar angle in radians at which the shell ends, by azimuth around the axis. The azimuth starts
+            at the upper side (at the front, for a pole that points up) and increases to the right in the image.
+        thickness: Distance from the head in decimeters, one value or (rows + 1, columns + 1).
+        rows: Number of rows from pole to edge.
+        furthest: Maximum distance from the center in decimeters, which keeps the shell off the shoulders.
     """
     pole = np.asarray(axis, np.float64) / np.linalg.norm(np.asarray(axis, np.float64))
     start = np.array([0.0, 0.0, 1.0]) if abs(pole[1]) > 0.7 else np.array([0.0, 1.0, 0.0])

@@ -1,4 +1,4 @@
-"""Contact sheets: many heads in one picture, to be looked at."""
+"""Contact sheets of rendered heads."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from headpose.types import Face, HeadPose, Image
 
 
 def contact_sheet(settings: Settings, count: int, studio: Studio, columns: int = 8, axes: bool = False) -> Image:
-    """Heads 0 ... count - 1 in rows.
+    """Render the first heads of a data set into one image.
 
     Args:
-        settings: seed, size and assets.
-        count: number of heads.
-        studio: the assets.
-        columns: heads in a row.
-        axes: draws the labels' axes.
+        settings: Settings of the data set.
+        count: Number of heads.
+        studio: Loaded assets.
+        columns: Heads per row.
+        axes: Draw the axes of the labels.
 
     Returns:
-        (rows * size, columns * size, 3) uint8 BGR; places left over are black.
+        (rows * size, columns * size, 3) uint8 BGR; unused tiles are black.
     """
     size = settings.size
     rows = -(-count // columns)

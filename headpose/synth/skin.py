@@ -1,4 +1,4 @@
-"""Skin: tone, blotches, lips, make-up, freckles, wrinkles, brows, beard and the hair that is only painted on."""
+"""Skin: tone, blotches, lips, makeup, freckles, wrinkles, eyebrows, beard shadow and painted hair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headpose.synth.folder import AssetFolder
 from headpose.synth.person import Person
 from headpose.synth.surface import F32, Fragments, Material, Part, linear, noise, smooth
 
-# Skin from light to dark, sRGB: points on Fitzpatrick's scale, chosen by eye.
+# Skin tones from light to dark in sRGB, roughly the types of Fitzpatrick's scale.
 _TONES = linear(
     np.array(
         [
@@ -36,18 +36,28 @@ _LIPSTICKS = linear(
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """What skin looks like and what is painted on it.
+    """Appearance of the skin.
 
     Attributes:
-        tone: linear red, green, blue.
-        blotches, grain, redness, freckles, circles, wrinkles: strength of each, 0 to 1.
-        lipstick: linear colour, and ``lipstick_share`` of it; 0 is none.
-        shadow: of the eyes' make-up, 0 to 1.
-        specular, gloss: shine of the skin.
-        brow_thickness, brow_raise, brow_share: of the eyebrows.
-        beard: style, or ""; ``beard_share`` its density: stubble is 0.2.
-        seed: shifts the noise.
-        texture: number of the asset folder's skin, or -1 for a painted one.
+        tone: Linear RGB color.
+        blotches: Strength of blotches in [0, 1].
+        grain: Strength of the fine structure in [0, 1].
+        redness: Redness of cheeks and nose in [0, 1].
+        freckles: Strength of freckles in [0, 1].
+        circles: Dark circles under the eyes in [0, 1].
+        wrinkles: Strength of wrinkles in [0, 1].
+        lipstick: Linear RGB color of the lipstick.
+        lipstick_share: Opacity of the lipstick in [0, 1]; 0 for none.
+        shadow: Strength of the eye makeup in [0, 1].
+        specular: Intensity of the highlights.
+        gloss: Sharpness of the highlights.
+        brow_thickness: Relative thickness of the eyebrows.
+        brow_raise: Vertical offset of the eyebrows in decimeters.
+        brow_share: Opacity of the eyebrows in [0, 1].
+        beard: Style as in ``FaceMap.beard``; "" for none.
+        beard_share: Density of the beard in [0, 1]; stubble is 0.2.
+        seed: Offset of the noise.
+        texture: Index of the skin texture in the asset folder; -1 for a painted skin.
     """
 
     tone: tuple[float, float, float]
@@ -72,7 +82,7 @@ class Skin:
 
 
 def draw(rng: np.random.Generator, person: Person, textures: int = 0) -> Skin:
-    """Draws skin to fit a person: tone from ancestry with wide overlap, so that light and dark are even."""
+    """Draw the skin of a person. Tones depend on ancestry with wide overlap, so light and dark are equally frequent."""
     african, asian, _ = person.ancestry
     depth = african * rng.uniform(0.6, 1.0) + asian * rng.uniform(0.1, 0.5) + (1 - african - asian) * rng.beta(1.2, 3)
     at = np.clip(depth, 0, 1) * (len(_TONES) - 1)
@@ -108,12 +118,13 @@ def draw(rng: np.random.Generator, person: Person, textures: int = 0) -> Skin:
 
 @dataclass(frozen=True, slots=True)
 class PaintedHair:
-    """Hair that is only painted on the skin: what is under real hair, or a shaved head.
+    """Hair painted on the skin, for shaved heads and under hair geometry.
 
     Attributes:
-        colour: linear.
-        share: density on the scalp, 0 to 1.
-        hairline, recession: as in ``FaceMap.scalp``.
+        colour: Linear RGB color.
+        share: Density on the scalp in [0, 1].
+        hairline: As in ``FaceMap.scalp``.
+        recession: As in ``FaceMap.scalp``.
     """
 
     colour: tuple[float, float, float]
@@ -125,13 +136,15 @@ class PaintedHair:
 def part(
     skin: Skin, hair: PaintedHair, vertices: F32, assets: Assets, anatomy: Anatomy, folder: AssetFolder | None
 ) -> Part:
-    """The bust.
+    """Build the surface of the bust.
 
     Args:
-        skin, hair: what to paint.
-        vertices: (19158, 3) float32 of the person, in head axes.
-        assets, anatomy: the base mesh.
-        folder: skins to take the texture from.
+        skin: Appearance of the skin.
+        hair: Painted hair.
+        vertices: (19158, 3) float32 vertices of the person in head axes.
+        assets: Base mesh.
+        anatomy: Average head.
+        folder: Asset folder with skin textures; None for painted skin.
     """
     piece = assets.pieces["bust"]
     face = FaceMap(anatomy.landmarks)
@@ -194,7 +207,7 @@ def _painted_hair(skin: Skin, hair: PaintedHair, face: FaceMap, at: F32, colour:
 
 
 def _look_up(texture: F32, uv: F32) -> F32:
-    """(n, 3) of a (side, side, 3) texture, whose first row is the top (v = 1)."""
+    """Look up (n, 3) values in a (side, side, 3) texture, whose first row is the top (v = 1)."""
     side = texture.shape[0]
     x = np.clip(uv[:, 0] * side - 0.5, 0, side - 1.001)
     y = np.clip((1 - uv[:, 1]) * side - 0.5, 0, side - 1.001)

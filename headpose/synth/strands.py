@@ -1,4 +1,4 @@
-"""Strands of hair: where they root, how they grow and fall, and the ribbons that they become."""
+"""Hair strands: roots, growth and the ribbons that represent them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from headpose.synth.shapes import Shape, grid
 from headpose.synth.surface import F32, I32
 
 LOCKS = 8
-"""Different locks side by side in the coverage mask of ribbons."""
+"""Number of different locks side by side in the coverage mask of ribbons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Combed:
-    """How hair is combed.
+    """Hairstyle.
 
     Attributes:
         style: "crop", "side", "back", "fringe", "spikes", "curtain", "loose", "tail" or "bun".
-        length: of the strands, decimetres.
-        lift: how far they stand off, decimetres.
-        parting: where the hair is parted, decimetres to the image's right.
-        curl: side movement of strands, 0 straight to 1; ``waves`` how often.
-        hairline, recession: as in ``FaceMap.scalp``.
-        tucked: whether long hair lies behind the ears.
-        flat: whether a hat presses it down.
+        length: Length of the strands in decimeters.
+        lift: Distance from the head in decimeters.
+        parting: Position of the parting in decimeters, positive to the right in the image.
+        curl: Lateral amplitude of the strands from 0 (straight) to 1.
+        waves: Number of waves along a strand.
+        hairline: As in ``FaceMap.scalp``.
+        recession: As in ``FaceMap.scalp``.
+        tucked: True if long hair is behind the ears.
+        flat: True if a hat presses the hair down.
     """
 
     style: str
@@ -46,18 +48,20 @@ class Combed:
 def ribbons(
     hair: Combed, vertices: F32, assets: Assets, anatomy: Anatomy, table: F32, middle: F32, down: F32, seed: int
 ) -> tuple[Shape, F32]:
-    """Grows hair over a head.
+    """Grow the hair of a head.
 
     Args:
-        hair: how it is combed.
-        vertices: (19158, 3) of the neutral person, head axes.
-        assets, anatomy: the base mesh.
-        table, middle: the head's outline, from ``anatomy.radii``.
-        down: (3,) where hair falls, in head axes.
-        seed: of the strands.
+        hair: Hairstyle.
+        vertices: (19158, 3) vertices of the neutral person in head axes.
+        assets: Base mesh.
+        anatomy: Average head.
+        table: Outline of the head, from ``anatomy.radii``.
+        middle: Center of the outline, from ``anatomy.radii``.
+        down: (3,) direction of gravity in head axes.
+        seed: Random seed of the strands.
 
     Returns:
-        Ribbons, u in one of the locks and v from root to tip; and (n,) for each vertex the same v.
+        Ribbons, with u in one of the locks and v from root to tip; and (n,) v of each vertex.
     """
     rng = np.random.default_rng(seed)
     roots = _roots(hair, vertices, assets, anatomy, rng)
@@ -69,7 +73,7 @@ def ribbons(
 
 
 def _roots(hair: Combed, vertices: F32, assets: Assets, anatomy: Anatomy, rng: np.random.Generator) -> F32:
-    """Even places on the scalp, (n, 3)."""
+    """Draw (n, 3) roots uniformly on the scalp."""
     piece = assets.pieces["bust"]
     template, own = anatomy.vertices[piece.source], vertices[piece.source]
     grows = FaceMap(anatomy.landmarks).scalp(template, hair.hairline, hair.recession) > 0.5
@@ -78,7 +82,7 @@ def _roots(hair: Combed, vertices: F32, assets: Assets, anatomy: Anatomy, rng: n
 
 
 def scatter(vertices: F32, values: F32, faces: I32, count: int, rng: np.random.Generator) -> tuple[F32, F32]:
-    """Even places on faces, (count, 3), and (count, 3) of the vertices' ``values`` there."""
+    """Draw points uniformly on a mesh; return (count, 3) positions and (count, 3) interpolated vertex ``values``."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     chosen = rng.choice(len(faces), count, p=area / area.sum())
@@ -91,7 +95,7 @@ def scatter(vertices: F32, values: F32, faces: I32, count: int, rng: np.random.G
 
 
 def tie_point(hair: Combed, table: F32, middle: F32) -> F32:
-    """Where a tail or a bun is tied."""
+    """Return the (3,) point at which a ponytail or a bun is tied."""
     high = 0.1 + 3.5 * (hair.lift - 0.03) / 0.13 * 0.25
     direction = np.array([0.0, high, -1.0], np.float32)
     direction /= np.linalg.norm(direction)
@@ -99,14 +103,14 @@ def tie_point(hair: Combed, table: F32, middle: F32) -> F32:
 
 
 def _grow(hair: Combed, roots: F32, table: F32, middle: F32, down: F32, rng: np.random.Generator) -> F32:
-    """Lets strands grow: (n, steps, 3). They are combed, fall, and are kept off the head and the face."""
+    """Grow strands: (n, steps, 3) points that follow the combing direction and gravity and avoid head and face."""
     n = len(roots)
     steps = 5 if hair.length < 0.5 else 7 if hair.length < 1.4 else 10
     out = roots - middle
     out /= np.linalg.norm(out, axis=1, keepdims=True)
     length = np.full(n, hair.length) * rng.uniform(0.75, 1.1, n)
     comb = _combed(hair, roots, middle, rng)
-    if hair.style == "fringe":  # only the front is combed forward, and ends above the eyes
+    if hair.style == "fringe":  # only the front hair is combed forward; it ends above the eyes
         front = roots[:, 2] > 0.15
         length = np.where(front, np.clip(length * 0.6, 0.3, 0.5), length)
     gap = rng.uniform(0.01, 1.0, n) * (0.02 if hair.flat else hair.lift)
@@ -138,7 +142,7 @@ def _grow(hair: Combed, roots: F32, table: F32, middle: F32, down: F32, rng: np.
 
 
 def _combed(hair: Combed, roots: F32, middle: F32, rng: np.random.Generator) -> F32:
-    """(n, 3) direction along the head in which strands set out."""
+    """Return the (n, 3) initial direction of strands along the head."""
     side = np.sign(roots[:, 0] - hair.parting + rng.normal(0, 0.03, len(roots)))
     comb = {
         "crop": np.stack([0.2 * side, -0.2 + 0 * side, 0.6 + 0 * side], 1),
@@ -156,7 +160,7 @@ def _combed(hair: Combed, roots: F32, middle: F32, rng: np.random.Generator) -> 
 
 
 def _kept_off(hair: Combed, point: F32, table: F32, middle: F32, gap: F32) -> F32:
-    """Pushes strands out of the head, and to the sides of the face unless they are a fringe."""
+    """Push strands out of the head and, except for a fringe, to the sides of the face."""
     offset = point - middle
     distance = np.linalg.norm(offset, axis=1)
     least = np.minimum(radius_at(table, offset), 2.2) + gap
@@ -173,7 +177,7 @@ def _kept_off(hair: Combed, point: F32, table: F32, middle: F32, gap: F32) -> F3
 
 
 def _tail(hair: Combed, tie: F32, table: F32, middle: F32, steps: int, rng: np.random.Generator) -> F32:
-    """The free end of a ponytail: (n, steps, 3)."""
+    """Return the free end of a ponytail: (n, steps, 3)."""
     n = 60
     share = np.linspace(0, 1, steps)[None, :, None]
     spread = rng.normal(0, 0.12, (n, 1, 3)) * np.sqrt(share) * (1.4 - share)
@@ -185,7 +189,7 @@ def _tail(hair: Combed, tie: F32, table: F32, middle: F32, steps: int, rng: np.r
 
 
 def to_ribbons(strands: F32, middle: F32, width: float, rng: np.random.Generator) -> Shape:
-    """Ribbons that lie on the head; u picks one of the mask's locks, v runs along."""
+    """Create ribbons that lie on the head; u selects a lock of the mask, v runs along the strand."""
     n, steps, _ = strands.shape
     tangent = np.gradient(strands, axis=1)
     across = np.cross(tangent, strands - middle)
