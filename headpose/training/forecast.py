@@ -88,9 +88,10 @@ def sampling(task: HeadPoseTask) -> str:
     column = np.digitize(np.abs(density.angles(split.training)[:, 0]), _YAWS) - 1
     names = ["faces", "draws", *(f"{low}-{low + 15}" for low in _YAWS[:-1]), f"{_YAWS[-1]}+", "unseen"]
     lines = [
-        f"{len(in_run):,} faces, {epoch:,.0f} draws an epoch, {recipe.run.images / epoch:.1f} epochs; "
-        "% of all draws by source and |yaw| in degrees, most draws of a face in an epoch and in the run:",
-        "".join(f"{name:>7}" for name in names) + "   epoch     run",
+        f"{len(in_run):,} faces; an epoch has {epoch:,.0f} draws, the run {recipe.run.images / epoch:.1f} epochs",
+        "faces and draws by source, draws by |yaw| in degrees, %; unseen: faces that the run draws less than once, %;",
+        "most: draws of one face in an epoch, and in the run",
+        "".join(f"{name:>7}" for name in names) + "    most, in the run",
     ]
     rows = [(source.path, split.sources == number) for number, source in enumerate(sources)]
     for name, inside in [*rows, ("all", split.sources < len(sources))]:
@@ -98,9 +99,9 @@ def sampling(task: HeadPoseTask) -> str:
         unseen = (in_run[inside] < 1).mean() if inside.any() else 0.0
         cells = _percent(inside.mean(), shares.sum(), *shares, unseen)
         most = (each[inside].max(initial=0.0) for each in (split.repeats, in_run))
-        lines.append(f"{cells}{next(most):8.2f}{next(most):8.1f}  {name}")
+        lines.append(f"{cells}{next(most):8.2f}{next(most):12.1f}  {name}")
     faces = np.bincount(column, minlength=len(_YAWS)) / len(column)
-    return "\n".join([*lines, f"{_percent(1.0, 1.0, *faces)}{'':23}  all, each face drawn as often"])
+    return "\n".join([*lines, f"{_percent(1.0, 1.0, *faces)}{'':27}  all, each face drawn equally often"])
 
 
 def _percent(*shares: float) -> str:
