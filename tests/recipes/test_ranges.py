@@ -83,7 +83,7 @@ def test_every_number_of_a_recipe_has_a_range(kind):
         ("data.sources=[]", "data.sources is a list of at least 1 values; got []"),
         ("data.sources.0.share=-1", "data.sources.0.share is a number from 0 to 1,000,000; got -1"),
         ("data.density.max_repeats=-1", "data.density.max_repeats is a number from 0 to 1,000; got -1"),
-        ("data.density.bin=5", "unknown key data.density.bin: did you mean data.density.bin_degrees?"),
+        ("data.density.max_repeat=5", "unknown key data.density.max_repeat: did you mean data.density.max_repeats?"),
         ("data.spread_floor=2", "data.spread_floor is a number from 0 to 1; got 2"),
         ("data.sources.0.path=", "data.sources.0.path is a path; got ''"),
         ("network.inner=[8,8,8,0]", "network.inner.3 is a whole number from 1 to 65,536; got 0"),
