@@ -103,7 +103,7 @@ def test_a_sources_weight_multiplies_its_samples(settings):
 @pytest.fixture
 def spreads(tmp_path):
     """Changes of the data section -> (training weights by yaw and spread, held-out weights, hash)."""
-    poses = [(yaw, spread) for yaw in (0, -44, 46, 170, -340) for spread in (0, 5, 30)] * 8
+    poses = [(yaw, spread) for yaw in (0, -44, 46, -80, 170, -340) for spread in (0, 5, 30)] * 8
     lines = ["image,x1,y1,x2,y2,yaw,pitch,roll,spread"]
     for number, (yaw, spread) in enumerate(poses):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((8, 8, 3), np.uint8))
@@ -114,7 +114,7 @@ def spreads(tmp_path):
         source = SourceRecipe("manifest", str(tmp_path / "labels.csv"), weight=2.0)
         split = data.read(DataRecipe((source,), validation=0.3, **changes))
         weights = {(sample.euler.yaw, sample.spread): sample.weight / 2 for sample in split.training}
-        assert len(weights) == 15
+        assert len(weights) == 18
         return weights, [sample.weight for sample in split.validation], split.sha256
 
     return read
@@ -122,7 +122,7 @@ def spreads(tmp_path):
 
 def test_weights_by_spread_have_a_floor_or_end_at_a_yaw(spreads):
     plain, held_out, sha256 = spreads()
-    assert {plain[yaw, 30] for yaw in (0, -44, 46, 170, -340)} == {0.1}
+    assert {plain[yaw, 30] for yaw in (0, -44, 46, -80, 170, -340)} == {0.1}
     floored, *rest = spreads(spread_floor=0.5)
     assert rest[0] == held_out
     assert rest[1] != sha256
@@ -132,7 +132,7 @@ def test_weights_by_spread_have_a_floor_or_end_at_a_yaw(spreads):
     assert rest[0] == held_out
     for (yaw, spread), weight in ended.items():
         # -340 is 20.
-        assert weight == (1.0 if yaw in (46, 170) else max(0.3, plain[yaw, spread])), (yaw, spread)
+        assert weight == (1.0 if yaw in (46, -80, 170) else max(0.3, plain[yaw, spread])), (yaw, spread)
     assert set(spreads(spread_floor=1.0)[0].values()) == {1.0}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from headpose.errors import RecipeError
@@ -77,6 +77,13 @@ def test_bins_are_filled_to_one_level_as_far_as_the_limit_lets_them():
     assert drawn(repeats).max() == 10
 
 
+def test_a_density_keeps_the_ratio_of_repeats_within_a_bin():
+    """Two sources without a share at the same poses, one of them with three repeats."""
+    yaws, sources = np.tile([5.0, 5.0, 5.0, 40.0], 2), np.repeat([0, 1], 4)
+    repeats = density.repeats(recipe((0, 0), (1.0, 3.0), max_repeats=9.0), faces(yaws), sources)
+    np.testing.assert_allclose(repeats, [2 / 3, 2 / 3, 2 / 3, 2, 2, 2, 2, 6], atol=1e-5)
+
+
 def test_bins_tell_sides_and_pitch_apart():
     bins = density.pose_bins(faces([5, 14.9, 15.1, -5, 5, 5], [5, 5, 5, 5, 16, -5]), 15.0)
     assert len({*bins[[0, 2, 3, 4, 5]].tolist()}) == 5
@@ -122,22 +129,23 @@ def mixes(draw):
     return recipe(shares, repeats, draw(st.sampled_from([1.5, 3.0, 8.0]))), samples, np.repeat(range(count), sizes)
 
 
+@settings(max_examples=40)
 @given(mixes())
 def test_shares_and_the_limit_hold_and_no_draw_could_move_to_an_emptier_bin(mix):
-    settings, samples, sources = mix
-    own = np.array([source.repeat for source in settings.sources])[sources]
-    limit = settings.density.max_repeats
+    wanted, samples, sources = mix
+    own = np.array([source.repeat for source in wanted.sources])[sources]
+    limit = wanted.density.max_repeats
     try:
-        repeats = density.repeats(settings, samples, sources)
+        repeats = density.repeats(wanted, samples, sources)
     except RecipeError as error:
         assert "max_repeats" in str(error)
         assume(False)
     assert repeats.max() <= limit
     assert repeats.sum() == pytest.approx(own.sum(), rel=1e-4)
-    shares = np.array([source.share for source in settings.sources])
+    shares = np.array([source.share for source in wanted.sources])
     for number in np.flatnonzero(shares):
-        wanted = shares[number] if not shares.all() else shares[number] / shares.sum()
-        assert repeats[sources == number].sum() == pytest.approx(wanted * own.sum(), rel=1e-4)
+        share = shares[number] if not shares.all() else shares[number] / shares.sum()
+        assert repeats[sources == number].sum() == pytest.approx(share * own.sum(), rel=1e-4)
 
     # The optimum: within a pool, a face that is drawn lies in no fuller bin than one that could be drawn more often.
     bins = density.pose_bins(samples, 15.0)
@@ -150,11 +158,12 @@ def test_shares_and_the_limit_hold_and_no_draw_could_move_to_an_emptier_bin(mix)
             assert movable.max() <= 1.03 * open_to.min() + 0.1
 
 
+@settings(max_examples=40)
 @given(mixes(), st.integers(0, 1000))
 def test_a_stream_draws_what_is_expected(mix, seed):
-    settings, samples, sources = mix
+    wanted, samples, sources = mix
     try:
-        repeats = density.repeats(settings, samples, sources)
+        repeats = density.repeats(wanted, samples, sources)
     except RecipeError:
         assume(False)
     counts = drawn(repeats, seed=seed)
