@@ -308,6 +308,8 @@ class Sample:
         weight: of this sample in the loss and in weighted means, >= 0.
         group: name of the source photograph (or of a cluster of near-duplicates): samples of one
             group never fall on both sides of a split.
+        spread: largest difference of one annotator from the label, degrees, >= 0, where ``weight``
+            comes from it (``datasets.manifest.weight_from_spread``); otherwise None.
     """
 
     image: Path
@@ -315,6 +317,7 @@ class Sample:
     euler: EulerAngles
     weight: float = 1.0
     group: str = ""
+    spread: float | None = None
 
     @property
     def rotation(self) -> NDArray[np.float64]:

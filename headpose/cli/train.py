@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from weights: a network of this package (a name, .onnx, .safetensors), or a ResNet with "
         "torchvision's or VGGFace2's names (.safetensors, .pth)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say how large, how fast and how long, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what is drawn, how large, how fast and how long, and stop"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,6 +96,8 @@ def _train(args: argparse.Namespace, settings: recipe.Recipe, folder: Path, star
         if trainer.processes.first:
             print(f"{args.init}: {match}")
     if args.dry_run:
+        if isinstance(trainer.task, HeadPoseTask):
+            print(forecast.sampling(trainer.task))
         print(forecast.text(forecast.measure(trainer)))
         return 0
     trainer.run()

@@ -221,6 +221,9 @@ class Compression:
         run = {key: value for key, value in whole["run"].items() if key not in ("threads", "workers", "latency")}
         later = ("teacher", "data")  # keys that folders of old do not have
         baseline = {key: value for key, value in whole["baseline"].items() if key not in later or value}
+        for source in baseline.get("data", ()):
+            if not source["share"]:  # nor this one
+                del source["share"]
         return {"baseline": baseline, section: whole[section], "run": run}
 
     def _claim(self, folder: Path, part: dict[str, Any]) -> None:

@@ -34,7 +34,8 @@ from headpose.config import (
 from headpose.errors import RecipeError
 from headpose.recipes import overrides
 from headpose.recipes import training as recipe
-from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput, SourceRecipe
+from headpose.recipes.data import SourceRecipe
+from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 """Smaller than a training's: a stage's own seed is a sum of two and its number."""

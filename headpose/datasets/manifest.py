@@ -100,12 +100,17 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
         box = Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
+    euler = EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll")))
+    spread, weight = (_at_least_0(row, name, where) for name in ("spread", "weight"))
+    if weight is None:
+        weight = 1.0 if spread is None else weight_from_spread(spread)
     return Sample(
         image=picture,
         box=box,
-        euler=EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll"))),
-        weight=_weight(row, where),
+        euler=euler,
+        weight=weight,
         group=Path(row["image"]).with_suffix("").as_posix(),
+        spread=spread,
     )
 
 
@@ -125,14 +130,14 @@ def _degrees(row: dict[str, str | None], where: str) -> float:
     return 1.0 if unit == "degrees" else math.degrees(1.0)
 
 
-def _weight(row: dict[str, str | None], where: str) -> float:
-    name = next((name for name in ("spread", "weight") if name in row), None)
-    if name is None:
-        return 1.0
+def _at_least_0(row: dict[str, str | None], name: str, where: str) -> float | None:
+    """The number in a column, or None if there is no such column."""
+    if name not in row:
+        return None
     value = _number(row, name, where)
     if value < 0:
         raise DataError(f"{where}: {name} is negative: {value}")
-    return weight_from_spread(value) if name == "spread" else value
+    return value
 
 
 def _number(row: dict[str, str | None], name: str, where: str) -> float:

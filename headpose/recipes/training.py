@@ -23,7 +23,6 @@ from headpose.config import (
     Flag,
     Images,
     Name,
-    PathText,
     Probability,
     Processors,
     Share,
@@ -34,12 +33,11 @@ from headpose.errors import RecipeError
 from headpose.licenses import License
 from headpose.networks.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.recipes import overrides, provenance
+from headpose.recipes.data import DataRecipe, Degrees, Seed
 from headpose.types import CropSpec
 
-Seed = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
 Scale = Annotated[float, Field(strict=True, ge=0.1, le=10)]
-Degrees = Annotated[float, Field(strict=True, ge=0, le=180)]
 Bound = Annotated[float, Field(strict=True, ge=-100, le=100)]
 Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
 """A length in sides of a square."""
@@ -48,44 +46,6 @@ _PACKAGE = "headpose.recipes"
 _MOST_PARAMETERS = 500 * 10**6  # an ONNX file ends at 2 GB
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
 """Settings that a run may change when it goes on."""
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
-class SourceRecipe:
-    """One set of training faces.
-
-    Attributes:
-        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), or for a classifier
-            ``cifar-10`` (a folder in the layout of CIFAR-10's binary version).
-        path: the folder or the file; relative to the working directory.
-        weight: multiplies the weights of its samples in the loss.
-        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
-        near_duplicates: group near-duplicate pictures (perceptual hash) so that none of them is on
-            both sides of the split; for sets that do not name their source photographs.
-    """
-
-    kind: Literal["300w-lp", "manifest", "cifar-10"]
-    path: PathText
-    weight: Annotated[float, Field(strict=True, gt=0, le=10**6)] = 1.0
-    repeat: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
-    near_duplicates: Flag = False
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
-class DataRecipe:
-    """The examples.
-
-    Attributes:
-        sources: of the examples; ``--data PATH`` replaces them.
-        validation: share of the source photographs that is held out to validate on.
-        split_seed: of the choice of these photographs.
-        cache_gib: memory for decoded pictures, GiB a process.
-    """
-
-    sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
-    validation: Share = 0.08
-    split_seed: Seed = 0
-    cache_gib: Annotated[float, Field(strict=True, ge=0, le=65536)] = 2.0
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -383,6 +343,7 @@ def _check(recipe: Recipe) -> None:
     """What no setting can say of itself alone."""
     run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
     untils, size = [part.until for part in run.growing], parameters(recipe.spec)
+    by_pose = recipe.data.density.max_repeats or any(source.share for source in recipe.data.sources)
     rules = {
         f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
             recipe.spec.output == "classes"
@@ -393,6 +354,7 @@ def _check(recipe: Recipe) -> None:
         f"run.growing: until ascends, below run.images, {run.images}; got {untils}; --set 'run.growing=[]' "
         "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
+        "data.density and data.sources.N.share are for task 'head-pose'": not by_pose or recipe.task == "head-pose",
         f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
     }
     for rule, holds in rules.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from headpose.datasets import duplicates, manifest, splits, w300lp
 from headpose.errors import RecipeError
 from headpose.images import read_image
-from headpose.recipes.training import DataRecipe, SourceRecipe
+from headpose.recipes.data import DataRecipe, SourceRecipe
+from headpose.training import density
 from headpose.types import Image, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Samples to train on, how often an epoch shows each, and samples to validate on.
+    """Samples to train on, how often an epoch draws each, and samples to validate on.
 
+    ``sources`` is the index of each training sample's source in the recipe.
     ``sha256``, in hexadecimal, is of both sides' pictures (by their paths from the source on), boxes, labels and
     weights, in any order: data that have only been moved keep it.
     """
@@ -29,6 +31,7 @@ class Split:
     repeats: NDArray[np.float64]
     validation: list[Sample]
     sha256: str = ""
+    sources: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def read(recipe: DataRecipe) -> Split:
@@ -36,21 +39,37 @@ def read(recipe: DataRecipe) -> Split:
 
     Raises:
         DataError: a source cannot be read (see the readers).
-        RecipeError: a source does not hold labelled heads.
+        RecipeError: a source does not hold labelled heads, or cannot reach its share of the draws.
     """
     lines: list[str] = []
     training: list[Sample] = []
     validation: list[Sample] = []
-    repeats: list[float] = []
-    for source in recipe.sources:
+    sources: list[int] = []
+    for number, source in enumerate(recipe.sources):
         train, held_out = splits.split(_samples(source), recipe.validation, recipe.split_seed)
+        train = [dataclasses.replace(sample, weight=_weight(recipe, sample) * source.weight) for sample in train]
+        held_out = [dataclasses.replace(sample, weight=sample.weight * source.weight) for sample in held_out]
         training += train
         validation += held_out
-        repeats += [source.repeat] * len(train)
+        sources += [number] * len(train)
         lines += [_line("training", source, sample) for sample in train]
         lines += [_line("validation", source, sample) for sample in held_out]
     digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
-    return Split(training, np.array(repeats), validation, digest.hexdigest())
+    of_source = np.array(sources, np.int64)
+    return Split(training, density.repeats(recipe, training, of_source), validation, digest.hexdigest(), of_source)
+
+
+def _weight(recipe: DataRecipe, sample: Sample) -> float:
+    """Weight in the loss of a training face, less its source's: ``spread_floor`` and ``spread_until`` applied.
+
+    max(floor, 1 / (1 + (spread / 10)^2)) up to an absolute yaw of ``spread_until``, 1 beyond it. A face without a
+    spread keeps its weight.
+    """
+    if sample.spread is None:
+        return sample.weight
+    if recipe.spread_until < 180.0 and abs(density.angles([sample])[0, 0]) > recipe.spread_until:
+        return 1.0
+    return max(recipe.spread_floor, sample.weight)
 
 
 def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
@@ -65,9 +84,7 @@ def _samples(source: SourceRecipe) -> list[Sample]:
     if source.kind == "cifar-10":
         raise RecipeError(f"{source.path}: a source of kind cifar-10 holds no head poses; set task = 'classification'")
     samples = w300lp.read(source.path) if source.kind == "300w-lp" else manifest.read(source.path)
-    if source.near_duplicates:
-        samples = duplicates.group_near_duplicates(samples)
-    return [dataclasses.replace(sample, weight=sample.weight * source.weight) for sample in samples]
+    return duplicates.group_near_duplicates(samples) if source.near_duplicates else samples
 
 
 class Pictures:

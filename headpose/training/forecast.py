@@ -1,4 +1,4 @@
-"""How large a network is, how fast it trains here, and how long a run will take: before it starts."""
+"""How large a network is, what it will see, how fast it trains here, and how long a run will take: before it starts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import itertools
 import time
 from dataclasses import dataclass
 
+import numpy as np
 from tqdm import tqdm
 
 from headpose.networks.spec import macs, parameters
+from headpose.training import density
 from headpose.training.loop import Trainer
 from headpose.training.protocols import Task
+from headpose.training.tasks.head_pose import HeadPoseTask
 
 _WARM_UP, _TIMED = 1, 3  # steps: the first sets up kernels and fills the cache of pictures
+_YAWS = np.arange(0, 91, 15)  # degrees: lower edges of the columns of ``sampling``
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,37 @@ def text(forecast: Forecast) -> str:
         for part in forecast.parts
     ]
     return "\n".join([*lines, f"{sum(part.hours for part in forecast.parts):.1f} hours in all, validation apart"])
+
+
+def sampling(task: HeadPoseTask) -> str:
+    """What a run draws, in a table: shares of the draws by source and |yaw|, and the most frequent face of each source.
+
+    ``unseen`` is the share of a source's faces that the run is expected to draw less than once.
+    """
+    split, recipe = task.split, task.recipe
+    epoch, sources = float(split.repeats.sum()), recipe.data.sources
+    in_run = split.repeats * recipe.run.images / epoch
+    column = np.digitize(np.abs(density.angles(split.training)[:, 0]), _YAWS) - 1
+    names = ["faces", "draws", *(f"{low}-{low + 15}" for low in _YAWS[:-1]), f"{_YAWS[-1]}+", "unseen"]
+    lines = [
+        f"{len(in_run):,} faces; an epoch has {epoch:,.0f} draws, the run {recipe.run.images / epoch:.1f} epochs",
+        "faces and draws by source, draws by |yaw| in degrees, %; unseen: faces that the run draws less than once, %;",
+        "most: draws of one face in an epoch, and in the run",
+        "".join(f"{name:>7}" for name in names) + "    most, in the run",
+    ]
+    rows = [(source.path, split.sources == number) for number, source in enumerate(sources)]
+    for name, inside in [*rows, ("all", split.sources < len(sources))]:
+        shares = np.bincount(column[inside], split.repeats[inside], minlength=len(_YAWS)) / epoch
+        unseen = (in_run[inside] < 1).mean() if inside.any() else 0.0
+        cells = _percent(inside.mean(), shares.sum(), *shares, unseen)
+        most = (each[inside].max(initial=0.0) for each in (split.repeats, in_run))
+        lines.append(f"{cells}{next(most):8.2f}{next(most):12.1f}  {name}")
+    faces = np.bincount(column, minlength=len(_YAWS)) / len(column)
+    return "\n".join([*lines, f"{_percent(1.0, 1.0, *faces)}{'':27}  all, each face drawn equally often"])
+
+
+def _percent(*shares: float) -> str:
+    return "".join(f"{100 * share:7.1f}" for share in shares)
 
 
 def _images_per_second(trainer: Trainer, task: Task, train: bool) -> float:

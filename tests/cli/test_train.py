@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -70,6 +71,42 @@ def test_a_dry_run_tells_and_writes_nothing(recipe_file, tmp_path, capsys):
     assert re.search(r"320 images at +32 px: .* images/s", out)
     assert "hours in all" in out
     assert not run.exists()
+
+
+def test_a_dry_run_shows_what_is_drawn(recipe_file, tmp_path, capsys):
+    """Drawn heads whose yaw is within 50 degrees, and profiles with a quarter of the draws."""
+    head, *lines = write_drawn_heads(tmp_path, 40, seed=3).read_text().splitlines()
+    for name, some in {
+        "heads": lines[:30],
+        "profiles": [f"{line.rsplit(',', 3)[0]},80,0,0" for line in lines[30:]],
+    }.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *some]) + "\n")
+    data = ["--data", str(tmp_path / "heads.csv"), "--data", str(tmp_path / "profiles.csv")]
+    settings = ["--set", "data.sources.1.share=0.25", "--set", "data.density.max_repeats=3"]
+    assert main(["train", str(recipe_file), *data, *settings, "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    rows = {}
+    for line in re.findall(r"^(?: +[\d.]+){12}  .*$", out, re.MULTILINE):
+        *numbers, name = line.split(maxsplit=12)
+        rows[Path(name).name] = [float(number) for number in numbers]
+    assert set(rows) == {"heads.csv", "profiles.csv", "all"}
+    (_, _, *of_heads, _, _), (profiles, *_), everything = (
+        rows[name][:11] for name in ("heads.csv", "profiles.csv", "all")
+    )
+    assert rows["profiles.csv"][1] == rows["profiles.csv"][7] == everything[7] == 25.0
+    assert rows["heads.csv"][1] == 75.0
+    assert sum(of_heads) == pytest.approx(75.0, abs=0.5)
+    assert everything[6] == everything[8] == 0.0
+    assert 1 < everything[10] <= 3
+    training = int(re.search(r"(\d+) faces; an epoch has \1 draws", out)[1])
+    assert rows["all"][11] == pytest.approx(everything[10] * 640 / training, abs=0.3)
+    plain = next(line for line in out.splitlines() if line.endswith("each face drawn equally often"))
+    assert float(plain.split()[7]) == profiles == pytest.approx(100 * 10 / training, abs=15)
+    assert everything[9] < 50.0
+    # Without shares and a density everything is drawn once an epoch; this run is shorter than that.
+    short = ["--set", "run.images=16", "--dry-run", "--out", str(tmp_path / "run")]
+    assert main(["train", str(recipe_file), *data, *short]) == 0
+    assert re.search(r"^ +100\.0 +100\.0 .* 100\.0 +1\.00 +0\.\d  all$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_run_starts_from_given_weights(recipe_file, tmp_path, capsys):

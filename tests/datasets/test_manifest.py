@@ -44,7 +44,9 @@ def test_a_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(write
 def test_the_weight_falls_with_the_spread(write):
     samples = manifest.read(write(HEADER + ",spread", FACE + ",0", FACE + ",10", FACE + ",30"))
     assert [sample.weight for sample in samples] == pytest.approx([1.0, 0.5, 0.1])
-    assert manifest.read(write(HEADER + ",weight", FACE + ",2.5"))[0].weight == 2.5
+    assert [sample.spread for sample in samples] == [0.0, 10.0, 30.0]
+    (weighted,) = manifest.read(write(HEADER + ",weight", FACE + ",2.5"))
+    assert (weighted.weight, weighted.spread) == (2.5, None)
 
 
 @pytest.mark.parametrize("missing", HEADER.split(","))

@@ -35,6 +35,17 @@ def test_a_recipe_survives_its_json():
     assert recipe.from_dict(json.loads(settings.to_json())) == settings
 
 
+def test_shares_of_all_sources_may_have_any_sum():
+    sources = "data.sources=[{kind='manifest', path='a', share=3.0}, {kind='manifest', path='b', share=1.0}]"
+    assert [source.share for source in recipe.load("compact", [sources]).data.sources] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize("change", ["data.density.max_repeats=2", "data.sources.0.share=1"])
+def test_a_classifier_has_no_density_of_poses(change):
+    with pytest.raises(RecipeError, match=r"^recipe: data\.density and .*\.share are for task 'head-pose'$"):
+        recipe.load("digits", [change])
+
+
 def test_overrides_reach_every_depth():
     changed = recipe.load(
         "compact", ["run.images=5000", "data.sources.1.path=elsewhere", "optimiser.rate=1", "run.bf16=off"]
@@ -53,6 +64,14 @@ def test_overrides_reach_every_depth():
         ("run.batch='many'", "run.batch"),
         ("run.batch", "key=value"),
         ("data.sources.7.path=x", "7"),
+        (
+            "data.sources=[{kind='manifest', path='a', share=0.5, repeat=2.0}]",
+            "data.sources.0 has both share and repeat",
+        ),
+        (
+            "data.sources=[{kind='manifest', path='a', share=1.0}, {kind='manifest', path='b'}]",
+            "data.sources have shares that sum to 1 and leave nothing",
+        ),
         ("augment.flip=1.5", "augment.flip is a number from 0 to 1; got 1.5"),
         ("crop.size=4", "crop.size"),
         ("network.depths=[2,2]", "stage"),

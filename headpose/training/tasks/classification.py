@@ -20,7 +20,8 @@ from headpose.datasets import cifar10
 from headpose.errors import DataError, RecipeError
 from headpose.losses import cross_entropy
 from headpose.networks.resnet import ResNet
-from headpose.recipes.training import AugmentRecipe, DataRecipe, Recipe
+from headpose.recipes.data import DataRecipe
+from headpose.recipes.training import AugmentRecipe, Recipe
 from headpose.training import sampling as stream
 from headpose.training.protocols import Batch, Score
 from headpose.types import CropSpec, Image
