@@ -11,6 +11,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from headpose.errors import InputError
 from headpose.networks.convolution import Conv2d
 from headpose.networks.rotations import decoder
 from headpose.networks.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
@@ -127,7 +128,7 @@ class HeadPoseNet(ResNet):
 
     def __init__(self, spec: ResNetSpec) -> None:
         if spec.output == "classes":
-            raise ValueError("a classifier's output is no rotation")
+            raise InputError("a classifier's output is no rotation")
         super().__init__(spec)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headpose.errors import InputError
+
 _LINE = 120
 
 
@@ -34,7 +36,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if any(len(row.cells) != len(self.head) for row in self.rows):
-            raise ValueError(f"a row has another number of cells than the head {self.head}")
+            raise InputError(f"a row has another number of cells than the head {self.head}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headpose.cli import main
+from headpose.errors import InputError
 from headpose.evaluation import published
 from headpose.report import folder, page, tables
 from headpose.report.document import Picture, Row, Section, Table, Text, markdown, markdown_table
@@ -156,7 +157,7 @@ def test_html_shows_names_as_they_are():
     assert "script" not in tags.seen and "code" in tags.seen
     assert "".join(tags.text).count('alert("1")') >= 6
     assert markdown_table(Table(("a|b",), ())) == "| a\\|b |\n|---|"
-    with pytest.raises(ValueError, match="another number of cells"):
+    with pytest.raises(InputError, match="another number of cells"):
         Table(("a", "b"), (Row(("1",)),))
 
 
