@@ -93,15 +93,34 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
-def test_a_layer_that_onnx_takes_otherwise_is_refused_not_guessed(tmp_path):
+class Function(nn.Module):
+    """A layer that is traced."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (nn.functional.softplus, "softplus"),
+        (lambda x: torch.cat([x], dim=1), "cat"),  # a keyword: the table's functions read positions
+        (lambda x: x.mean((1, 2)), r"mean over \(1, 2\)"),
+    ],
+)
+def test_a_function_without_an_operator_is_refused(tmp_path, function, says):
     net = network(TINY_BASIC)
-    net.layer1[0].relu = nn.Softplus()
-    with pytest.raises(NotImplementedError, match="softplus"):
+    net.layer1[0].relu = Function(function)
+    with pytest.raises(NotImplementedError, match=says):
         export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
     assert not (tmp_path / "tiny.onnx").exists()
 
 
-def test_epsilon_and_stride_are_written_where_they_are_not_the_usual_ones(tmp_path):
+def test_an_epsilon_that_is_not_onnxs_default_is_written(tmp_path):
     net = network(TINY_BASIC)
     net.bn1.eps = 0.5
     export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
