@@ -19,10 +19,12 @@ shape and computes in float64.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from headpose.errors import InputError
 
 Array = NDArray[np.float64]
 Branch = Literal["smallest", "asin"]
@@ -49,8 +51,11 @@ def rotation_from_euler(euler: ArrayLike) -> Array:
 
     Returns:
         (..., 3, 3) rotations, head to camera.
+
+    Raises:
+        InputError: ``euler`` is not an array of numbers of that shape.
     """
-    yaw, pitch, roll = np.moveaxis(np.deg2rad(np.asarray(euler, np.float64)), -1, 0)
+    yaw, pitch, roll = np.moveaxis(np.deg2rad(_checked(euler, 3)), -1, 0)
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
     rows = [
         [cy * cr, cy * sr, -sy],
@@ -73,8 +78,13 @@ def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Arr
     Returns:
         (..., 3) yaw, pitch, roll in degrees, each in [-180, 180]. At |yaw| = 90, where only a
         combination of pitch and roll is defined, roll is 0.
+
+    Raises:
+        InputError: ``rotation`` is not an array of numbers of that shape, or ``branch`` is unknown.
     """
-    r = np.asarray(rotation, np.float64)
+    if branch not in get_args(Branch):
+        raise InputError(f"branch is one of {', '.join(get_args(Branch))}, got {branch!r}")
+    r = _checked(rotation, 3, 3)
     yaw = np.arcsin(np.clip(-r[..., 0, 2], -1.0, 1.0))
     locked = np.hypot(r[..., 0, 0], r[..., 0, 1]) < _COS_LOCKED
     pitch_locked = np.arctan2(np.sign(yaw) * r[..., 1, 0], r[..., 1, 1])
@@ -100,15 +110,18 @@ def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
 
     Returns:
         (...) degrees in [0, 180].
+
+    Raises:
+        InputError: ``a`` or ``b`` is not an array of numbers of that shape.
     """
-    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    difference = _checked(a, 3, 3) - _checked(b, 3, 3)
     chord = np.sqrt((difference**2).sum((-2, -1)) / 8.0)
     return np.rad2deg(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
 
 
 def nearest_rotation(matrix: ArrayLike) -> Array:
     """The rotation nearest to (..., 3, 3) matrices in the Frobenius norm (SVD, determinant +1)."""
-    u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
+    u, _, vt = np.linalg.svd(_checked(matrix, 3, 3))
     sign = np.ones(u.shape[:-1])
     sign[..., 2] = np.linalg.det(u @ vt)
     return (u * sign[..., None, :]) @ vt
@@ -116,14 +129,14 @@ def nearest_rotation(matrix: ArrayLike) -> Array:
 
 def mirror(rotation: ArrayLike) -> Array:
     """Rotations (..., 3, 3) of the horizontally mirrored picture: yaw and roll change sign."""
-    return _MIRROR @ np.asarray(rotation, np.float64) @ _MIRROR
+    return _MIRROR @ _checked(rotation, 3, 3) @ _MIRROR
 
 
 def turn_picture(rotation: ArrayLike, clockwise_degrees: ArrayLike) -> Array:
     """Rotations (..., 3, 3) after the picture is turned clockwise on the screen by an angle."""
     angle = np.asarray(clockwise_degrees, np.float64)
     turn = rotation_from_euler(np.stack([np.zeros_like(angle), np.zeros_like(angle), angle], -1))
-    return turn @ np.asarray(rotation, np.float64)
+    return turn @ _checked(rotation, 3, 3)
 
 
 def to_opencv(rotation: ArrayLike) -> Array:
@@ -132,7 +145,7 @@ def to_opencv(rotation: ArrayLike) -> Array:
     The identity stays the identity; ``cv2.Rodrigues`` of the result is a ``solvePnP`` rvec for a
     model whose points are in the same axes.
     """
-    return _OPTICAL @ np.asarray(rotation, np.float64) @ _OPTICAL
+    return _OPTICAL @ _checked(rotation, 3, 3) @ _OPTICAL
 
 
 def from_opencv(rotation: ArrayLike) -> Array:
@@ -145,12 +158,12 @@ def to_mediapipe(rotation: ArrayLike) -> Array:
 
     Its metric space (x right, y up, z towards the viewer) and its canonical face have our axes.
     """
-    return np.array(rotation, np.float64)
+    return _checked(rotation, 3, 3).copy()
 
 
 def from_mediapipe(rotation: ArrayLike) -> Array:
     """Inverse of ``to_mediapipe``."""
-    return np.array(rotation, np.float64)
+    return _checked(rotation, 3, 3).copy()
 
 
 def to_ros(rotation: ArrayLike) -> Array:
@@ -158,9 +171,20 @@ def to_ros(rotation: ArrayLike) -> Array:
 
     The optical frame is REP 103's: x right, y down, z away from the camera.
     """
-    return _OPTICAL @ np.asarray(rotation, np.float64) @ _REP103_BODY
+    return _OPTICAL @ _checked(rotation, 3, 3) @ _REP103_BODY
 
 
 def from_ros(rotation: ArrayLike) -> Array:
     """Inverse of ``to_ros``."""
-    return _OPTICAL @ np.asarray(rotation, np.float64) @ _REP103_BODY.T
+    return _OPTICAL @ _checked(rotation, 3, 3) @ _REP103_BODY.T
+
+
+def _checked(values: ArrayLike, *shape: int) -> Array:
+    """Convert values to float64, and check the last dimensions of their shape."""
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"an array of numbers is needed: {error}") from error
+    if array.shape[-len(shape) :] != shape:
+        raise InputError(f"an array of shape (..., {', '.join(map(str, shape))}) is needed, got {array.shape}")
+    return array

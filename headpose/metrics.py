@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headpose import geometry
+from headpose.errors import InputError
 from headpose.geometry import Array
 
 YAW_EDGES = (0.0, 30.0, 60.0, 99.0)
@@ -51,7 +52,12 @@ def angle_errors(predicted: ArrayLike, true: ArrayLike, difference: Difference =
 
     Returns:
         (..., 3) degrees, at least 0.
+
+    Raises:
+        InputError: ``difference`` is unknown.
     """
+    if difference not in DIFFERENCES:
+        raise InputError(f"difference is one of {', '.join(DIFFERENCES)}, got {difference!r}")
     if difference == "wrapped":
         return np.abs(euler_errors(predicted, true))
     errors = np.asarray(predicted, np.float64) - np.asarray(true, np.float64)
@@ -81,14 +87,14 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> Array:
         weights: (N,) at least 0, not all 0; None weighs all alike.
 
     Raises:
-        ValueError: there is no value, or no weight above 0.
+        InputError: there is no value, or no weight above 0.
     """
     values = np.asarray(values, np.float64)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     if weights.shape != values.shape[:1]:
-        raise ValueError(f"{len(values)} values need as many weights, got {weights.shape}")
+        raise InputError(f"{len(values)} values need as many weights, got {weights.shape}")
     if (weights < 0).any() or not weights.sum() > 0:
-        raise ValueError("a mean needs a value with a weight above 0, and none below")
+        raise InputError("a mean needs a value with a weight above 0, and none below")
     return np.asarray(np.tensordot(weights / weights.sum(), values, 1))
 
 
@@ -133,7 +139,13 @@ def bootstrap_interval(
 
     Returns:
         (2,) or (2, K): lower and upper end.
+
+    Raises:
+        InputError: there is no value, ``level`` or ``resamples`` is out of range, or there are not as many groups as
+            values.
     """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level is in (0, 1), got {level}")
     tail = (1.0 - level) / 2.0
     means = bootstrap_means(values, resamples=resamples, seed=seed, groups=groups)
     return np.quantile(means, (tail, 1.0 - tail), axis=0)
@@ -145,7 +157,11 @@ def bootstrap_means(
     """The means of the draws that ``bootstrap_interval`` takes its quantiles of: (resamples,) or (resamples, K)."""
     values = np.asarray(values, np.float64)
     if not len(values):
-        raise ValueError("a bootstrap interval needs at least one value")
+        raise InputError("a bootstrap interval needs at least one value")
+    if resamples < 1:
+        raise InputError(f"resamples is 1 or more, got {resamples}")
+    if groups is not None and len(groups) != len(values):
+        raise InputError(f"{len(values)} values need as many groups, got {len(groups)}")
     sums, sizes = _group_sums(values, groups)
     rng = np.random.default_rng(seed)
     # How often each group is drawn says all about a resample, and turns the means into products.

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headpose import metrics
+from headpose.errors import InputError
 
 angles = st.floats(-1000, 1000)
 
@@ -55,7 +56,7 @@ def test_a_weight_counts_like_as_many_copies():
     ("values", "weights"), [([], None), ([1.0], [0.0]), ([1.0, 2.0], [1.0, -0.5]), ([1.0, 2.0], [1.0])]
 )
 def test_a_mean_of_nothing_is_an_error(values, weights):
-    with pytest.raises(ValueError, match=r"weight"):
+    with pytest.raises(InputError, match=r"weight"):
         metrics.weighted_mean(values, weights)
 
 
@@ -100,7 +101,7 @@ def test_a_wider_level_contains_a_narrower_one():
     values = np.random.default_rng(6).normal(size=500)
     (low, high), (lower, higher) = (metrics.bootstrap_interval(values, level=level) for level in (0.5, 0.99))
     assert lower < low < high < higher
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(InputError, match="at least one"):
         metrics.bootstrap_interval(np.zeros((0, 3)))
 
 

@@ -12,6 +12,7 @@ from headpose.compression import forecast, recipe, report
 from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
 from headpose.files import check_outputs, write_text
 from headpose.recipes import overrides
+from headpose.report import page
 from headpose.training import distributed, sources
 
 STAGES = ("prune", "control", "distill", "export", "quantize", "report")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
     check_outputs(
         [args.recipe, settings.baseline.recipe, settings.baseline.weights, settings.baseline.teacher or None],
-        data={"--out": [folder / name for name in ("recipe.json", report.JSON, report.MARKDOWN, *names)]},
+        data={"--out": [folder / name for name in ("recipe.json", report.JSON, page.MARKDOWN, page.HTML, *names)]},
     )
     if args.dry_run:
         print(forecast.text(forecast.measure(Compression(settings, folder), args.only or STAGES, args.student)))

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_outputs(args: argparse.Namespace) -> None:
     """HeadPoseError if what is written is what is read, or two of the files are one."""
     from headpose import files
-    from headpose.report import folder, write
+    from headpose.report import folder, page, write
 
     read = [args.source]
     if args.source.is_dir():
@@ -79,7 +79,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         [*read, args.data],
         text={"--docs": args.docs, "--readme": args.readme},
         data={
-            "--out": args.out and [args.out / name for name in (write.JSON, write.MARKDOWN, write.HTML)],
+            "--out": args.out and [args.out / name for name in (write.JSON, page.MARKDOWN, page.HTML)],
             "--docs, results.json": None if not beside or _is_source(beside, args) else [beside],
         },
     )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from headpose.errors import InputError
 from headpose.networks.spec import BlockSpec, ResNetSpec
 
 Kind = Literal["stem", "inner", "stream", "head"]
@@ -95,10 +96,10 @@ def widths(spec: ResNetSpec) -> dict[str, int]:
 
 
 def check_names(names: Iterable[str], known: Collection[str]) -> None:
-    """Raises ValueError where a name is no group of the network's, whose groups are ``known``."""
+    """Raises InputError where a name is no group of the network's, whose groups are ``known``."""
     for name in names:
         if name not in known:
-            raise ValueError(f"the network has no channels {name!r}; it has {', '.join(known)}")
+            raise InputError(f"the network has no channels {name!r}; it has {', '.join(known)}")
 
 
 def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:
@@ -148,13 +149,13 @@ def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
     """The spec with other widths for some groups; a shortcut stays what it is, projection or identity.
 
     Raises:
-        ValueError: a group that the network does not have, or a width below 1.
+        InputError: a group that the network does not have, or a width below 1.
     """
     old = {group.name: group.width for group in groups(spec)}
     check_names(widths, old)
     for name, width in widths.items():
         if width < 1:
-            raise ValueError(f"{name} needs a width of 1 or more, got {width}")
+            raise InputError(f"{name} needs a width of 1 or more, got {width}")
     new = {**old, **widths}
     outputs = {layer.name: new[layer.outputs.name] for layer in layers(spec) if layer.outputs is not None}
     stream = outputs["conv1"]

@@ -1,7 +1,13 @@
 """FP16 networks: half of the bytes, and the precision that a Jetson's TensorRT takes.
 
-Written by hand because the converter that comes with ONNX Runtime (1.31, ``transformers.float16``) yields
-graphs that onnx's checker refuses: unsorted, and with names given twice where nodes stay in float32.
+Two converters exist. A test compares their weights with those that are written here.
+
+* onnxconverter-common 1.16, given the nodes of the tail to leave in float32, rounds each value between two of them to
+  float16: 24 casts instead of 2, 17 KB more in the student, and no smaller distance from float32. It also moves weights
+  below 1e-7 to 1e-7, and is one more package.
+* ``onnxruntime.transformers.float16`` (1.31) gives the same weights and outputs as this module if it is given the body
+  alone. Its nodes are unsorted then, which onnx's checker refuses, and the tail has to be put back: taking the network
+  apart and together is as long as the conversion below.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from headpose.compression import channels
 from headpose.compression.surgery import modes_restored
+from headpose.errors import InputError
 from headpose.networks.resnet import ResNet
 
 Loss = Callable[[ResNet, Any], Tensor]
@@ -82,7 +83,7 @@ def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> di
         For each group (width,) float64 in [0, 1].
 
     Raises:
-        ValueError: an unknown group, or no image.
+        InputError: an unknown group, or no image.
     """
     counts: dict[tuple[str, str], Tensor] = {}
     positions: dict[tuple[str, str], int] = {}
@@ -131,7 +132,7 @@ def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], 
     bias. The layers that write one stream share a gate, so their changes add up before the square.
 
     Raises:
-        ValueError: an unknown group, or no batch.
+        InputError: an unknown group, or no batch.
     """
     producers = _producers(network, names)
     gates = {
@@ -154,7 +155,7 @@ def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], 
                 sums[name] += torch.stack(changes).sum(0).square().cpu()
             seen += 1
     if not seen:
-        raise ValueError("the criterion needs one batch at least")
+        raise InputError("the criterion needs one batch at least")
     return {name: total / seen for name, total in sums.items()}
 
 
@@ -173,7 +174,7 @@ def correlation(network: ResNet, names: Sequence[str], images: Iterable[Tensor])
         images: (N, 3, S, S) batches, read in one pass; no map is kept.
 
     Raises:
-        ValueError: an unknown group, or no image.
+        InputError: an unknown group, or no image.
     """
     sums: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
@@ -212,7 +213,7 @@ def random(network: ResNet, names: Sequence[str], seed: int) -> dict[str, Tensor
 
 def _taylor(network: ResNet, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]:
     if evidence.loss is None:
-        raise ValueError("the criterion 'taylor' needs a loss")
+        raise InputError("the criterion 'taylor' needs a loss")
     return taylor(network, names, evidence.batches, evidence.loss)
 
 
@@ -249,7 +250,7 @@ def _watch(
             network.raw(batch)
             seen += len(batch)
     if not seen:
-        raise ValueError("the criterion needs one image at least")
+        raise InputError("the criterion needs one image at least")
 
 
 def _producers(network: ResNet, names: Sequence[str]) -> dict[str, list[channels.Layer]]:

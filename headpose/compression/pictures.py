@@ -1,20 +1,20 @@
-"""Pictures of a compression."""
+"""Draw the pictures of a compression, as PNG."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headpose.compression.steps import Step
-from headpose.files import atomic_path
+from headpose.report.document import Picture
 from headpose.report.labels import Point, logarithmic, name_points
 
 
-def draw_layers(steps: Sequence[Step], path: Path) -> None:
-    """Writes how much of each layer is left after each step (after Aghli & Ribeiro, Figure 2)."""
+def draw_layers(steps: Sequence[Step]) -> Picture:
+    """Draw how much of each layer is left after each step (after Aghli & Ribeiro, Figure 2)."""
     plt = _pyplot()
     names = [name for name in steps[0].widths if any(name in step.removed for step in steps)]
     left = np.array([[step.widths[name] / steps[0].widths[name] for step in steps] for name in names])
@@ -24,16 +24,15 @@ def draw_layers(steps: Sequence[Step], path: Path) -> None:
     axis.set_xticks(range(len(steps)), [str(step.number) for step in steps], fontsize=7)
     axis.set_xlabel("step")
     figure.colorbar(picture, ax=axis, label="share of channels left")
-    _save(figure, path)
+    return _picture(figure, "layers.png", "channels left in each layer")
 
 
-def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str, path: Path) -> None:
-    """Writes error over size and, where it was timed, over latency.
+def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str) -> Picture:
+    """Draw error over size and, where it was timed, over latency.
 
     Args:
         points: (name, megabytes, milliseconds or NaN, error) of each network.
-        unit: of the error.
-        path: of the picture.
+        unit: the unit of the error.
     """
     plt = _pyplot()
     columns = [(1, "MB"), (2, "ms, one thread")]
@@ -57,7 +56,7 @@ def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str, pa
     axes[0][0].set_ylabel(f"held-out error, {unit}")
     for axis, drawn in named:  # once the shared y axis is final
         name_points(figure, axis, drawn, size=8)
-    _save(figure, path)
+    return _picture(figure, "pareto.png", "error over size and time")
 
 
 def _pyplot() -> Any:
@@ -69,7 +68,8 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _save(figure: Any, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+def _picture(figure: Any, name: str, alt: str) -> Picture:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
     _pyplot().close(figure)
+    return Picture(name, alt, data.getvalue())

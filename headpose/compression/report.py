@@ -1,4 +1,4 @@
-"""What a compression did, for people (Markdown, pictures) and for programs (JSON)."""
+"""Report what a compression did: for people as Markdown and HTML, for programs as JSON."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from headpose.compression.steps import Step
 from headpose.evaluation.latency import machine
 from headpose.files import write_text
 from headpose.inference import OnnxPoseModel
+from headpose.report import page
+from headpose.report.document import Block, Row, Section, Table, Text
 from headpose.training import log
 from headpose.training.tasks.classification import ClassificationTask
 from headpose.training.tasks.head_pose import HeadPoseTask
 
-MARKDOWN, JSON, LAYERS, PARETO = "report.md", "report.json", "layers.png", "pareto.png"
+JSON = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,14 @@ class Variant:
 
 
 def write(compression: Compression, files: dict[str, Path]) -> Path:
-    """Measures every network there is and writes the report; returns the Markdown file.
+    """Measure every network of a compression and write the report into its folder.
 
     Args:
-        compression: what was done.
-        files: ONNX files by name, quantised ones among them.
+        compression: the compression that was run.
+        files: the ONNX files by name, quantised ones included.
+
+    Returns:
+        The Markdown file.
     """
     folder, recipe = compression.folder, compression.recipe
     steps = compression.pruner.steps() if (folder / "prune" / "step-00").exists() else []
@@ -88,12 +93,9 @@ def write(compression: Compression, files: dict[str, Path]) -> Path:
         "recipe": json.loads(recipe.to_json()),
     }
     write_text(folder / JSON, json.dumps(record, indent=1))
-    write_text(folder / MARKDOWN, _markdown(compression, variants, steps, scan, students))
-    if len(steps) > 1:
-        pictures.draw_layers(steps, folder / LAYERS)
-    points = [(v.name, v.bytes / 1e6, v.latency_ms.get("1", math.nan), v.error) for v in variants]
-    pictures.draw_pareto(points, compression.task.unit, folder / PARETO)
-    return folder / MARKDOWN
+    title = f"Compression: {recipe.name}"
+    page.write(folder, title, _sections(compression, variants, steps, scan, students))
+    return folder / page.MARKDOWN
 
 
 def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]:
@@ -160,93 +162,82 @@ def _student_rows(folder: Path, student: StudentRecipe) -> list[dict[str, Any]]:
     return rows
 
 
-def _markdown(
+def _sections(
     compression: Compression,
     variants: list[Variant],
     steps: list[Step],
     scan: dict[str, dict[str, float]],
     students: dict[str, list[dict[str, Any]]],
-) -> str:
-    task, name = compression.task, compression.recipe.name
-    lines = [
-        f"# Compression: {name}",
-        "",
-        f"`headpose compress {name}`. Errors are {task.unit} on {task.examples['validation']:,} held-out examples of "
-        "the training sets, which chose everything here; no test set did. Times are milliseconds for one picture, "
-        f"the network alone, medians of turns in one run on {machine()}: read them as ratios.",
-        "",
-        "## Networks",
-        "",
-        *_variant_table(variants, task.unit),
-    ]
+) -> list[Section]:
+    task = compression.task
+    intro = Text(
+        f"`headpose compress {compression.recipe.name}`. Errors are {task.unit} on {task.examples['validation']:,} "
+        "held-out examples of the training sets, which chose everything here; no test set did. Times are milliseconds "
+        f"for one picture, the network alone, medians of turns in one run on {machine()}: read them as ratios."
+    )
+    chosen = Text(f"Figures are {task.unit}; the first of them chooses.")
+    sections = [Section("Networks", (intro, _variant_table(variants), chosen))]
     if len(steps) > 1:
-        lines += ["", "## Pruning", "", f"![channels left in each layer]({LAYERS})", "", *_step_table(steps, task.unit)]
-        lines += ["", *_layer_table(steps)]
+        blocks: list[Block] = [pictures.draw_layers(steps), _step_table(steps, task.unit), _layer_table(steps)]
+        sections.append(Section("Pruning", tuple(blocks)))
     if scan:
-        lines += ["", "## Sensitivity", "", *_scan_table(scan)]
+        about = Text("Loss without the least important share of one layer and without fine-tuning, over the whole's.")
+        sections.append(Section("Sensitivity", (about, _scan_table(scan))))
     if students:
-        lines += ["", "## Students", "", *_student_table(students, task.unit)]
-    lines += ["", "## Size, time and error", "", f"![error over size and time]({PARETO})", ""]
-    return "\n".join(lines)
+        sections.append(Section("Students", (_student_table(students, task.unit),)))
+    points = [(v.name, v.bytes / 1e6, v.latency_ms.get("1", math.nan), v.error) for v in variants]
+    return [*sections, Section("Size, time and error", (pictures.draw_pareto(points, task.unit),))]
 
 
-def _variant_table(variants: list[Variant], unit: str) -> list[str]:
+def _variant_table(variants: list[Variant]) -> Table:
     first = next((v for v in variants if v.name == BASELINE), variants[0])
     figures = list(first.figures)
     tested = not math.isnan(first.test_error)
     head = ["network", "precision", "parameters", "M MACs", "MB", "of baseline", *figures, "ms, 1 thread", "2 threads"]
-    lines = [_row([*head, *(["test"] if tested else [])]), _row(["---"] * (len(head) + tested))]
+    rows = []
     for v in variants:
         times = [f"{v.latency_ms[t]:.2f}" if t in v.latency_ms else "-" for t in ("1", "2")]
         cells = [v.name, v.precision, f"{v.parameters:,}", f"{v.macs / 1e6:.0f}", f"{v.bytes / 1e6:.2f}"]
         cells += [f"{v.bytes / first.bytes:.3f}", *(f"{v.figures[name]:.2f}" for name in figures), *times]
-        lines.append(_row([*cells, *([f"{v.test_error:.2f}"] if tested else [])]))
-    return [*lines, "", f"Figures are {unit}; the first of them chooses."]
+        rows.append([*cells, *([f"{v.test_error:.2f}"] if tested else [])])
+    return _table([*head, *(["test"] if tested else [])], rows)
 
 
-def _step_table(steps: list[Step], unit: str) -> list[str]:
-    lines = [
-        _row(["step", "parameters", "M MACs", "MB", f"error after the cut, {unit}", "after fine-tuning", ""]),
-        _row(["---"] * 7),
-    ]
+def _step_table(steps: list[Step], unit: str) -> Table:
+    rows = []
     for step in steps:
         note = "taken back" if not step.accepted else f"{step.reached} reached" if step.reached else ""
         cells = [str(step.number), f"{step.parameters:,}", f"{step.macs / 1e6:.0f}", f"{step.bytes / 1e6:.2f}"]
-        lines.append(_row([*cells, f"{step.cut_error:.2f}", f"{step.error:.2f}", note]))
-    return lines
+        rows.append([*cells, f"{step.cut_error:.2f}", f"{step.error:.2f}", note])
+    head = ["step", "parameters", "M MACs", "MB", f"error after the cut, {unit}", "after fine-tuning", ""]
+    return _table(head, rows)
 
 
-def _layer_table(steps: list[Step]) -> list[str]:
-    """Channels removed from each layer at each step: the paper's Figure 2 as numbers."""
-    names = [name for name in steps[0].widths if any(name in step.removed for step in steps)]
-    head = ["channels removed", "of", *(str(step.number) for step in steps[1:]), "left"]
-    lines = [_row(head), _row(["---"] * len(head))]
-    for name in names:
-        gone = [str(len(step.removed.get(name, {}))) for step in steps[1:]]
-        lines.append(_row([name, str(steps[0].widths[name]), *gone, str(steps[-1].widths[name])]))
-    return lines
+def _layer_table(steps: list[Step]) -> Table:
+    """List the channels removed from each layer at each step: the paper's Figure 2 as numbers."""
+    rows = []
+    for name, width in steps[0].widths.items():
+        if any(name in step.removed for step in steps):
+            gone = [str(len(step.removed.get(name, {}))) for step in steps[1:]]
+            rows.append([name, str(width), *gone, str(steps[-1].widths[name])])
+    return _table(["channels removed", "of", *(str(step.number) for step in steps[1:]), "left"], rows)
 
 
-def _scan_table(scan: dict[str, dict[str, float]]) -> list[str]:
+def _scan_table(scan: dict[str, dict[str, float]]) -> Table:
     shares = list(next(iter(scan.values())))
-    lines = [
-        "The loss when the least important share of one layer goes and nothing is learnt anew, over that of the whole.",
-        "",
-        _row(["layer", *(f"{float(share):.0%}" for share in shares)]),
-        _row(["---"] * (1 + len(shares))),
-    ]
-    return lines + [_row([name, *(f"{found[share]:.2f}" for share in shares)]) for name, found in scan.items()]
+    rows = [[name, *(f"{found[share]:.2f}" for share in shares)] for name, found in scan.items()]
+    return _table(["layer", *(f"{float(share):.0%}" for share in shares)], rows)
 
 
-def _student_table(students: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:
+def _student_table(students: dict[str, list[dict[str, Any]]], unit: str) -> Table:
+    rows = []
+    for name, stages in students.items():
+        for stage in stages:
+            weights = [f"{stage[key]:g}" for key in ("features", "output", "rotation", "labels")]
+            rows.append([name, str(stage["stage"]), f"{stage['images']:,}", *weights, f"{stage['error']:.2f}"])
     head = ["student", "stage", "images", "features", "output", "rotation", "labels", f"error, {unit}"]
-    lines = [_row(head), _row(["---"] * len(head))]
-    for name, rows in students.items():
-        for row in rows:
-            weights = [f"{row[key]:g}" for key in ("features", "output", "rotation", "labels")]
-            lines.append(_row([name, str(row["stage"]), f"{row['images']:,}", *weights, f"{row['error']:.2f}"]))
-    return lines
+    return _table(head, rows)
 
 
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _table(head: list[str], rows: list[list[str]]) -> Table:
+    return Table(tuple(head), tuple(Row(tuple(cells)) for cells in rows))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headpose.compression.surgery import Keep, check_keep
+from headpose.errors import InputError
 
 Kind = Literal["mean_plus_std", "std", "share", "global_share"]
 
@@ -35,11 +36,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown rule {self.kind!r}; there are {', '.join(get_args(Kind))}")
+            raise InputError(f"unknown rule {self.kind!r}; there are {', '.join(get_args(Kind))}")
         if self.kind in ("share", "global_share") and not 0.0 <= self.value < 1.0:
-            raise ValueError(f"a share is in [0, 1), got {self.value}")
+            raise InputError(f"a share is in [0, 1), got {self.value}")
         if not (math.isfinite(self.value) and self.value >= 0.0):
-            raise ValueError(f"a number of deviations is 0 or more, got {self.value}")
+            raise InputError(f"a number of deviations is 0 or more, got {self.value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,13 @@ def select(
         Sorted int64 indices. Of equal channels the later ones go.
 
     Raises:
-        ValueError: a minimum below 1, or an importance that is not finite.
+        InputError: a minimum below 1, or an importance that is not finite.
     """
     if minimum < 1:
-        raise ValueError(f"at least one channel stays, so the minimum is 1 or more, got {minimum}")
+        raise InputError(f"at least one channel stays, so the minimum is 1 or more, got {minimum}")
     for name, values in importance.items():
         if values.ndim != 1 or not len(values) or not bool(values.isfinite().all()):
-            raise ValueError(f"the importances of {name} are not a list of finite numbers")
+            raise InputError(f"the importances of {name} are not a list of finite numbers")
     free = {name: values.double().cpu() for name, values in importance.items() if name not in protected}
     if rule.kind == "global_share":
         gone = _least_of_all(free, rule.value, minimum)
@@ -122,17 +123,17 @@ def round_widths(
         Sorted indices for the groups of ``kept``.
 
     Raises:
-        ValueError: a multiple below 1, a choice that does not fit, or a removal that is not told.
+        InputError: a multiple below 1, a choice that does not fit, or a removal that is not told.
     """
     if multiple < 1:
-        raise ValueError(f"widths are rounded to a multiple of 1 or more, got {multiple}")
+        raise InputError(f"widths are rounded to a multiple of 1 or more, got {multiple}")
     check_keep(kept, full_widths)
     rounded = {}
     for name, stays in kept.items():
         present, told = set(stays.tolist()), removed.get(name, {})
         gone = [i for i in range(full_widths[name]) if i not in present]
         if untold := [i for i in gone if i not in told]:
-            raise ValueError(f"nothing says when channel {untold[0]} of {name} was removed")
+            raise InputError(f"nothing says when channel {untold[0]} of {name} was removed")
         gone.sort(key=lambda i, told=told: (-told[i].step, -told[i].importance, i))  # type: ignore[misc]
         wanted = min(math.ceil(len(present) / multiple) * multiple, full_widths[name])
         rounded[name] = torch.tensor(sorted([*present, *gone[: wanted - len(present)]]))

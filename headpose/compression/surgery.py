@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from headpose.compression import channels
-from headpose.errors import WeightsError
+from headpose.errors import InputError, WeightsError
 from headpose.files import write_bytes
 from headpose.networks import checkpoint
 from headpose.networks.resnet import HeadPoseNet, ResNet
@@ -35,16 +35,16 @@ def check_keep(keep: Keep, widths: Mapping[str, int]) -> None:
     """Refuses a choice that does not fit groups of these widths.
 
     Raises:
-        ValueError: an unknown group; indices that are empty, not int64, out of range, unsorted or repeated.
+        InputError: an unknown group; indices that are empty, not int64, out of range, unsorted or repeated.
     """
     channels.check_names(keep, widths)
     for name, indices in keep.items():
         if indices.ndim != 1 or indices.dtype != torch.int64 or not len(indices):
-            raise ValueError(f"{name} keeps one channel at least, named by a list of int64 indices: got {indices}")
+            raise InputError(f"{name} keeps one channel at least, named by a list of int64 indices: got {indices}")
         if int(indices.min()) < 0 or int(indices.max()) >= widths[name]:
-            raise ValueError(f"{name} has channels 0 to {widths[name] - 1}, got {indices.tolist()}")
+            raise InputError(f"{name} has channels 0 to {widths[name] - 1}, got {indices.tolist()}")
         if not bool((indices[1:] > indices[:-1]).all()):
-            raise ValueError(f"{name} needs its indices sorted, each once: got {indices.tolist()}")
+            raise InputError(f"{name} needs its indices sorted, each once: got {indices.tolist()}")
 
 
 def compose(first: Keep, second: Keep) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def prune(network: Network, keep: Keep) -> Network:
     source's; hooks are not taken over, nor gradients. No random number is drawn.
 
     Raises:
-        ValueError: see ``check_keep``.
+        InputError: see ``check_keep``.
     """
     spec = network.spec
     check_keep(keep, channels.widths(spec))
@@ -104,18 +104,18 @@ def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes:
         keep: the kept channels in the full network's numbers.
 
     Raises:
-        ValueError: a tensor of ``small`` is unknown or has another shape than ``keep`` says.
+        InputError: a tensor of ``small`` is unknown or has another shape than ``keep`` says.
     """
     merged = {name: value.detach().clone() for name, value in full.items()}
     for name, value in small.items():
         if name not in merged:
-            raise ValueError(f"the full-size network has no tensor {name}")
+            raise InputError(f"the full-size network has no tensor {name}")
         target = merged[name]
         kept = {
             i: keep[group].to(target.device) for i, group in enumerate(axes.get(name, ())) if group and group in keep
         }
         if tuple(value.shape) != tuple(len(kept[i]) if i in kept else size for i, size in enumerate(target.shape)):
-            raise ValueError(f"{name} is {tuple(value.shape)}, and not what is kept of {tuple(target.shape)}")
+            raise InputError(f"{name} is {tuple(value.shape)}, and not what is kept of {tuple(target.shape)}")
         merged[name] = _put(target, value.detach().to(target), kept)
     return merged
 
@@ -151,7 +151,7 @@ def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
         batches: (N, 3, S, S) images on the network's device, best of one size: each batch counts the same.
 
     Raises:
-        ValueError: there is no batch. The statistics are then as they were, as after any other error.
+        InputError: there is no batch. The statistics are then as they were, as after any other error.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms]
@@ -167,7 +167,7 @@ def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
                 network(images)
                 seen += 1
         if not seen:
-            raise ValueError("BatchNorm's statistics need one batch at least")
+            raise InputError("BatchNorm's statistics need one batch at least")
     except BaseException:
         for norm, (_, buffers) in zip(norms, before, strict=True):
             for name, value in norm.named_buffers():
@@ -187,11 +187,11 @@ def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) ->
         extra: more entries of the file's metadata (``read_metadata``), beside ``spec``.
 
     Raises:
-        ValueError: ``extra`` has an entry ``spec``.
+        InputError: ``extra`` has an entry ``spec``.
         HeadPoseError: the file cannot be written.
     """
     if extra and "spec" in extra:
-        raise ValueError("'spec' holds the network's widths: name the entry otherwise")
+        raise InputError("'spec' holds the network's widths: name the entry otherwise")
     state = {
         name: value.detach().contiguous().clone()
         for name, value in network.state_dict().items()

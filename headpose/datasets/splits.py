@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from headpose.errors import InputError
 from headpose.types import Sample
 
 
@@ -23,7 +24,7 @@ def split(samples: Iterable[Sample], fraction: float, seed: int) -> tuple[list[S
         (training, validation), each in the order given.
     """
     if not 0.0 <= fraction <= 1.0:
-        raise ValueError(f"the validation fraction must be in [0, 1], got {fraction}")
+        raise InputError(f"the validation fraction must be in [0, 1], got {fraction}")
     training: list[Sample] = []
     validation: list[Sample] = []
     for sample in samples:

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import licenses
-from headpose.errors import WeightsError
+from headpose.errors import InputError, WeightsError
 from headpose.evaluation.outputs import FORMS, Output
 from headpose.types import CropSpec
 
@@ -66,7 +66,7 @@ class Brighten:
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile < 1 or not 0 < self.darkest <= self.below <= 255 or not 0 < self.to <= 255:
-            raise ValueError("brighten needs a quantile in (0, 1), 0 < darkest <= below <= 255 and 0 < to <= 255")
+            raise InputError("brighten needs a quantile in (0, 1), 0 < darkest <= below <= 255 and 0 < to <= 255")
 
     def factor(self, values: NDArray[np.uint8]) -> float:
         """What the values of one crop are multiplied by."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from headpose import geometry
+from headpose.errors import InputError
 from headpose.geometry import Array
 
 ANGLES = ("yaw", "pitch", "roll")
@@ -49,7 +50,7 @@ class Output(Protocol):
             (N, 3) yaw, pitch, roll in degrees.
 
         Raises:
-            ValueError: An output has another shape than the form needs.
+            InputError: An output has another shape than the form needs.
         """
         ...
 
@@ -76,11 +77,11 @@ class Euler:
     def __post_init__(self) -> None:
         _check_angles(self.order, self.signs)
         if len(self.tensors) not in (1, 3):
-            raise ValueError(f"tensors must name one output of three angles or three of one, got {len(self.tensors)}")
+            raise InputError(f"tensors must name one output of three angles or three of one, got {len(self.tensors)}")
         if self.unit not in _PER_UNIT:
-            raise ValueError(f"unit must be one of {', '.join(_PER_UNIT)}, got {self.unit!r}")
+            raise InputError(f"unit must be one of {', '.join(_PER_UNIT)}, got {self.unit!r}")
         if sorted(self.composition) != sorted(_AXES):
-            raise ValueError(f"composition must have x, y and z once each, got {self.composition!r}")
+            raise InputError(f"composition must have x, y and z once each, got {self.composition!r}")
 
     def decode(self, values: Sequence[Array]) -> Array:
         angles = np.concatenate([_rows(value, 3 // len(self.tensors)) for value in values], 1)
@@ -109,9 +110,9 @@ class Bins:
     def __post_init__(self) -> None:
         _check_angles(self.order, self.signs)
         if len(self.tensors) != 3:
-            raise ValueError(f"tensors must name three outputs, got {len(self.tensors)}")
+            raise InputError(f"tensors must name three outputs, got {len(self.tensors)}")
         if not self.step > 0:
-            raise ValueError(f"step must be above 0, got {self.step}")
+            raise InputError(f"step must be above 0, got {self.step}")
 
     def decode(self, values: Sequence[Array]) -> Array:
         return _ordered(np.stack([self._expectation(value) for value in values], 1), self.order, self.signs)
@@ -141,14 +142,14 @@ class Quaternion:
         _check_single(self.tensors)
         _check_frame(self.frame)
         if self.order not in ("xyzw", "wxyz"):
-            raise ValueError(f"order must be xyzw or wxyz, got {self.order!r}")
+            raise InputError(f"order must be xyzw or wxyz, got {self.order!r}")
 
     def decode(self, values: Sequence[Array]) -> Array:
         q = _rows(values[0], 4)
         x, y, z, w = np.moveaxis(q if self.order == "xyzw" else np.roll(q, -1, 1), 1, 0)
         length = (q**2).sum(1)
         if not (length > 0).all():
-            raise ValueError("a quaternion of length 0")
+            raise InputError("a quaternion of length 0")
         s = 2.0 / length
         rows = [
             [1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)],
@@ -202,7 +203,7 @@ class FaceModel:
     def __post_init__(self) -> None:
         _check_single(self.tensors)
         if len(self.mean) != 12 or len(self.std) != 12:
-            raise ValueError(f"mean and std need 12 numbers each, got {len(self.mean)} and {len(self.std)}")
+            raise InputError(f"mean and std need 12 numbers each, got {len(self.mean)} and {len(self.std)}")
 
     def decode(self, values: Sequence[Array]) -> Array:
         first = values[0].reshape(len(values[0]), -1)[:, :12]
@@ -224,26 +225,26 @@ FORMS: dict[str, type[Output]] = {
 
 def _check_angles(order: tuple[str, ...], signs: tuple[float, ...]) -> None:
     if sorted(order) != sorted(ANGLES):
-        raise ValueError(f"order must have yaw, pitch and roll once each, got {', '.join(order)}")
+        raise InputError(f"order must have yaw, pitch and roll once each, got {', '.join(order)}")
     if len(signs) != 3 or any(abs(sign) != 1 for sign in signs):
-        raise ValueError(f"signs must be three of 1 and -1, got {list(signs)}")
+        raise InputError(f"signs must be three of 1 and -1, got {list(signs)}")
 
 
 def _check_single(tensors: tuple[str, ...]) -> None:
     if len(tensors) != 1:
-        raise ValueError(f"tensors must name one output, got {len(tensors)}")
+        raise InputError(f"tensors must name one output, got {len(tensors)}")
 
 
 def _check_frame(frame: str) -> None:
     if frame not in _FRAMES:
-        raise ValueError(f"frame must be one of {', '.join(_FRAMES)}, got {frame!r}")
+        raise InputError(f"frame must be one of {', '.join(_FRAMES)}, got {frame!r}")
 
 
 def _rows(values: Array, count: int) -> Array:
-    """Reshape (N, ...) to (N, count); raise ValueError if the size does not match."""
+    """Reshape (N, ...) to (N, count); raise InputError if the size does not match."""
     rows = values.reshape(len(values), -1)
     if rows.shape[1] != count:
-        raise ValueError(f"{count} values a face are needed, it has {rows.shape[1]}")
+        raise InputError(f"{count} values a face are needed, it has {rows.shape[1]}")
     return rows
 
 

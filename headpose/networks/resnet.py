@@ -11,8 +11,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from headpose.errors import InputError
 from headpose.networks.convolution import Conv2d
-from headpose.networks.rotations import rotation_from_6d, rotation_from_euler
+from headpose.networks.rotations import decoder
 from headpose.networks.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
 
 
@@ -127,7 +128,7 @@ class HeadPoseNet(ResNet):
 
     def __init__(self, spec: ResNetSpec) -> None:
         if spec.output == "classes":
-            raise ValueError("a classifier's output is no rotation")
+            raise InputError("a classifier's output is no rotation")
         super().__init__(spec)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -137,8 +138,7 @@ class HeadPoseNet(ResNet):
 def rotations(raw: Tensor, output: Output) -> Tensor:
     """Rotations (N, 3, 3) from ``raw``'s output of that form, in float32 whatever the autocast type."""
     with torch.autocast(raw.device.type, enabled=False):
-        decode = rotation_from_6d if output == "6d" else rotation_from_euler
-        return decode(raw.float())
+        return decoder(output)(raw.float())
 
 
 def build(spec: ResNetSpec) -> ResNet:

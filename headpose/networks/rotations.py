@@ -1,14 +1,24 @@
 """Rotations in torch: what the values of a network's head become.
 
-``headpose.geometry`` holds the convention; these are its differentiable counterparts.
+``headpose.geometry`` holds the convention; these are its differentiable counterparts. ``headpose.networks.export``
+traces them: they may call the functions that its table lists.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from headpose.networks.spec import Output
+
 _TINY = 1e-8
+
+
+def decoder(output: Output) -> Callable[[Tensor], Tensor]:
+    """Choose the function that turns a head's output, ``6d`` or ``euler``, into rotations."""
+    return rotation_from_6d if output == "6d" else rotation_from_euler
 
 
 def rotation_from_6d(values: Tensor) -> Tensor:
@@ -20,31 +30,24 @@ def rotation_from_6d(values: Tensor) -> Tensor:
     Returns:
         (N, 3, 3) rotations.
     """
-    first = _unit(values[:, 0:3])
-    second = values[:, 3:6]
-    second = _unit(second - (first * second).sum(1, keepdim=True) * first)
-    return torch.stack([first, second, _cross(first, second)], dim=2)
+    first, second = values.chunk(2, 1)
+    first = _unit(first)
+    second = _unit(second - (first * second).sum(1, True) * first)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], 2)
 
 
 def rotation_from_euler(radians: Tensor) -> Tensor:
     """(N, 3) yaw, pitch, roll in radians -> (N, 3, 3); see ``geometry.rotation_from_euler``."""
-    cos, sin = radians.cos(), radians.sin()
-    cy, cp, cr = cos.unbind(1)
-    sy, sp, sr = sin.unbind(1)
-    rows = [
-        torch.stack([cy * cr, cy * sr, -sy], 1),
-        torch.stack([sp * sy * cr - cp * sr, sp * sy * sr + cp * cr, sp * cy], 1),
-        torch.stack([cp * sy * cr + sp * sr, cp * sy * sr - sp * cr, cp * cy], 1),
+    cy, cp, cr = radians.cos().chunk(3, 1)
+    sy, sp, sr = radians.sin().chunk(3, 1)
+    sp_sy, cp_sy = sp * sy, cp * sy
+    entries = [
+        *(cy * cr, cy * sr, -sy),
+        *(sp_sy * cr - cp * sr, sp_sy * sr + cp * cr, sp * cy),
+        *(cp_sy * cr + sp * sr, cp_sy * sr - sp * cr, cp * cy),
     ]
-    return torch.stack(rows, 1)
+    return torch.cat(entries, 1).reshape(-1, 3, 3)
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / (vectors.square().sum(1, keepdim=True) + _TINY).sqrt()
-
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    # Spelled out: torch.linalg.cross has no ONNX operator, these products have.
-    ax, ay, az = a.unbind(1)
-    bx, by, bz = b.unbind(1)
-    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
+    return vectors / (vectors.square().sum(1, True) + _TINY).sqrt()

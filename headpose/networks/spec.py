@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from headpose import config
 from headpose.config import CLOSED, Channels, Flag
+from headpose.errors import InputError
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler", "classes"]
@@ -118,11 +119,11 @@ class ResNetSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
-        """Inverse of ``to_dict``; ValueError, in one line, when it is not one."""
+        """Inverse of ``to_dict``; InputError, in one line, when it is not one."""
         try:
             return config.read(cls, values)
         except ValidationError as error:
-            raise ValueError(config.line(cls, error)) from error
+            raise InputError(config.line(cls, error)) from error
 
 
 def resnet(
@@ -143,7 +144,7 @@ def resnet(
     StemSpec(64))``.
     """
     if not len(depths) == len(inner) == len(out):
-        raise ValueError("depths, inner and out need one value for each stage")
+        raise InputError("depths, inner and out need one value for each stage")
     repeat = INNER_CONVOLUTIONS[block]
     stages = tuple(
         tuple(

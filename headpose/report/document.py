@@ -1,10 +1,12 @@
-"""A document apart from its form: sections of paragraphs, tables, pictures. Markdown is here, HTML in ``page``."""
+"""Build a document of sections, paragraphs, tables and pictures. ``page`` writes it as HTML and as files."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from headpose.errors import InputError
 
 _LINE = 120
 
@@ -34,12 +36,12 @@ class Table:
 
     def __post_init__(self) -> None:
         if any(len(row.cells) != len(self.head) for row in self.rows):
-            raise ValueError(f"a row has another number of cells than the head {self.head}")
+            raise InputError(f"a row has another number of cells than the head {self.head}")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture's file content; ``name`` ends in .svg or .jpg."""
+    """A picture's file content; ``name`` ends in .svg, .png or .jpg."""
 
     name: str
     alt: str
@@ -58,7 +60,16 @@ class Section:
 
 
 def markdown(title: str, sections: Sequence[Section], pictures: str = "") -> str:
-    """The document as Markdown; pictures are linked as ``pictures``/NAME."""
+    """Write a document as Markdown.
+
+    Args:
+        title: the first heading.
+        sections: the document.
+        pictures: the folder of the pictures' files, relative to the Markdown file; empty for the same folder.
+
+    Returns:
+        The text. A paragraph with a summary begins with that summary, as Markdown folds nothing away.
+    """
     parts = [f"# {title}"]
     for section in sections:
         parts.append(f"## {section.title}")
@@ -84,5 +95,5 @@ def _block(block: Block, pictures: str) -> str:
     if isinstance(block, Table):
         return markdown_table(block)
     if isinstance(block, Picture):
-        return f"![{block.alt}]({pictures}/{block.name})"
+        return f"![{block.alt}]({f'{pictures}/' if pictures else ''}{block.name})"
     return paragraph(f"{block.summary}: {block.words}" if block.summary else block.words)

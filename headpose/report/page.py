@@ -1,4 +1,7 @@
-"""The report as one HTML file: nothing is fetched from elsewhere, and a phone can show it."""
+"""Write a document as files: Markdown with its pictures, and one HTML file.
+
+The HTML file holds everything, fetches nothing from elsewhere, and can be read on a phone.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import base64
 import html
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from headpose.report.document import Block, Picture, Section, Table, Text
+from headpose import files
+from headpose.report.document import Block, Picture, Section, Table, Text, markdown
+
+MARKDOWN, HTML = "report.md", "report.html"
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -40,8 +47,26 @@ figure { margin: .6rem 0; max-width: 40rem; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { font-size: .85rem; color: #43505e; }
 """
-_TYPES = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
 _NUMBER = re.compile(r"[-+~]?[\d.,]+ ?%?(?: [\[(;/].*)?|-|-; [\d.]+|[\d.]+; .*")
+
+
+def write(folder: Path, title: str, sections: Sequence[Section], figures: str = "") -> None:
+    """Write a document into a folder as Markdown with its pictures, and as HTML.
+
+    Args:
+        folder: an existing folder.
+        title: the first heading.
+        sections: the document.
+        figures: the name of an existing folder in ``folder`` for the pictures; empty for ``folder`` itself.
+
+    Raises:
+        HeadPoseError: a file cannot be written.
+    """
+    for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
+        files.write_bytes(folder / figures / picture.name, picture.data)
+    files.write_text(folder / MARKDOWN, markdown(title, sections, figures))
+    files.write_text(folder / HTML, render(title, sections))
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

@@ -21,7 +21,7 @@ from headpose.report.standing import single_threaded
 
 TITLE = "Results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-JSON, MARKDOWN, HTML, FIGURES = "results.json", "report.md", "report.html", "figures"
+JSON, FIGURES = "results.json", "figures"
 
 _QUALITY = 85
 _MEASURED = (
@@ -53,14 +53,12 @@ def write_folder(out: str | os.PathLike[str], results: Results, predicted: Predi
     except OSError as error:
         raise HeadPoseError(f"cannot write into {folder}: {error.strerror}") from None
     if sheets:
-        files.write_text(folder / ".gitignore", f"# photographs of a data set\n/{HTML}\n/{FIGURES}/worst-*.jpg\n")
+        ignored = f"# photographs of a data set\n/{page.HTML}\n/{FIGURES}/worst-*.jpg\n"
+        files.write_text(folder / ".gitignore", ignored)
         sections.append(sheets)
-    for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
-        files.write_bytes(folder / FIGURES / picture.name, picture.data)
+    page.write(folder, TITLE, sections, FIGURES)
     files.write_text(folder / JSON, to_json(results))
-    files.write_text(folder / MARKDOWN, markdown(TITLE, sections, FIGURES))
-    files.write_text(folder / HTML, page.render(TITLE, sections))
-    return folder / HTML
+    return folder / page.HTML
 
 
 def docs_page(results: Results) -> str:

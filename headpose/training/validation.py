@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from headpose import crop, geometry, metrics
+from headpose.errors import InputError
 from headpose.networks.resnet import HeadPoseNet
 from headpose.training.data import Pictures
 from headpose.training.protocols import Score
@@ -32,7 +33,7 @@ class Validator:
         self.labels = np.stack([sample.rotation for sample in samples])
         self._weights = np.array([sample.weight for sample in samples])
         if not self._weights.sum() > 0:
-            raise ValueError("validation needs a sample with a weight above 0")
+            raise InputError("validation needs a sample with a weight above 0")
 
     def predict(self, network: HeadPoseNet) -> NDArray[np.float64]:
         """(N, 3, 3) rotations of the crops."""

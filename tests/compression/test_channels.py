@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from headpose.compression import channels
 from headpose.compression.channels import Group
+from headpose.errors import InputError
 from headpose.networks.resnet import build
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, macs, parameters, resnet
 from tests.compression.networks import specs
@@ -99,7 +100,7 @@ def test_a_projection_that_widths_no_longer_ask_for_stays():
 
 @pytest.mark.parametrize("wrong", [{"layer9": 3}, {"conv1": 0}], ids=["unknown", "width 0"])
 def test_an_impossible_width_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"channels|width"):
+    with pytest.raises(InputError, match=r"channels|width"):
         channels.resize(BOTTLENECK, wrong)
 
 

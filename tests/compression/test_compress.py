@@ -1,5 +1,6 @@
 """The whole chain by its command, on drawn heads and on digits."""
 
+import base64
 import json
 import re
 import subprocess
@@ -141,7 +142,14 @@ def test_the_report_can_be_read_and_looked_at(finished):
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert any(line.startswith("| student-int8 | int8 |") for line in tables)
     assert any(line.startswith("| layer1.0.conv1 | 8 | 2 |") for line in tables)
+    html = (finished / "report.html").read_text()
+    for heading in re.findall("^## (.+)$", text, re.MULTILINE):
+        assert f">{heading}</h2>" in html
+    assert "<td >student-int8</td>" in html
     for name in ("layers.png", "pareto.png"):
+        assert f"]({name})" in text
+        data = base64.b64encode((finished / name).read_bytes()).decode()
+        assert f'src="data:image/png;base64,{data}"' in html
         picture = cv2.imread(str(finished / name))
         assert picture.shape[0] > 200
         assert picture.std() > 10

@@ -6,6 +6,7 @@ from torch import nn
 
 from headpose.compression import channels, importance, surgery
 from headpose.compression.importance import CRITERIA, Evidence
+from headpose.errors import InputError
 from headpose.networks.spec import StemSpec, resnet
 from tests.compression.networks import specs
 from tests.training.networks import network as lively
@@ -128,10 +129,10 @@ def test_a_criterion_judges_every_group_and_leaves_no_trace(spec, criterion):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_what_cannot_be_judged_is_refused(criterion):
     network = lively(SPEC)
-    with pytest.raises(ValueError, match="no channels 'layer9'"):
+    with pytest.raises(InputError, match="no channels 'layer9'"):
         CRITERIA[criterion](network, ["layer9"], Evidence([Batch(2)], loss))
     if criterion in ("apoz", "taylor", "correlation"):
-        with pytest.raises(ValueError, match="at least"):
+        with pytest.raises(InputError, match="at least"):
             CRITERIA[criterion](network, ["conv1"], Evidence([], loss))
 
 
@@ -143,7 +144,7 @@ def test_hooks_go_when_the_images_are_bad():
 
 
 def test_taylor_without_a_loss_is_refused():
-    with pytest.raises(ValueError, match="needs a loss"):
+    with pytest.raises(InputError, match="needs a loss"):
         CRITERIA["taylor"](lively(SPEC), ["conv1"], Evidence([Batch(2)]))
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from headpose.compression.selection import Removal, Rule, removals, round_widths, select
 from headpose.compression.surgery import compose
+from headpose.errors import InputError
 
 APOZ = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.9])  # mean 0.38, deviation 0.279
 KINDS = ["mean_plus_std", "std", "share", "global_share"]
@@ -87,14 +88,14 @@ def test_a_global_share_is_met(values, share):
     [("share", 1.0), ("global_share", -0.1), ("std", -1.0), ("mean_plus_std", float("nan")), ("best", 0.5)],
 )
 def test_an_impossible_rule_is_refused(kind, value):
-    with pytest.raises(ValueError, match=r"share|deviations|rule"):
+    with pytest.raises(InputError, match=r"share|deviations|rule"):
         Rule(kind, value)
 
 
 def test_what_cannot_be_ranked_is_refused():
-    with pytest.raises(ValueError, match="not a list of finite numbers"):
+    with pytest.raises(InputError, match="not a list of finite numbers"):
         select({"a": torch.tensor([1.0, float("nan")])}, Rule("share", 0.5))
-    with pytest.raises(ValueError, match="minimum"):
+    with pytest.raises(InputError, match="minimum"):
         select({"a": torch.ones(2)}, Rule("share", 0.5), minimum=0)
 
 
@@ -128,7 +129,7 @@ def test_widths_are_rounded_up_by_giving_back(multiple, wanted):
     ids=["untold", "nothing told", "unknown", "out of range", "multiple 0"],
 )
 def test_rounding_refuses_what_does_not_fit(keep, removed, multiple):
-    with pytest.raises(ValueError, match=r"channel|multiple"):
+    with pytest.raises(InputError, match=r"channel|multiple"):
         round_widths(keep, removed, multiple, {"a": 9})
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from headpose.compression import channels, surgery
-from headpose.errors import HeadPoseError, WeightsError
+from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.networks.convolution import Conv2d
 from headpose.networks.resnet import HeadPoseNet
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, macs, resnet
@@ -170,7 +170,7 @@ def test_the_source_is_left_alone():
     ids=["unknown", "empty", "unsorted", "twice", "too large", "negative", "float", "mask"],
 )
 def test_an_impossible_choice_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"channel|indices"):
+    with pytest.raises(InputError, match=r"channel|indices"):
         surgery.prune(lively(SPEC), wrong)
 
 
@@ -209,9 +209,9 @@ def test_what_is_put_back_shares_no_memory():
 
 def test_tensors_that_do_not_fit_are_not_put_back():
     state, axes = lively(SPEC).state_dict(), channels.axes(SPEC)
-    with pytest.raises(ValueError, match=r"conv1\.weight is \(8, "):
+    with pytest.raises(InputError, match=r"conv1\.weight is \(8, "):
         surgery.scatter_state(state, state, axes, KEEP)
-    with pytest.raises(ValueError, match="no tensor extra"):
+    with pytest.raises(InputError, match="no tensor extra"):
         surgery.scatter_state(state, {"extra": torch.zeros(1)}, axes, KEEP)
 
 
@@ -305,7 +305,7 @@ def test_a_damaged_file_is_refused_in_one_line(spoil, tmp_path):
 
 
 def test_metadata_that_cannot_be_kept_or_read(tmp_path):
-    with pytest.raises(ValueError, match="spec"):
+    with pytest.raises(InputError, match="spec"):
         surgery.save(lively(SPEC), tmp_path / "net.safetensors", {"spec": "mine"})
     with pytest.raises(HeadPoseError, match="folder"):
         surgery.save(lively(SPEC), tmp_path / "none" / "net.safetensors")

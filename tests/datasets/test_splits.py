@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from headpose.datasets.splits import split
+from headpose.errors import InputError
 from headpose.types import Box, EulerAngles, Sample
 
 
@@ -41,7 +42,7 @@ def test_the_whole_range_of_fractions():
     assert split(SAMPLES, 0.0, seed=0) == (SAMPLES, [])
     assert split(SAMPLES, 1.0, seed=0) == ([], SAMPLES)
     for fraction in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="fraction"):
+        with pytest.raises(InputError, match="fraction"):
             split(SAMPLES, fraction, seed=0)
 
 

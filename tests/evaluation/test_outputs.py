@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from headpose import geometry
+from headpose.errors import InputError
 from headpose.evaluation.outputs import Bins, Euler, FaceModel, Matrix, Quaternion
 
 eulers = st.tuples(st.floats(-85, 85), st.floats(-85, 85), st.floats(-170, 170)).map(lambda e: np.array([e]))
@@ -91,7 +92,7 @@ def test_face_models_are_normalised_and_scaled_rotations(euler, scale):
     ],
 )
 def test_forms_that_cannot_be(make, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(InputError, match=says):
         make()
 
 
@@ -99,10 +100,10 @@ def test_forms_that_cannot_be(make, says):
     "form", [Euler(("a",)), Quaternion(("a",)), Matrix(("a",)), FaceModel(("a",), (0,) * 12, (1,) * 12)]
 )
 def test_outputs_of_another_size_are_errors(form):
-    with pytest.raises(ValueError, match="values a face are needed, it has 2"):
+    with pytest.raises(InputError, match="values a face are needed, it has 2"):
         form.decode([np.ones((4, 2))])
 
 
 def test_a_quaternion_of_no_length_is_an_error():
-    with pytest.raises(ValueError, match="length 0"):
+    with pytest.raises(InputError, match="length 0"):
         Quaternion(("q",)).decode([np.zeros((1, 4))])

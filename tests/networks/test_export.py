@@ -5,7 +5,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from onnx import numpy_helper
 from safetensors import safe_open
+from torch import nn
 
 from headpose.cli import main
 from headpose.errors import WeightsError
@@ -13,6 +16,7 @@ from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
 from headpose.networks.resnet import HeadPoseNet
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec
 from headpose.types import CropSpec
+from tests.compression.networks import specs
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CARD = ModelCard("tiny", "fp32", "permissive", "any use", "none", "tiny")
@@ -35,6 +39,95 @@ def test_onnx_runtime_gives_torchs_rotations(spec, tmp_path):
         images = torch.randn(count, 3, 40, 40)
         (ours,) = session.run(["rotation"], {"image": images.numpy()})
         np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=2e-6)
+
+
+@settings(max_examples=25)
+@given(specs(outputs=("6d", "euler")))
+def test_any_network_can_be_written(tmp_path_factory, spec):
+    path = tmp_path_factory.mktemp("any") / "any.onnx"
+    net = network(spec)
+    export_onnx(net, CROP, CARD, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    images = torch.randn(2, 3, 40, 40)
+    wanted = net.double()(images.double()).detach().numpy()
+    np.testing.assert_allclose(session.run(["rotation"], {"image": images.numpy()})[0], wanted, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # inside of torch.export
+@pytest.mark.parametrize("spec", [PROJECTED, TINY_BOTTLENECK], ids=["6d", "euler"])
+def test_torchs_exporter_writes_the_same_network_in_more_nodes(spec, tmp_path):
+    """What ``export``'s docstring says of the exporter that it stands in for."""
+    net = network(spec)
+    export_onnx(net, CROP, CARD, tmp_path / "ours.onnx")
+    images = torch.randn(3, 3, 40, 40)
+    program = torch.onnx.export(
+        net,
+        (images,),
+        dynamo=True,
+        optimize=False,
+        input_names=["image"],
+        output_names=["rotation"],
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        opset_version=18,
+        verbose=False,
+    )
+    onnx.save(program.model_proto, tmp_path / "torch.onnx")
+    models = [onnx.load(tmp_path / name) for name in ("ours.onnx", "torch.onnx")]
+    ours, theirs = ({v.name: numpy_helper.to_array(v) for v in model.graph.initializer} for model in models)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in net.state_dict() if "num_batches" not in name)
+    assert 2 * len(models[0].graph.node) < len(models[1].graph.node)
+    assert models[0].ByteSize() < models[1].ByteSize()
+    outputs = [
+        onnxruntime.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"]).run(
+            ["rotation"], {"image": images.numpy()}
+        )[0]
+        for name in ("ours.onnx", "torch.onnx")
+    ]
+    np.testing.assert_allclose(*outputs, atol=2e-6)
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        export_onnx(network(TINY_BASIC), CROP, CARD, tmp_path / f"{name}.onnx")
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+class Function(nn.Module):
+    """A layer that is traced."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (nn.functional.softplus, "softplus"),
+        (lambda x: torch.cat([x], dim=1), "cat"),  # a keyword: the table's functions read positions
+        (lambda x: x.mean((1, 2)), r"mean over \(1, 2\)"),
+    ],
+)
+def test_a_function_without_an_operator_is_refused(tmp_path, function, says):
+    net = network(TINY_BASIC)
+    net.layer1[0].relu = Function(function)
+    with pytest.raises(NotImplementedError, match=says):
+        export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
+    assert not (tmp_path / "tiny.onnx").exists()
+
+
+def test_an_epsilon_that_is_not_onnxs_default_is_written(tmp_path):
+    net = network(TINY_BASIC)
+    net.bn1.eps = 0.5
+    export_onnx(net, CROP, CARD, tmp_path / "tiny.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "tiny.onnx", providers=["CPUExecutionProvider"])
+    images = torch.randn(2, 3, 40, 40)
+    wanted = net(images).detach().numpy()
+    np.testing.assert_allclose(session.run(["rotation"], {"image": images.numpy()})[0], wanted, atol=2e-6)
 
 
 @SPECS

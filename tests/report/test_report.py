@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headpose.cli import main
+from headpose.errors import InputError
 from headpose.evaluation import published
 from headpose.report import folder, page, tables
 from headpose.report.document import Picture, Row, Section, Table, Text, markdown, markdown_table
@@ -156,7 +157,7 @@ def test_html_shows_names_as_they_are():
     assert "script" not in tags.seen and "code" in tags.seen
     assert "".join(tags.text).count('alert("1")') >= 6
     assert markdown_table(Table(("a|b",), ())) == "| a\\|b |\n|---|"
-    with pytest.raises(ValueError, match="another number of cells"):
+    with pytest.raises(InputError, match="another number of cells"):
         Table(("a", "b"), (Row(("1",)),))
 
 
@@ -207,3 +208,12 @@ def test_plots_without_matplotlib_are_one_line_and_tables_need_none(results, tmp
     assert json.loads((tmp_path / "results.json").read_text())["networks"]
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("headpose: error: the report's plots need matplotlib: pip install")
+
+
+def test_pictures_are_linked_where_they_are_written(tmp_path):
+    (tmp_path / "figures").mkdir()
+    sections = [Section("One", (Picture("dot.png", "a dot", b"data"),))]
+    for figures, link in (("", "dot.png"), ("figures", "figures/dot.png")):
+        page.write(tmp_path, "Title", sections, figures)
+        assert f"![a dot]({link})" in (tmp_path / page.MARKDOWN).read_text()
+        assert (tmp_path / link).read_bytes() == b"data"

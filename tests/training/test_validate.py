@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headpose import geometry
+from headpose.errors import InputError
 from headpose.training.data import Pictures
 from headpose.training.validation import Validator
 from headpose.types import Box, CropSpec, EulerAngles, Sample
@@ -49,5 +50,5 @@ def test_without_profiles_their_error_is_not_a_number(tmp_path):
 
 
 def test_validation_needs_a_weight_above_0(tmp_path):
-    with pytest.raises(ValueError, match="weight above 0"):
+    with pytest.raises(InputError, match="weight above 0"):
         validator(tmp_path, [0.0] * 4)
