@@ -121,6 +121,24 @@ def test_the_page_of_the_index_has_whole_addresses(wheel, repo):
     assert [path for path in files if not (repo / path).is_file()] == []
 
 
+def test_the_versions_of_python_that_are_named_are_those_of_ci(wheel, repo):
+    metadata = Metadata.from_email(wheel[f"open_headpose-{headpose.__version__}.dist-info/METADATA"])
+    named = {found[1] for name in metadata.classifiers or [] if (found := re.search(r":: Python :: (3\.\d+)$", name))}
+    workflow = (repo / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert named == set(re.findall(r'"(3\.\d+)"', workflow))
+    oldest = min(named, key=lambda version: int(version.removeprefix("3.")))
+    assert str(metadata.requires_python) == f">={oldest}"
+
+
+def test_ci_runs_the_targets_of_the_makefile(repo):
+    targets = set(re.findall(r"^([\w-]+):", (repo / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for path, steps in ((".github/workflows/ci.yml", r"run: (make .*)$"), (".ci/run", r"^(make .*)$")):
+        called = re.findall(steps, (repo / path).read_text("utf-8"), re.MULTILINE)
+        named = {words.removeprefix("make ") for words in called} - {"${{ matrix.target }}"}
+        assert {"demo", "wheel", "docs", "wheels-arm64", "test-avx2"} <= named <= targets, path
+    assert {"test", "coverage"} <= targets
+
+
 def test_the_wheel_says_that_the_default_network_is_for_research_only(wheel):
     info = weights.manifest()[DEFAULT_MODEL]
     assert info.license == "research-only"
