@@ -14,6 +14,7 @@ from headpose._version import __version__
 from headpose.errors import HeadPoseError, install_advice
 
 _DISTRIBUTION = "open-headpose"
+_NAMESAKE = "headpose"  # an unrelated distribution on PyPI whose import package has the same name
 _RUNTIME = ("numpy", "platformdirs", "tqdm")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _ONNX_RUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
@@ -40,6 +41,7 @@ def examine() -> list[Finding]:
     """Everything that ``headpose doctor`` prints, in order."""
     return [
         Finding("ok", "headpose", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        *_namesake(),
         *(Finding("ok", name, _version(name) or "not installed as a package") for name in _RUNTIME),
         *_opencv(),
         *_onnx_runtime(),
@@ -58,6 +60,14 @@ def _version(distribution: str) -> str | None:
 
 def _installed(distributions: tuple[str, ...]) -> dict[str, str]:
     return {name: version for name in distributions if (version := _version(name))}
+
+
+def _namesake() -> Iterator[Finding]:
+    """Report the distribution ``headpose``: pip writes both into one folder, and the last one installed wins."""
+    if version := _version(_NAMESAKE):
+        clash = f"{version}, an unrelated distribution, shares the folder headpose/ with {_DISTRIBUTION}"
+        advice = f"pip uninstall {_NAMESAKE}, then reinstall {_DISTRIBUTION}"
+        yield Finding("problem", f"package {_NAMESAKE}", f"{clash}: {advice}")
 
 
 def _opencv() -> Iterator[Finding]:

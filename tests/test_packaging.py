@@ -16,10 +16,11 @@ from pathlib import Path
 
 import cv2
 import pytest
+from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 import headpose
-from headpose import weights
+from headpose import download, weights
 from headpose.estimator import DEFAULT_MODEL
 from headpose.types import ModelInfo
 
@@ -89,6 +90,53 @@ def test_the_wheel_carries_the_small_networks_of_the_manifest(wheel):
     assert {name: hashlib.sha256(content).hexdigest() for name, content in carried.items()} == small
     assert f"{DEFAULT_MODEL}.onnx" in carried, "the default network must work offline after pip install"
     assert {"student.onnx", "student-fp16.onnx", "student-int8.onnx"} <= set(carried)
+
+
+def test_every_address_is_of_one_repository(wheel, repo):
+    folder = f"open_headpose-{headpose.__version__}.dist-info"
+    metadata = Metadata.from_email(wheel[f"{folder}/METADATA"])
+    assert metadata.project_urls is not None
+    address = metadata.project_urls["Homepage"]
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} == set(metadata.project_urls)
+    assert all(url == address or url.startswith(f"{address}/") for url in metadata.project_urls.values())
+    for url in metadata.project_urls.values():
+        _, found, path = url.partition("/blob/main/")
+        assert not found or (repo / path).is_file(), url
+    assert f'repository-code: "{address}"' in (repo / "CITATION.cff").read_text("utf-8")
+    assert f"  source_url: {address}/blob/main/" in (repo / "mkdocs.yml").read_text("utf-8")
+    assert f"{address}/releases/download/v{headpose.__version__}" == download.SOURCE
+    links = re.findall(r"^\[[^]]+\]: (\S+)$", (repo / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert len(links) >= 2 and all(link.startswith(f"{address}/") for link in links)
+    pictures = re.findall(r"https://raw\.[^)\" ]+", (repo / "README.md").read_text("utf-8"))
+    raw = address.replace("://github.com/", "://raw.githubusercontent.com/")
+    assert pictures and all(picture.startswith(f"{raw}/main/") for picture in pictures)
+
+
+def test_the_page_of_the_index_has_whole_addresses(wheel, repo):
+    page = wheel[f"open_headpose-{headpose.__version__}.dist-info/METADATA"].decode().partition("\n\n")[2]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("#")]
+    assert links and all(link.startswith("https://") for link in links)
+    files = [found[1] for link in links if (found := re.search(r"/blob/main/([^#]+)", link))]
+    assert {"docs/devices.md", "docs/protocols.md", "weights/student.md", "LICENSE"} <= set(files)
+    assert [path for path in files if not (repo / path).is_file()] == []
+
+
+def test_the_versions_of_python_that_are_named_are_those_of_ci(wheel, repo):
+    metadata = Metadata.from_email(wheel[f"open_headpose-{headpose.__version__}.dist-info/METADATA"])
+    named = {found[1] for name in metadata.classifiers or [] if (found := re.search(r":: Python :: (3\.\d+)$", name))}
+    workflow = (repo / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert named == set(re.findall(r'"(3\.\d+)"', workflow))
+    oldest = min(named, key=lambda version: int(version.removeprefix("3.")))
+    assert str(metadata.requires_python) == f">={oldest}"
+
+
+def test_ci_runs_the_targets_of_the_makefile(repo):
+    targets = set(re.findall(r"^([\w-]+):", (repo / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for path, steps in ((".github/workflows/ci.yml", r"run: (make .*)$"), (".ci/run", r"^(make .*)$")):
+        called = re.findall(steps, (repo / path).read_text("utf-8"), re.MULTILINE)
+        named = {words.removeprefix("make ") for words in called} - {"${{ matrix.target }}"}
+        assert {"demo", "wheel", "docs", "wheels-arm64", "test-avx2"} <= named <= targets, path
+    assert {"test", "coverage"} <= targets
 
 
 def test_the_wheel_says_that_the_default_network_is_for_research_only(wheel):

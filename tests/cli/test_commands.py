@@ -102,6 +102,29 @@ def test_doctor_tells_of_two_versions_of_opencv_in_one_folder(capsys, monkeypatc
     assert re.search(r"PROBLEM +OpenCV +opencv-python 4.12.0.88, opencv-python-headless 4.14.0.94; .*cv2/", out)
 
 
+def test_doctor_reports_the_unrelated_distribution_of_the_same_name(capsys, monkeypatch, tmp_path):
+    project, site = tmp_path / "project", tmp_path / "site"
+    (project / "headpose").mkdir(parents=True)
+    (project / "headpose" / "__init__.py").write_text("__version__ = '1.1.8'\n")
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "headpose"\nversion = "1.1.8"\n'
+    )
+    cli.main(["doctor"])
+    assert "package headpose" not in capsys.readouterr().out
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    subprocess.run(build, cwd=project, check=True, capture_output=True, timeout=60)
+    (wheel,) = (project / "dist").iterdir()
+    shutil.unpack_archive(wheel, site, "zip")  # which installs a pure wheel
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    assert cli.main(["doctor"]) == 1
+    (line,) = re.findall(r"^PROBLEM +package headpose +(.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert line == (
+        "1.1.8, an unrelated distribution, shares the folder headpose/ with open-headpose: "
+        "pip uninstall headpose, then reinstall open-headpose"
+    )
+
+
 def test_doctor_minds_the_default_network_alone(capsys, monkeypatch, tmp_path, repo):
     """An installation from the wheel lacks some networks, and is whole."""
     monkeypatch.setattr(weights, "search_folders", lambda: [tmp_path])

@@ -76,12 +76,12 @@ def test_progress_is_shown_on_a_terminal_and_not_in_the_results(clip, network):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
 def test_a_reader_that_leaves_is_no_error(tmp_path, photo, network):
     video = write_video(tmp_path / "a.avi", [photo] * 60)
-    running = program("estimate", video, "--model", network, "--threads", 1, "--json", "-")
-    assert running.stdout and running.stderr
-    running.stdout.readline()
-    running.stdout.close()
-    assert running.wait(timeout=30) == 141
-    assert "Traceback" not in running.stderr.read()
+    with program("estimate", video, "--model", network, "--threads", 1, "--json", "-") as running:
+        assert running.stdout and running.stderr
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.wait(timeout=30) == 141
+        assert "Traceback" not in running.stderr.read()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
@@ -147,10 +147,10 @@ def test_a_reader_that_leaves_ends_other_programs_too(repo, tmp_path):
     command = [sys.executable, "eval/aflw2000.py", "--data", data, "--score", tmp_path / "angles.csv", "--audit"]
     environment = {**os.environ, "PYTHONPATH": str(repo), "PYTHONUNBUFFERED": "1"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen([*map(str, command)], cwd=repo, env=environment, **options)
-    running.stdout.close()
-    err = running.stderr.read()
-    assert running.wait(timeout=60) == 141
+    with subprocess.Popen([*map(str, command)], cwd=repo, env=environment, **options) as running:
+        running.stdout.close()
+        err = running.stderr.read()
+        assert running.wait(timeout=60) == 141
     assert "Traceback" not in err
 
 
@@ -166,7 +166,8 @@ def test_a_killed_run_leaves_nothing_for_good(tmp_path, photo, network):
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left and all(name.startswith(".") for name in left)
     short = write_video(tmp_path / "b.avi", [photo] * 3)
-    assert program("estimate", short, "--model", network, "--threads", 1, *outputs).wait(timeout=60) == 0
+    with program("estimate", short, "--model", network, "--threads", 1, *outputs) as again:
+        assert again.wait(timeout=60) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "a.mp4"]
 
 

@@ -45,6 +45,7 @@ NEEDED = {
     "scripts/measure_frame.py": "synth",
     "scripts/measure_smoothing.py": "synth",
     "scripts/publish_weights.py": "test",
+    "scripts/release.py": "test",
     "scripts/study_heads.py": "train",
 }
 

@@ -140,12 +140,12 @@ def test_which_addresses_are_local():
 
 def test_for_the_network_the_program_says_what_cameras_need():
     port = free_port()
-    server = launch(port, "--host", "0.0.0.0")
-    assert server.stdout.readline() == f"headpose: http://0.0.0.0:{port} (Ctrl-C ends it)\n"
-    server.terminate()
-    hint, err = server.stdout.read(), server.stderr.read()
+    with launch(port, "--host", "0.0.0.0") as server:
+        assert server.stdout.readline() == f"headpose: http://0.0.0.0:{port} (Ctrl-C ends it)\n"
+        server.terminate()
+        hint, err = server.stdout.read(), server.stderr.read()
+        server.wait(timeout=30)
     assert "cameras to https alone" in hint and "--ssl-certfile" in hint and err == ""
-    server.wait(timeout=30)
 
 
 @pytest.mark.browser

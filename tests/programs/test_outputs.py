@@ -120,6 +120,7 @@ OTHERS = {
     "scripts/document_recipes.py": "reads no file",
     "scripts/site_hooks.py": "is called by mkdocs",
     "scripts/publish_weights.py": "writes into this checkout",
+    "scripts/release.py": "writes into a folder that it makes",
 }
 
 

@@ -198,12 +198,12 @@ def test_a_video_cut_short_keeps_what_there_was_and_says_so(run, frames, tmp_pat
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_whole_files(start, frames, tmp_path, how):
     video = write_video(tmp_path / "long.mp4", frames * 30, fps=25.0)
-    process = start(video, "--no-window", "--json", "-", "--record", "until-then.mp4")
-    first = process.stdout.readline()
-    process.send_signal(how)
-    rows = rows_of(first + process.stdout.read())
-    err = process.stderr.read()
-    assert process.wait(timeout=60) == 0, err
+    with start(video, "--no-window", "--json", "-", "--record", "until-then.mp4") as process:
+        first = process.stdout.readline()
+        process.send_signal(how)
+        rows = rows_of(first + process.stdout.read())
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 0, err
     assert err.startswith("webcam: saved until-then.mp4\nwebcam: ") and err.count("\n") == 2
     assert len(read_video(tmp_path / "until-then.mp4")[0]) == len(rows) < len(frames) * 30
     assert {path.name for path in tmp_path.iterdir()} == {"long.mp4", "colour.onnx", "until-then.mp4"}
@@ -326,17 +326,17 @@ def run_in_window(start, frames, tmp_path, display):
     video = write_video(tmp_path / "long.mp4", frames * 100, fps=25.0)
 
     def run(*keys):
-        process = start(video, "--json", "-", **display)
-        process.stdout.readline()  # the window is there
         environment = {**os.environ, **display}
         find = ["xdotool", "search", "--sync", "--name", "^headpose$", "windowfocus", "--sync"]
-        subprocess.run(find, env=environment, check=True, timeout=30)
-        for key in keys:
-            assert process.poll() is None, f"it ended before {key}"
-            subprocess.run(["xdotool", "key", key], env=environment, check=True)
-            time.sleep(0.3)
-        process.stdout.read()
-        return process.wait(timeout=30), "", process.stderr.read()
+        with start(video, "--json", "-", **display) as process:
+            process.stdout.readline()  # the window is there
+            subprocess.run(find, env=environment, check=True, timeout=30)
+            for key in keys:
+                assert process.poll() is None, f"it ended before {key}"
+                subprocess.run(["xdotool", "key", key], env=environment, check=True)
+                time.sleep(0.3)
+            process.stdout.read()
+            return process.wait(timeout=30), "", process.stderr.read()
 
     return run
 
