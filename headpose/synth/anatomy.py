@@ -143,7 +143,7 @@ def _outline(bust: np.ndarray, vertices: F32) -> I32:
 
 
 def _face(assets: Assets, vertices: F32, occlusion: F32) -> Array:
-    """Areas of the triangles within the outline of the 68 landmarks, seen from the front; not those in mouth and nose."""
+    """Areas of the triangles within the outline of the 68 landmarks, seen from the front; none in mouth and nose."""
     outline = cv2.convexHull(vertices[VERTICES][:, :2].astype(np.float32))
     corners = assets.pieces["bust"].source[assets.pieces["bust"].faces]
     a, b, c = (vertices[corners[:, k]].astype(np.float64) for k in range(3))

@@ -42,7 +42,14 @@ def draw(rng: np.random.Generator) -> Background:
     )
 
 
-def paint(background: Background, rng: np.random.Generator, size: int, environment: F32 | None, light: Light, tilt: Array | None = None) -> F32:
+def paint(
+    background: Background,
+    rng: np.random.Generator,
+    size: int,
+    environment: F32 | None,
+    light: Light,
+    tilt: Array | None = None,
+) -> F32:
     """Paints a background.
 
     Args:

@@ -52,7 +52,7 @@ class Pose:
 
     @property
     def tilt(self) -> Array:
-        """(3, 3) float64, axes of the level camera to those of this camera: the smallest rotation that moves gravity."""
+        """(3, 3) float64, axes of the level camera to those of this one: the smallest rotation that moves gravity."""
         falls = self.rotation @ self.gravity
         axis = np.cross([0.0, -1.0, 0.0], falls)
         length = np.linalg.norm(axis)
