@@ -117,7 +117,8 @@ def stage(scene: Scene, studio: Studio, size: int) -> Staged:
     hides = np.array([material.hides for material in materials])
     hidden = hides[geometry.part[inside]] & (inside >= 0)
     share = float(hidden.mean()) if len(hidden) else 1.0
-    seen = _face_seen(geometry, hides, studio.anatomy.face, points, depth, triangle)
+    of_face = np.array([material.of_face for material in materials])
+    seen = _face_seen(geometry, of_face, studio.anatomy.face, points, depth, triangle)
     return Staged(scene, share, seen, triangle, geometry, materials, view, projected, points, hull, built)
 
 
@@ -151,7 +152,7 @@ def render(staged: Staged, studio: Studio) -> Rendered:
 
 
 def _face_seen(
-    geometry: Geometry, hides: NDArray[np.bool_], areas: Array, points: F32, depth: F32, triangle: I32
+    geometry: Geometry, of_face: NDArray[np.bool_], areas: Array, points: F32, depth: F32, triangle: I32
 ) -> float:
     """The share of the face's area that the camera sees.
 
@@ -160,7 +161,7 @@ def _face_seen(
 
     Args:
         geometry: all surfaces; the bust's triangles come first.
-        hides: (parts,) bool, whether a part counts as covering the face.
+        of_face: (parts,) bool, whether a part belongs to a face (``Material``).
         areas: (m,) of the bust's triangles, 0 outside of the face (``Anatomy.face``).
         points: (n, 3) x and y in samples, and 1 / distance.
         depth, triangle: (2 S, 2 S) 1 / distance and number of the nearest triangle at every sample.
@@ -177,7 +178,7 @@ def _face_seen(
     first = triangle[row, column]
     owner = geometry.part[first]
     at = 1 / np.maximum(middle[:, 2], 1e-6) - 1 / np.maximum(depth[row, column], 1e-6)  # decimetres behind the nearest
-    clear = (first < 0) | (at < _SKIN_DEPTH) | ((owner > 0) & ~hides[owner])
+    clear = (first < 0) | ((owner == 0) & (at < _SKIN_DEPTH)) | of_face[owner]
     return float(areas[face][towards & inside & clear].sum())
 
 
