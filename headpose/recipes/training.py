@@ -55,9 +55,8 @@ class SourceRecipe:
     """One set of training faces.
 
     Attributes:
-        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), ``negatives`` (a folder or a CSV
-            file of pictures without a face), or for a classifier ``cifar-10`` (a folder in the layout of CIFAR-10's
-            binary version).
+        kind: ``300w-lp`` (a folder in its layout), ``manifest`` (a CSV file), ``negatives`` (pictures without a face,
+            a folder or a CSV file), or for a classifier ``cifar-10`` (a folder in its binary version's layout).
         path: the folder or the file; relative to the working directory.
         weight: multiplies the weights of its samples in the loss.
         repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
@@ -139,8 +138,7 @@ class AugmentRecipe:
         turn: standard deviation of the in-plane turn, degrees.
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
         wide_turn_degrees: its limit.
-        cut: probability that the picture ends within the face: 0 to a half of the tight box lies outside, at one
-            side or (a quarter) at a corner, and is filled as the crop's ``border`` says.
+        cut: probability that the picture ends within the face: 0 to a half of the tight box is filled as outside.
         flip: probability of the mirror image.
         brightness: probability of a change of brightness alone, by up to a quarter of the range.
         shade: probability of light that falls off to one side, by the picture and not by the face's shape.
