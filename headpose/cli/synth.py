@@ -9,6 +9,7 @@ from headpose.cli.arguments import named_path
 from headpose.errors import HeadPoseError
 from headpose.synth import scene, sheet, writer
 from headpose.synth.groups import GROUPS
+from headpose.synth.pose import DENSITIES
 from headpose.synth.writer import Settings
 
 _SIZES = (48, 1024)
@@ -22,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=named_path, metavar="DIR", help="folder in 300W-LP's layout; goes on if it was begun"
     )
+    parser.add_argument(
+        "--poses", choices=list(DENSITIES), default="people", metavar="NAME",
+        help=f"density of the poses: {', '.join(DENSITIES)} (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default: 1)")
     parser.add_argument("--assets", default="", metavar="DIR", help="folder with more skins, hair, hats and light")
     parser.add_argument(
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the folder or the sheet; returns the exit status."""
     _check(args)
-    settings = Settings(args.seed, args.size, args.assets, tuple(args.without))
+    settings = Settings(args.seed, args.size, args.assets, tuple(args.without), args.poses)
     if args.sheet is not None:
         studio = scene.open_studio(args.assets or None)
         images.write_image(args.sheet, sheet.contact_sheet(settings, args.n, studio, args.columns, args.axes))

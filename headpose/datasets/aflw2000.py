@@ -29,5 +29,7 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
         for picture in tqdm(pictures, desc="labels", unit="file", leave=False, disable=None)
     ]
     plausible.check_not_degrees(samples, Path(folder))
-    plausible.check_boxes(samples, (str(picture.with_suffix(".mat")) for picture in pictures))
+    plausible.check_boxes(
+        [(sample.image, sample.box) for sample in samples], (str(picture.with_suffix(".mat")) for picture in pictures)
+    )
     return samples

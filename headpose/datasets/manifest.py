@@ -69,7 +69,9 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
             f"{path}: no angle of its {len(samples)} faces is larger than {largest:.3g}: they look like radians, and "
             "degrees are needed; convert them, or add a column unit that says radians, or degrees if they are that"
         )
-    plausible.check_boxes(samples, (f"{path}, line {number}" for number in lines))
+    plausible.check_boxes(
+        [(sample.image, sample.box) for sample in samples], (f"{path}, line {number}" for number in lines)
+    )
     return samples
 
 
@@ -86,30 +88,46 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise DataError(f"{path} has both spread and weight: keep one")
 
 
-def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
+def picture(path: Path, row: dict[str, str | None], where: str) -> Path:
+    """The picture that a line names, relative to the folder of the CSV file ``path``.
+
+    Raises:
+        DataError: it is not there, or its folder cannot be read; ``where`` names the line.
+    """
     if not row["image"]:
         raise DataError(f"{where}: image is empty: each line names a picture, which a video's frame is not")
-    picture = path.parent / row["image"]
+    named = path.parent / row["image"]
     try:
-        there = picture.is_file()
+        there = named.is_file()
     except OSError as error:  # its folder cannot be read, or the name is too long
-        raise DataError(f"{where}: cannot read the picture {str(picture)[:200]}: {error.strerror}") from error
+        raise DataError(f"{where}: cannot read the picture {str(named)[:200]}: {error.strerror}") from error
     if not there:
-        raise DataError(f"{where}: there is no picture {str(picture)[:200]!r}")
+        raise DataError(f"{where}: there is no picture {str(named)[:200]!r}")
+    return named
+
+
+def box(row: dict[str, str | None], where: str) -> Box:
+    """The box of a line, pixels.
+
+    Raises:
+        DataError: a side is no number, or the box is empty; ``where`` names the line.
+    """
     try:
-        box = Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
+        return Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
-    euler = EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll")))
+
+
+def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
     spread, weight = (_at_least_0(row, name, where) for name in ("spread", "weight"))
     if weight is None:
         weight = 1.0 if spread is None else weight_from_spread(spread)
     return Sample(
-        image=picture,
-        box=box,
-        euler=euler,
+        image=picture(path, row, where),
+        box=box(row, where),
+        euler=EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll"))),
         weight=weight,
-        group=Path(row["image"]).with_suffix("").as_posix(),
+        group=Path(row["image"] or "").with_suffix("").as_posix(),
         spread=spread,
     )
 

@@ -49,38 +49,37 @@ def check_not_degrees(samples: Sequence[Sample], folder: Path) -> None:
         )
 
 
-def check_boxes(samples: Sequence[Sample], places: Iterable[str]) -> None:
+def check_boxes(boxes: Sequence[tuple[Path, Box]], places: Iterable[str]) -> None:
     """Holds boxes against the sizes of their pictures, of which only the headers are read.
 
     A picture that cannot be read is left to whoever needs its pixels.
 
     Args:
-        samples: with their boxes.
+        boxes: pictures, and boxes on them in pixels.
         places: where each is from, for the message.
 
     Raises:
         DataError: a box is a point, or lies outside of its picture, or nearly so.
     """
     sizes: dict[Path, tuple[int, int] | None] = {}
-    for sample, place in zip(samples, places, strict=True):
-        box = sample.box
+    for (image, box), place in zip(boxes, places, strict=True):
         if max(box.width, box.height) <= _SMALLEST_BOX:
             raise DataError(
                 f"{place}: the box {_shown(box)} is {box.width:g} x {box.height:g} pixels: it looks like shares of the "
                 "picture; multiply x by its width and y by its height"
             )
-        if sample.image not in sizes:
-            sizes[sample.image] = _size(sample.image)
-        size = sizes[sample.image]
+        if image not in sizes:
+            sizes[image] = size_of(image)
+        size = sizes[image]
         if size is None or _inside(box, *size) >= _LEAST_INSIDE:
             continue
         try:  # once more by the pixels: EXIF may turn the picture
-            height, width = read_image(sample.image).shape[:2]
+            height, width = read_image(image).shape[:2]
         except ImageError:
             continue
         if _inside(box, width, height) < _LEAST_INSIDE:
             raise DataError(
-                f"{place}: the box {_shown(box)} lies outside of the {width} x {height} picture {sample.image.name}: "
+                f"{place}: the box {_shown(box)} lies outside of the {width} x {height} picture {image.name}: "
                 "boxes are x1, y1, x2, y2 in its pixels; correct it, or remove the face"
             )
 
@@ -96,7 +95,7 @@ def _shown(box: Box) -> str:
     return ", ".join(f"{value:g}" for value in box.as_tuple())
 
 
-def _size(picture: Path) -> tuple[int, int] | None:
+def size_of(picture: Path) -> tuple[int, int] | None:
     """Width and height by the header; by the pixels where it is neither JPEG nor PNG; None if it is no picture."""
     try:
         with picture.open("rb") as file:

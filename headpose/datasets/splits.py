@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from headpose.errors import InputError
-from headpose.types import Sample
 
 
-def split(samples: Iterable[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+class Grouped(Protocol):
+    """A picture with the name of its source photograph, or ""."""
+
+    @property
+    def image(self) -> Path: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+_Grouped = TypeVar("_Grouped", bound=Grouped)
+
+
+def split(samples: Iterable[_Grouped], fraction: float, seed: int) -> tuple[list[_Grouped], list[_Grouped]]:
     """Divides samples by group.
 
     Each group is hashed with the seed, so its side depends on neither the order nor the presence of
@@ -25,8 +39,8 @@ def split(samples: Iterable[Sample], fraction: float, seed: int) -> tuple[list[S
     """
     if not 0.0 <= fraction <= 1.0:
         raise InputError(f"the validation fraction must be in [0, 1], got {fraction}")
-    training: list[Sample] = []
-    validation: list[Sample] = []
+    training: list[_Grouped] = []
+    validation: list[_Grouped] = []
     for sample in samples:
         chosen = _uniform(sample.group or sample.image.stem, seed) < fraction
         (validation if chosen else training).append(sample)

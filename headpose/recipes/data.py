@@ -19,8 +19,9 @@ class SourceRecipe:
     """One set of training faces.
 
     Attributes:
-        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), or for a classifier
-            ``cifar-10`` (a folder in the layout of CIFAR-10's binary version).
+        kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), ``negatives`` (images without a
+            face, a folder or a CSV file), or for a classifier ``cifar-10`` (a folder in the layout of CIFAR-10's
+            binary version).
         path: the folder or the file; relative to the working directory.
         weight: multiplies the weights of its samples in the loss.
         repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
@@ -31,7 +32,7 @@ class SourceRecipe:
             both sides of the split; for sets that do not name their source photographs.
     """
 
-    kind: Literal["300w-lp", "manifest", "cifar-10"]
+    kind: Literal["300w-lp", "manifest", "negatives", "cifar-10"]
     path: PathText
     weight: Annotated[float, Field(strict=True, gt=0, le=10**6)] = 1.0
     repeat: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0

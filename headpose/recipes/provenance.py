@@ -209,11 +209,12 @@ def _asset_folder(kind: str, path: str) -> str | None:
 
     None if it was not, or if pictures of another origin lie in it.
     """
-    root = Path(path).parent if kind == "manifest" else Path(path)
+    listed = kind == "manifest" or (kind == "negatives" and Path(path).is_file())
+    root = Path(path).parent if listed else Path(path)
     try:
         settings = json.loads((root / _SETTINGS).read_text("utf-8"))
         version, folder = settings["version"], settings["asset_folder"]
-        named = list(_listed(Path(path)) if kind == "manifest" else _found(root))
+        named = list(_listed(Path(path)) if listed else _found(root))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error):
         return None
     known = isinstance(version, int) and isinstance(folder, str) and named

@@ -98,6 +98,7 @@ class AugmentRecipe:
         turn: standard deviation of the in-plane turn, degrees.
         wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
         wide_turn_degrees: its limit.
+        cut: probability that the picture ends within the face: 0 to a half of the tight box is filled as outside.
         flip: probability of the mirror image.
         brightness: probability of a change of brightness alone, by up to a quarter of the range.
         shade: probability of light that falls off to one side, by the picture and not by the face's shape.
@@ -118,6 +119,7 @@ class AugmentRecipe:
     turn: Degrees = 12.0
     wide_turn: Probability = 0.1
     wide_turn_degrees: Degrees = 45.0
+    cut: Probability = 0.0
     flip: Probability = 0.5
     brightness: Probability = 0.0
     shade: Probability = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from headpose import geometry
@@ -31,6 +32,7 @@ LABEL = geometry.rotation_from_euler(DRAWN) @ geometry.rotation_from_euler(FRAME
 """(3, 3) float64, the head axes of labels to those in which heads are drawn."""
 
 _DIRECTIONS = (32, 64)  # of the table of the head's outline: from the top down, and around
+_ARM = 2.0  # decimetres from the middle: the bust ends at 1.3 below the chest and at 3 in the arms
 _SKULL = np.array([0.0, 0.55, -0.35], np.float32)  # in the head's axes; rays of the outline start here
 
 
@@ -44,6 +46,8 @@ class Anatomy:
         rigid: (k,) int32, vertices of skull and face that tell how a head is turned.
         occlusion: (19158,) float32, share of the sky that a place of the skin sees, in [0, 1].
         outline: (32, 64) int32, the outermost vertex by direction from the middle of the skull.
+        face: (m,) float64, area of each triangle of the bust that belongs to the face, 0 for the others; the sum is 1.
+        openings: (k, 2) int32, edges at which the bust ends, for each arm and for the chest.
     """
 
     vertices: F32
@@ -51,6 +55,8 @@ class Anatomy:
     rigid: I32
     occlusion: F32
     outline: I32
+    face: Array
+    openings: tuple[I32, ...]
 
 
 def build(assets: Assets) -> Anatomy:
@@ -63,12 +69,15 @@ def build(assets: Assets) -> Anatomy:
     vertices = (raw - origin) @ turn.T
     bust = np.unique(assets.pieces["bust"].source)
     firm = (assets.head_weight[bust] > 0.98) & (raw[bust, 2] > eyes[2] - 0.9) & (raw[bust, 1] > marks[8, 1])
+    occlusion = _occlusion(assets, vertices)
     return Anatomy(
         vertices=vertices,
         landmarks=vertices[VERTICES].astype(np.float64),
         rigid=bust[firm].astype(np.int32),
-        occlusion=_occlusion(assets, vertices),
+        occlusion=occlusion,
         outline=_outline(bust, vertices),
+        face=_face(assets, vertices, occlusion),
+        openings=_openings(assets, vertices),
     )
 
 
@@ -131,6 +140,30 @@ def _outline(bust: np.ndarray, vertices: F32) -> I32:
     outermost = np.where(near, distance, 0).argmax(1)
     chosen = np.where(near.any(1), outermost, cosine.argmax(1))
     return bust[chosen].reshape(_DIRECTIONS).astype(np.int32)
+
+
+def _face(assets: Assets, vertices: F32, occlusion: F32) -> Array:
+    """Areas of the triangles within the outline of the 68 landmarks, seen from the front; none in mouth and nose."""
+    outline = cv2.convexHull(vertices[VERTICES][:, :2].astype(np.float32))
+    corners = assets.pieces["bust"].source[assets.pieces["bust"].faces]
+    a, b, c = (vertices[corners[:, k]].astype(np.float64) for k in range(3))
+    middle, cross = (a + b + c) / 3, np.cross(b - a, c - a)
+    inside = [cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0 for x, y, _ in middle]
+    front = (cross[:, 2] > 0) & (middle[:, 2] > vertices[VERTICES[[0, 16]], 2].mean() - 0.1)
+    open_to_the_sky = occlusion[corners].mean(1) > 0.35
+    area = np.linalg.norm(cross, axis=1) * (np.array(inside) & front & open_to_the_sky)
+    return np.asarray(area / area.sum())
+
+
+def _openings(assets: Assets, vertices: F32) -> tuple[I32, ...]:
+    """The edges with one triangle whose vertices stay with the shoulders, by place: arm, chest, arm."""
+    corners = assets.pieces["bust"].source[assets.pieces["bust"].faces]
+    edges = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
+    _, first, count = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
+    ends = edges[first[count == 1]]
+    ends = ends[assets.head_weight[ends].max(1) < 0.2].astype(np.int32)
+    place = np.digitize(vertices[ends[:, 0], 0], [-_ARM, _ARM])
+    return tuple(ends[place == number] for number in range(3))
 
 
 def _occlusion(assets: Assets, vertices: F32, count: int = 96, side: int = 256) -> F32:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from headpose.geometry import Array
 from headpose.synth.light import Light
 from headpose.synth.surface import F32
 
@@ -41,7 +42,14 @@ def draw(rng: np.random.Generator) -> Background:
     )
 
 
-def paint(background: Background, rng: np.random.Generator, size: int, environment: F32 | None, light: Light) -> F32:
+def paint(
+    background: Background,
+    rng: np.random.Generator,
+    size: int,
+    environment: F32 | None,
+    light: Light,
+    tilt: Array | None = None,
+) -> F32:
     """Paints a background.
 
     Args:
@@ -50,12 +58,14 @@ def paint(background: Background, rng: np.random.Generator, size: int, environme
         size: side, pixels.
         environment: (H, W, 3) radiance; if there is one, it is what is seen.
         light: gives the turn of the environment.
+        tilt: (3, 3) axes of the level camera to those of this camera; None for a level camera. A camera that looks
+            down sees the floor of the environment.
 
     Returns:
         (size, size, 3) float32 linear, red, green, blue.
     """
     if environment is not None:
-        picture = _surroundings(environment, rng, size, light) * 0.35
+        picture = _surroundings(environment, rng, size, light, tilt) * 0.35
     else:
         picture = _PAINTERS[background.kind](rng, size) * 0.55
         grey = picture.mean(2, keepdims=True)
@@ -65,13 +75,16 @@ def paint(background: Background, rng: np.random.Generator, size: int, environme
     return np.maximum(picture * background.brightness, 0).astype(np.float32)
 
 
-def _surroundings(environment: F32, rng: np.random.Generator, size: int, light: Light) -> F32:
+def _surroundings(environment: F32, rng: np.random.Generator, size: int, light: Light, tilt: Array | None) -> F32:
     focal = 0.5 / np.tan(np.deg2rad(rng.uniform(25, 70)) / 2)
     x, y = np.meshgrid((np.arange(size) + 0.5) / size - 0.5, 0.5 - (np.arange(size) + 0.5) / size)
     y = y + rng.uniform(-0.2, 0.2)
-    length = np.sqrt(x**2 + y**2 + focal**2)
+    z = np.full_like(x, -focal)
+    if tilt is not None:
+        x, y, z = np.moveaxis(np.stack([x, y, z], -1) @ tilt, -1, 0)  # the inverse: from the camera to the level
+    length = np.sqrt(x**2 + y**2 + z**2)
     down = np.arccos(y / length) / np.pi
-    around = (np.arctan2(x, -focal) - light.turn) / (2 * np.pi) % 1.0
+    around = (np.arctan2(x, z) - light.turn) / (2 * np.pi) % 1.0
     height, width = environment.shape[:2]
     columns, rows = (around * width - 0.5).astype(np.float32), (down * height - 0.5).astype(np.float32)
     return np.asarray(cv2.remap(environment, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)

@@ -48,5 +48,5 @@ def parts(skin: Skin, hair: Hair, vertices: F32, assets: Assets, anatomy: Anatom
     strands = np.stack(path, 1)
     shape = to_ribbons(strands, np.array([0, -0.2, -0.1], np.float32), 0.06, rng)
     share = np.repeat(np.tile(np.linspace(0, 1, _STEPS), len(strands)), 2)
-    material = strand_material(hair, locks(), 60.0, hides=False)
+    material = strand_material(hair, locks(), 60.0, beard=True)
     return [part(material, shape.vertices, shape.faces, shape.uv, 0.5 + 0.4 * share)]

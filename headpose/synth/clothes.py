@@ -10,7 +10,7 @@ from headpose.synth.anatomy import Anatomy
 from headpose.synth.assets import Assets
 from headpose.synth.raster import vertex_normals
 from headpose.synth.shapes import Shape, grid, join, tube
-from headpose.synth.surface import F32, MASK_SIDE, Fragments, Material, Paint, Part, noise, part, smooth
+from headpose.synth.surface import F32, MASK_SIDE, Fragments, Material, Paint, Part, noise, part, plain, smooth
 
 _KINDS = {"t-shirt": 0.3, "v-neck": 0.15, "shirt": 0.2, "suit": 0.17, "turtleneck": 0.1, "bare": 0.08}
 Colour = tuple[float, float, float]
@@ -113,6 +113,26 @@ def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: flo
         return ((main * (1 - share[:, None]) + other * share[:, None]) * folds[:, None]).astype(np.float32)
 
     return paint
+
+
+def caps(clothes: Clothes, skin: Colour, vertices: F32, anatomy: Anatomy) -> Part:
+    """Closes the bust where it ends in the arms and below the chest, which a camera from below would see.
+
+    Args:
+        clothes: what was drawn; bare shoulders are closed with skin.
+        skin: linear colour.
+        vertices: (19158, 3) float32 of the person, head axes.
+        anatomy: the average head.
+    """
+    points, faces, first = [], [], 0
+    for edges in anatomy.openings:
+        count = len(edges)
+        points += [vertices[edges.ravel()], vertices[edges.ravel()].mean(0, keepdims=True)]
+        pairs = first + np.arange(2 * count).reshape(count, 2)
+        faces.append(np.column_stack([pairs, np.full(count, first + 2 * count)]))
+        first += 2 * count + 1
+    colour = skin if clothes.kind == "bare" else clothes.colour
+    return part(Material(plain(colour), 0.01, 5), np.concatenate(points), np.concatenate(faces), None, 0.6, 0.0)
 
 
 def _neckline(kind: str, lower: float, at: F32) -> F32:

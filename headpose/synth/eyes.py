@@ -89,7 +89,7 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
         assets, anatomy: the base mesh.
         mouth: whether to draw its inside.
     """
-    material = Material(_iris_colour(eyes), 0.04, 400, two_sided=False)
+    material = Material(_iris_colour(eyes), 0.04, 400, of_face=True, two_sided=False)
     ball, uv, faces = _BALL
     yaw, pitch = np.deg2rad([eyes.right, eyes.up])
     across = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -105,7 +105,7 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
         )
         result.append(part(material, turned * radius + middle, faces, uv, shade))
     piece = assets.pieces["lashes"]
-    lash = Material(plain((0.012, 0.01, 0.009)), mask=_lash_mask(eyes.lashes), casts=False)
+    lash = Material(plain((0.012, 0.01, 0.009)), of_face=True, mask=_lash_mask(eyes.lashes), casts=False)
     result.append(part(lash, vertices[piece.source], piece.faces, piece.uv * 0 + _lash_uv(piece.uv)))
     if mouth:
         pink = (0.45, 0.16, 0.14)
@@ -115,7 +115,7 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
             ("tongue", pink, 0.35),
         ):
             piece = assets.pieces[name]
-            wet = Material(plain(colour), 0.04, 60, casts=False)
+            wet = Material(plain(colour), 0.04, 60, of_face=True, casts=False)
             result.append(part(wet, vertices[piece.source], piece.faces, piece.uv, occlusion))
     return result
 

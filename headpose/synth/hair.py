@@ -214,8 +214,8 @@ def _falling(hair_part: Part) -> Part:
     )
 
 
-def strand_material(hair: Hair, mask: U8 | None, fineness: float, hides: bool = True) -> Material:
-    """Hair of this colour and shine; ``fineness`` is the number of strands across u."""
+def strand_material(hair: Hair, mask: U8 | None, fineness: float, beard: bool = False) -> Material:
+    """Hair of this colour and shine; ``fineness`` is the number of strands across u. A beard hides no face."""
     base = np.array(hair.colour, np.float32)
 
     def colour(fragments: Fragments) -> F32:
@@ -225,7 +225,7 @@ def strand_material(hair: Hair, mask: U8 | None, fineness: float, hides: bool = 
         place = noise(fragments.template, 7.0, hair.seed % 31)
         return (base * (0.35 + 0.75 * strand + 0.5 * place)[:, None]).astype(np.float32)
 
-    return Material(colour, 0.035, hair.gloss, (0.25, 0.25, 0.25), hides=hides, mask=mask)
+    return Material(colour, 0.035, hair.gloss, (0.25, 0.25, 0.25), hides=not beard, of_face=beard, mask=mask)
 
 
 @functools.cache

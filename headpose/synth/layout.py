@@ -62,8 +62,13 @@ def label_fields(rotation: Array) -> dict[str, Any]:
     return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
 
 
-def rewrite_labels(root: Path, seed: int) -> None:
+def rewrite_labels(root: Path, seed: int, poses: str) -> None:
     """Rewrites the labels of a folder for the head axes that ``anatomy.FRAME`` is now. Idempotent.
+
+    Args:
+        root: the folder.
+        seed: that its heads were drawn with.
+        poses: name of their density of poses.
 
     Raises:
         DataError: a label is missing or damaged.
@@ -71,7 +76,7 @@ def rewrite_labels(root: Path, seed: int) -> None:
     for first in tqdm(firsts(root), desc="labels", unit="file", disable=None):
         lines = read_scenes(root, first)
         for index, line in enumerate(lines, first):
-            rotation = pose.draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
+            rotation = pose.DENSITIES[poses].draw(scenes.Draws(seed, index).stream("pose")).rotation @ LABEL
             label = root / picture_path(index).with_suffix(".mat")
             try:
                 arrays = matlab5.read_file(label)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
+from headpose.geometry import Array
 from headpose.synth.raster import depth_map
 from headpose.synth.surface import F32, I32, kernel
 
@@ -93,6 +95,13 @@ def _lamps(rng: np.random.Generator, kind: str, count: int, spread: float) -> F3
     if kind == "backlight":
         towards[:2, 2] = -rng.uniform(0.2, 1.0, 2)
     return towards / np.linalg.norm(towards, axis=1, keepdims=True)
+
+
+def turned(light: Light, rotation: Array) -> Light:
+    """The same light for a camera whose axes are turned by ``rotation`` (3, 3), level axes to camera axes."""
+    turn = rotation.astype(np.float32)
+    sky = np.concatenate([light.sky[:1], turn @ light.sky[1:]])
+    return dataclasses.replace(light, sky=sky, towards=light.towards @ turn.T)
 
 
 def shadow_maps(light: Light, points: F32, faces: I32, centre: F32) -> tuple[F32, F32]:

@@ -1,9 +1,11 @@
-"""Where the head points, and how the shoulders follow."""
+"""Where the head points, how the shoulders follow, and the densities of both by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from headpose import geometry
@@ -18,6 +20,10 @@ and only their difference is defined."""
 _NECK = EulerAngles(yaw=65.0, pitch=40.0, roll=30.0)  # what a neck can do; shoulders turn for the rest
 _EVEN = 0.25  # of the heads
 _FURTHEST = 99.0
+_FAR = EulerAngles(yaw=110.0, pitch=70.0, roll=45.0)  # limits of the camera around the head, and of its roll
+_BEHIND = EulerAngles(yaw=15.0, pitch=60.0, roll=45.0)  # the same for the back of a head, yaw from 180 degrees
+_LOWEST_CAMERA = -float(np.sin(np.deg2rad(40.0)))  # its height over the shoulders' horizon, of a distance of 1
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +33,51 @@ class Pose:
     Attributes:
         euler: of the head in front of the camera, degrees.
         neck: of the head against the shoulders.
+        down: unit vector of gravity in head axes; None where it points down the picture.
     """
 
     euler: EulerAngles
     neck: EulerAngles
+    down: tuple[float, float, float] | None = None
 
     @property
     def rotation(self) -> Array:
         """(3, 3) float64, head axes to camera axes."""
         return geometry.rotation_from_euler(self.euler)
 
+    @property
+    def gravity(self) -> Array:
+        """(3,) float64 unit vector of gravity in head axes."""
+        return self.rotation.T @ [0.0, -1.0, 0.0] if self.down is None else np.array(self.down)
 
-def draw(rng: np.random.Generator) -> Pose:
-    """Draws a pose.
+    @property
+    def tilt(self) -> Array:
+        """(3, 3) float64, axes of the level camera to those of this one: the smallest rotation that moves gravity."""
+        falls = self.rotation @ self.gravity
+        axis = np.cross([0.0, -1.0, 0.0], falls)
+        length = np.linalg.norm(axis)
+        angle = np.arctan2(length, -falls[1])
+        return np.asarray(cv2.Rodrigues(axis / length * angle if length > 1e-9 else np.zeros(3))[0], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """A distribution of poses.
+
+    Attributes:
+        draw: draws one pose.
+        most_hidden: share of the face's outline that hair, hats and objects may cover before all but the pose is
+            drawn again.
+        labelled: whether the pictures get a pose; without one they are negatives.
+    """
+
+    draw: Callable[[np.random.Generator], Pose]
+    most_hidden: float
+    labelled: bool = True
+
+
+def draw_people(rng: np.random.Generator) -> Pose:
+    """Draws a pose of the density ``people``.
 
     A quarter of the heads are even over +-99 degrees of yaw, +-60 of pitch and +-60 of roll, so that every pose occurs.
     The others are people: they turn about the vertical (a third normal with deviation 25, the rest even over +-99),
@@ -69,6 +107,69 @@ def _draw_person(rng: np.random.Generator) -> Pose:
         euler = geometry.euler_from_rotation(shoulders @ neck)
         if abs(euler).max() <= _FURTHEST:
             return Pose(EulerAngles(*map(float, euler)), EulerAngles(*map(float, geometry.euler_from_rotation(neck))))
+
+
+def draw_far(rng: np.random.Generator) -> Pose:
+    """Draws a pose of the density ``far``: the camera is anywhere around the face.
+
+    The direction from the head to the camera is uniform on the sphere between +-110 degrees of azimuth and +-70 of
+    elevation, in head axes; the camera's roll is even over +-45 degrees (``AugmentRecipe`` turns the crop further).
+    Without that roll, azimuth and elevation are the label's yaw and pitch. Up to 0.6 of the elevation is a nod, the
+    rest is the camera's height, so gravity differs from the picture's vertical.
+    """
+    yaw = float(rng.uniform(-_FAR.yaw, _FAR.yaw))
+    return _around(rng, yaw, _FAR)
+
+
+def draw_back(rng: np.random.Generator) -> Pose:
+    """Draws a pose of the density ``back``: like ``far``, with the camera within 15 degrees of azimuth behind the head.
+
+    The elevation is at most 60 degrees; so at most 5 % of a bare face is seen, the edge of a cheek.
+    """
+    yaw = float(180 + rng.uniform(-_BEHIND.yaw, _BEHIND.yaw))
+    return _around(rng, yaw, _BEHIND)
+
+
+def _around(rng: np.random.Generator, yaw: float, limit: EulerAngles) -> Pose:
+    """A camera at an azimuth of ``yaw`` degrees; its elevation is uniform by area of the sphere."""
+    highest = np.sin(np.deg2rad(limit.pitch))
+    pitch = float(np.rad2deg(np.arcsin(rng.uniform(-highest, highest))))
+    turned = geometry.rotation_from_euler([yaw, pitch, 0.0])
+    rotation = geometry.turn_picture(turned, rng.uniform(-limit.roll, limit.roll))
+    neck, down = _standing(rng, yaw, pitch, turned[2])
+    euler = geometry.euler_from_rotation(rotation)
+    return Pose(EulerAngles(*map(float, euler)), neck, (float(down[0]), float(down[1]), float(down[2])))
+
+
+def _standing(rng: np.random.Generator, yaw: float, pitch: float, camera: Array) -> tuple[EulerAngles, Array]:
+    """The neck's pose and the direction of gravity in head axes, for shoulders that stand upright.
+
+    The camera is at most 40 degrees below the shoulders' horizon if a neck can do that: nobody is photographed from
+    under the arm.
+
+    Args:
+        rng: source of chance.
+        yaw, pitch: azimuth and elevation of the camera around the head, as those of a label, degrees.
+        camera: (3,) direction to the camera in head axes.
+    """
+    short_way = (yaw + 180) % 360 - 180
+    best = (-np.inf, EulerAngles(0.0, 0.0, 0.0), np.zeros(3))
+    for _ in range(_TRIES):
+        drawn = [short_way * rng.uniform(0, 0.6), pitch * rng.uniform(0, 0.6) + rng.normal(0, 6), rng.normal(0, 10)]
+        neck = EulerAngles(*(float(np.clip(angle, -most, most)) for angle, most in zip(drawn, _NECK, strict=True)))
+        down = geometry.rotation_from_euler(neck).T @ [0.0, -1.0, 0.0]
+        best = max(best, (min(float(-down @ camera), _LOWEST_CAMERA), neck, down), key=lambda each: each[0])
+        if best[0] == _LOWEST_CAMERA:
+            break
+    return best[1], best[2]
+
+
+DENSITIES: Mapping[str, Density] = {
+    "people": Density(draw_people, most_hidden=0.5),
+    "far": Density(draw_far, most_hidden=0.9),
+    "back": Density(draw_back, most_hidden=1.0, labelled=False),
+}
+"""The densities of poses by name."""
 
 
 def _chain(*turns: list[float]) -> Array:

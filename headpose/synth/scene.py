@@ -94,7 +94,10 @@ class Scene:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return _plain(dataclasses.asdict(self))
+        values: dict[str, Any] = _plain(dataclasses.asdict(self))
+        if self.pose.down is None:
+            del values["pose"]["down"]  # so that the files of the density ``people`` are what they were without it
+        return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,11 +125,19 @@ def open_studio(asset_folder: str | None = None) -> Studio:
     return Studio(mesh, anatomy.build(mesh), folder.load(asset_folder) if asset_folder else None)
 
 
-def draw(seed: int, index: int, studio: Studio, attempt: int = 0) -> Scene:
-    """Draws the scene of a picture; it depends on the arguments alone."""
+def draw(seed: int, index: int, studio: Studio, attempt: int = 0, poses: str = "people") -> Scene:
+    """Draws the scene of a picture; it depends on the arguments alone.
+
+    Args:
+        seed: of the data set.
+        index: number of the picture.
+        studio: the assets.
+        attempt: another number draws everything again, except for the pose.
+        poses: name of the density of poses (``pose.DENSITIES``).
+    """
     draws = Draws(seed, index, attempt)
     extra = studio.folder
-    drawn_pose = pose.draw(draws.stream("pose"))
+    drawn_pose = pose.DENSITIES[poses].draw(draws.stream("pose"))
     who = person.draw(draws.stream("person"), studio.assets.names, extra is not None and extra.components is not None)
     return Scene(
         draws=draws,
@@ -154,11 +165,13 @@ def _build(scene: Scene, studio: Studio) -> Built:
     vertices = mesh.morph({**units, **eyes.lid_targets(scene.eyes)}, neutral)
     parts = [skin.part(scene.skin, scene.hair.paint, vertices, mesh, average, studio.folder)]
     if not wear.hides_hair(scene.wear):
-        down = scene.pose.rotation.T @ np.array([0.0, -1.0, 0.0])
+        down = scene.pose.gravity
         flat = wear.covers_hair(scene.wear)
         parts += hair.parts(scene.hair, neutral, mesh, average, studio.folder, down.astype(np.float32), flat)
     parts += beard.parts(scene.skin, scene.hair, vertices, mesh, average)
     parts += clothes.parts(scene.clothes, vertices, mesh, average)
+    if scene.pose.down is not None:
+        parts.append(clothes.caps(scene.clothes, scene.skin.tone, vertices, average))
     parts += wear.parts(scene.wear, neutral, neutral[VERTICES].astype(np.float64), average, studio.folder)
     marks = vertices[VERTICES].astype(np.float64)
     parts += occluders.parts(scene.occluders, marks, scene.skin.tone, mesh, vertices)

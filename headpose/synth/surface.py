@@ -64,6 +64,7 @@ class Material:
         gloss: exponent of the highlight; 5 is matt, 500 is wet.
         wrap: how far light creeps past the edge of the shade, for each colour: skin lets red through.
         hides: whether it counts as hiding the face where it covers it.
+        of_face: whether it belongs to a face, as eyes, a beard and clear glasses do: skin behind it counts as seen.
         mask: (256, 256) uint8 coverage by uv (row v, column u), or None where it is solid.
         two_sided: whether its back is seen.
         casts: whether it casts a shadow.
@@ -75,6 +76,7 @@ class Material:
     gloss: float = 8.0
     wrap: tuple[float, float, float] = (0.0, 0.0, 0.0)
     hides: bool = False
+    of_face: bool = False
     mask: U8 | None = None
     two_sided: bool = True
     casts: bool = True

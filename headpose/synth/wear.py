@@ -291,7 +291,7 @@ def _glasses(glasses: Glasses, vertices: F32, landmarks: Array) -> list[Part]:
         arm += [[temple, high + 0.05, (hinge + ear) / 2], [temple, high + 0.02, ear]]
         pieces.append(tube(np.array(arm) * [side, 1, 1], max(glasses.rim, 0.012)))
     frame = join(*pieces)
-    result = [part(Material(plain(glasses.colour), 0.06, 50), frame.vertices, frame.faces, frame.uv)]
+    result = [part(Material(plain(glasses.colour), 0.06, 50, of_face=True), frame.vertices, frame.faces, frame.uv)]
     if glasses.density:
         cover = np.full((MASK_SIDE, MASK_SIDE), int(255 * glasses.density), np.uint8)
         lens = join(*lenses)
@@ -301,6 +301,7 @@ def _glasses(glasses: Glasses, vertices: F32, landmarks: Array) -> list[Part]:
             0.05 if dark else 0.08,
             150,
             hides=dark,
+            of_face=not dark,
             mask=cover,
             casts=False,
             reflects=0.1 if dark else 0.3,

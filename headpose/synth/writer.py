@@ -2,7 +2,9 @@
 
 The folder holds ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (ten thousand to a subfolder),
 ``scenes/000000.jsonl.gz`` (what was drawn, twenty pictures to a file), ``manifest.csv`` (the columns of
-``headpose.datasets.manifest``, the rotation matrix r00 ... r22 and ``hidden``) and ``synth.json`` (the settings). Where
+``headpose.datasets.manifest``, the rotation matrix r00 ... r22, ``hidden``, and for other densities than ``people``
+``face_seen``) and ``synth.json`` (the settings). Backs of heads have no label: instead of ``.mat`` files and
+``manifest.csv`` there is ``negatives.csv`` (``headpose.datasets.negatives``). Where
 ``anatomy.FRAME`` has changed since, the labels that are there are turned, and the pictures stay.
 """
 
@@ -30,15 +32,16 @@ from headpose.errors import DataError
 from headpose.synth import groups, layout
 from headpose.synth import scene as scenes
 from headpose.synth.anatomy import FRAME
+from headpose.synth.pose import DENSITIES, Density
 from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
 VERSION = 3
 """Of the drawing: it changes when the same seed gives other pictures."""
 
-_MOST_HIDDEN = 0.5
 _ATTEMPTS = 4
-_SETTINGS, _MANIFEST = "synth.json", "manifest.csv"
+_SETTINGS, _MANIFEST, _NEGATIVES = "synth.json", "manifest.csv", "negatives.csv"
+_DEFAULT_POSES = "people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +53,31 @@ class Settings:
         size: side, pixels.
         asset_folder: path of more assets, or "".
         without: names of ``groups.GROUPS`` that are left out.
+        poses: name of the density of poses (``pose.DENSITIES``).
     """
 
     seed: int
     size: int
     asset_folder: str = ""
     without: tuple[str, ...] = ()
+    poses: str = _DEFAULT_POSES
+
+    @property
+    def density(self) -> Density:
+        return DENSITIES[self.poses]
 
 
 def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendered]:
-    """The picture of a number, drawn again as long as hair or an object hides more than half of the face.
+    """The picture of a number, drawn again as long as hair or an object hides too much of the face (``Density``).
 
     The pose stays when the rest is drawn again. In the fifth draw nothing is on the head or before it.
     """
     for attempt in range(_ATTEMPTS + 1):
-        drawn = groups.without(scenes.draw(settings.seed, index, studio, attempt), settings.without)
+        drawn = groups.without(scenes.draw(settings.seed, index, studio, attempt, settings.poses), settings.without)
         if attempt == _ATTEMPTS:
             drawn = drawn.uncovered()
         staged = stage(drawn, studio, settings.size)
-        if staged.hidden <= _MOST_HIDDEN:
+        if staged.hidden <= settings.density.most_hidden:
             break
     return drawn, render(staged, studio)
 
@@ -103,14 +112,14 @@ def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     # Before anything is written: what is wrong with the assets is told, and their cache made once, not by each worker.
     studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
     _make_folders(root)
-    if turned:
-        layout.rewrite_labels(root, settings.seed)
+    if turned and settings.density.labelled:
+        layout.rewrite_labels(root, settings.seed, settings.poses)
     files.write_text(root / _SETTINGS, json.dumps(ours, indent=1) + "\n")
     todo = sum(last - first for first, last in chunks)
     with tqdm(total=todo, unit="head", disable=None) as bar:
         for made in _run(settings, root, chunks, workers, studio):
             bar.update(made)
-    _write_manifest(root, count)
+    _write_manifest(settings, root, count)
     return todo
 
 
@@ -118,22 +127,28 @@ def _record(settings: Settings) -> dict[str, Any]:
     """What decides the files of a folder, as it is kept in it."""
     folder = Path(settings.asset_folder).absolute().name if settings.asset_folder else ""
     ours = {"version": VERSION, "frame": list(FRAME), **asdict(settings)}
-    return ours | {"asset_folder": folder, "without": sorted(set(settings.without))}
+    ours |= {"asset_folder": folder, "without": sorted(set(settings.without))}
+    if settings.poses == _DEFAULT_POSES:
+        del ours["poses"]  # so that a folder of ``people`` is what it was before there were other densities
+    return ours
 
 
 def _has_other_axes(root: Path, ours: dict[str, Any]) -> bool:
     """Whether the labels that are there are of other head axes; an error if anything else of the settings differs."""
     file = root / _SETTINGS
-    if not file.exists() and (root / _MANIFEST).exists():
-        raise DataError(
-            f"{root / _MANIFEST} is of another data set, there is no {_SETTINGS} beside it: give another --out"
-        )
+    for manifest_file in (root / _MANIFEST, root / _NEGATIVES):
+        if not file.exists() and manifest_file.exists():
+            raise DataError(
+                f"{manifest_file} is of another data set, there is no {_SETTINGS} beside it: give another --out"
+            )
     try:
         there = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ours
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot use the folder {root}: {error}") from error
-    if differing := [key for key in ours if key != "frame" and there.get(key) != ours[key]]:
-        both = ", ".join(f"{key} {there.get(key)!r}, not {ours[key]!r}" for key in differing)
+    default = {"poses": _DEFAULT_POSES}
+    wanted, found = default | ours, default | there
+    if differing := [key for key in wanted if key != "frame" and found.get(key) != wanted[key]]:
+        both = ", ".join(f"{key} {found.get(key)!r}, not {wanted[key]!r}" for key in differing)
         raise DataError(f"{root} holds heads of other settings ({both}): give another --out")
     return there.get("frame") != ours["frame"]
 
@@ -185,8 +200,9 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
         path = root / layout.picture_path(index)
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
-        files.write_bytes(path.with_suffix(".mat"), label_bytes(rendered))
-        lines.append(_line(index, drawn, rendered))
+        if settings.density.labelled:
+            files.write_bytes(path.with_suffix(".mat"), label_bytes(rendered))
+        lines.append(_line(settings, index, drawn, rendered))
     layout.write_scenes(root, first, lines)
     return last - first
 
@@ -199,23 +215,28 @@ def label_bytes(rendered: Rendered) -> bytes:
     )
 
 
-def _line(index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
-    return {
+def _line(settings: Settings, index: int, drawn: Scene, rendered: Rendered) -> dict[str, Any]:
+    line = {
         "image": layout.picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        **layout.label_fields(rendered.rotation),
+        **(layout.label_fields(rendered.rotation) if settings.density.labelled else {}),
         "hidden": round(rendered.hidden, 4),
-        "scene": drawn.to_dict(),
     }
+    if settings.poses != _DEFAULT_POSES:
+        line["face_seen"] = round(rendered.face_seen, 4)
+    return line | {"scene": drawn.to_dict()}
 
 
-def _write_manifest(root: Path, count: int) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*manifest.COLUMNS, *(f"r{row}{column}" for row in range(3) for column in range(3)), "hidden"])
-    for first in range(0, count, layout.CHUNK):
-        for line in layout.read_scenes(root, first)[: count - first]:
-            rotation = [value for row in line["rotation"] for value in row]
-            table.writerow([line["image"], *line["box"], *line["euler"], *rotation, line["hidden"]])
-    with contextlib.closing(text):
-        files.write_text(root / _MANIFEST, text.getvalue())
+def _write_manifest(settings: Settings, root: Path, count: int) -> None:
+    """Writes the manifest of the labelled heads, or that of the negatives, from the scenes."""
+    labelled = settings.density.labelled
+    shares = ["hidden"] if settings.poses == _DEFAULT_POSES else ["hidden", "face_seen"]
+    pose = [*manifest.COLUMNS[5:], *(f"r{row}{column}" for row in range(3) for column in range(3))] if labelled else []
+    with contextlib.closing(io.StringIO()) as text:
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*manifest.COLUMNS[:5], *pose, *shares])
+        for first in range(0, count, layout.CHUNK):
+            for line in layout.read_scenes(root, first)[: count - first]:
+                label = [*line["euler"], *(value for row in line["rotation"] for value in row)] if labelled else []
+                table.writerow([line["image"], *line["box"], *label, *(line[share] for share in shares)])
+        files.write_text(root / (_MANIFEST if labelled else _NEGATIVES), text.getvalue())

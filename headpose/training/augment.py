@@ -22,6 +22,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations
 
 _RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slope to one side, of each patch and colour
+_MOST_CUT, _CORNERS = 0.5, 0.25  # of the box's area outside of a cut picture; share of the cuts that are at a corner
 
 
 class Augmenter:
@@ -54,12 +55,14 @@ class Augmenter:
         turn = rng.normal(0.0, recipe.turn)
         if rng.random() < recipe.wide_turn:
             turn = rng.uniform(-recipe.wide_turn_degrees, recipe.wide_turn_degrees)
+        if recipe.cut and rng.random() < recipe.cut:  # 0 draws nothing: what was trained without stays the same
+            image, box = cut_through(image, box, rng)
         spec = dataclasses.replace(self.spec, scale=scale)
         view = crop.cut(image, _jittered(box, recipe, rng), spec, turn)
         rotation = geometry.turn_picture(rotation, turn)
         if rng.random() < recipe.flip:
             view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
-        if recipe.shade and rng.random() < recipe.shade:  # 0 draws nothing: what was trained without stays the same
+        if recipe.shade and rng.random() < recipe.shade:  # as for ``cut``
             view = _shaded(view, rng)
         self._pixels.set_random_seed(int(rng.integers(1 << 31)))
         return self._pixels(image=view)["image"], rotation
@@ -71,6 +74,39 @@ def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:
     stretch = math.exp(rng.normal(0.0, recipe.stretch) / 2)
     width, height = box.width * stretch, box.height / stretch
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def cut_through(image: Image, box: Box, rng: np.random.Generator) -> tuple[Image, Box]:
+    """Ends a picture within the face, as at the edge of a camera's view.
+
+    One side of the picture, or for a quarter of the pictures two that meet, moves into the tight box. The part of the
+    box's area outside is even from 0 to a half for one side, and at most a half for two.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        box: tight box, pixels.
+        rng: the sample's own generator.
+
+    Returns:
+        The rest of the picture, a view of ``image`` that keeps at least one pixel, and the box in its pixels.
+    """
+    height, width = image.shape[:2]
+    across = rng.uniform(0.0, _MOST_CUT)
+    down = rng.uniform(0.0, 1 - (1 - _MOST_CUT) / (1 - across)) if rng.random() < _CORNERS else 0.0
+    if rng.random() < 0.5:
+        across, down = down, across
+    x1, x2 = _kept(box.x1, box.x2, width, across, low=rng.random() < 0.5)
+    y1, y2 = _kept(box.y1, box.y2, height, down, low=rng.random() < 0.5)
+    return image[y1:y2, x1:x2], Box(box.x1 - x1, box.y1 - y1, box.x2 - x1, box.y2 - y1)
+
+
+def _kept(first: float, last: float, extent: int, share: float, *, low: bool) -> tuple[int, int]:
+    """First and last + 1 pixel that a cut of a share of [first, last] leaves, at its low or its high end."""
+    if share == 0:
+        return 0, extent
+    if low:
+        return min(max(math.floor(first + share * (last - first)), 0), extent - 1), extent
+    return 0, min(max(math.ceil(last - share * (last - first)), 1), extent)
 
 
 def _shaded(view: Image, rng: np.random.Generator) -> Image:

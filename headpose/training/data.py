@@ -83,6 +83,8 @@ def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
 def _samples(source: SourceRecipe) -> list[Sample]:
     if source.kind == "cifar-10":
         raise RecipeError(f"{source.path}: a source of kind cifar-10 holds no head poses; set task = 'classification'")
+    if source.kind == "negatives":
+        raise RecipeError(f"{source.path}: negatives hold no head poses, and no network has an output for them")
     samples = w300lp.read(source.path) if source.kind == "300w-lp" else manifest.read(source.path)
     return duplicates.group_near_duplicates(samples) if source.near_duplicates else samples
 
@@ -94,7 +96,7 @@ class Pictures:
         self._left = limit_gib * 2**30
         self._kept: dict[str, Image] = {}
 
-    def read(self, sample: Sample) -> Image:
+    def read(self, sample: splits.Grouped) -> Image:
         key = str(sample.image)
         image = self._kept.get(key)
         if image is None:

@@ -136,6 +136,22 @@ def test_an_asset_folder_is_the_recipes_own_or_unknown(tmp_path):
     assert own.statement == RENDERED
 
 
+def test_rendered_negatives_are_rendered_whether_listed_or_in_their_folder(tmp_path):
+    heads = rendered(tmp_path)
+    names = [line.partition(",")[0] for line in heads.read_text().splitlines()]
+    heads.unlink()
+    listed = heads.parent / "negatives.csv"
+    listed.write_text("\n".join(names))
+    assert provenance._asset_folder("negatives", str(listed)) == ""
+    listed.write_text("\n".join([*names, "wall.jpg"]))
+    assert provenance._asset_folder("negatives", str(listed)) is None
+    for place in (heads.parent / names[1]).parent.glob("*"):
+        place.rename(place.with_suffix(".jpg"))
+    assert provenance._asset_folder("negatives", str(heads.parent)) == ""
+    (heads.parent / "wall.jpg").touch()
+    assert provenance._asset_folder("negatives", str(heads.parent)) is None
+
+
 def test_the_names_of_rendered_pictures_are_known():
     for index in (0, 9_999, 10_000, 1_000_000):
         assert provenance._PICTURE.fullmatch(layout.picture_path(index).as_posix())

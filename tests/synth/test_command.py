@@ -86,3 +86,14 @@ def test_a_damaged_cache_is_rebuilt(user_cache, studio):
     assert again.names == studio.assets.names
     assert (again.vertices == studio.assets.vertices).all()
     assert cache.stat().st_size > 1_000_000
+
+
+def test_the_poses_are_chosen_by_name(tmp_path, capsys):
+    for name in ("people", "far", "back"):
+        assert run("--n", 1, "--size", 48, "--poses", name, "--out", tmp_path / name) == 0
+    pictures = [cv2.imread(str(next((tmp_path / name).rglob("*.jpg")))) for name in ("people", "far", "back")]
+    assert abs(pictures[0].astype(int) - pictures[1]).mean() > 5
+    assert abs(pictures[1].astype(int) - pictures[2]).mean() > 5
+    with pytest.raises(SystemExit):
+        run("--n", 1, "--poses", "sideways", "--out", tmp_path / "other")
+    assert "invalid choice: 'sideways'" in capsys.readouterr().err

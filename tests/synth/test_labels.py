@@ -82,7 +82,7 @@ def test_the_head_turns_by_the_label_whatever_the_neck_does(euler, neck, data):
 
 
 def test_poses_keep_their_limits_and_reach_every_corner():
-    drawn = np.array([pose.draw(scene.Draws(0, index).stream("pose")).euler for index in range(4000)])
+    drawn = np.array([pose.draw_people(scene.Draws(0, index).stream("pose")).euler for index in range(4000)])
     assert (abs(drawn).max(0) <= 99).all()
     assert (abs(drawn).max(0) > np.array(pose.LARGEST) - 3).all()
     yaw, pitch, _ = abs(drawn).T

@@ -1,11 +1,15 @@
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headpose import crop, geometry
 from headpose.recipes.training import AugmentRecipe
+from headpose.training import augment
 from headpose.training.augment import Augmenter
 from headpose.types import Box, CropSpec
 
@@ -128,3 +132,80 @@ def test_shade_is_light_that_falls_off_evenly_to_any_side():
     slopes -= np.array([light[:, -20:].mean((1, 2)), light[:, :, -20:].mean((1, 2))])
     assert np.abs(slopes.mean(1)).max() < 0.12, "no side is preferred"
     assert np.all(slopes.std(1) > 0.25)
+
+
+BOXES = st.tuples(st.floats(-20, 300), st.floats(-20, 200), st.floats(4, 200), st.floats(4, 200)).map(
+    lambda at: Box(at[0], at[1], at[0] + at[2], at[1] + at[3])
+)
+
+
+@functools.cache
+def numbered(height, width):
+    """A picture whose pixels say where they lie."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns % 256, rows % 256, columns // 256], -1).astype(np.uint8)
+
+
+@given(box=BOXES, seed=st.integers(0, 2**32))
+def test_a_cut_keeps_the_box_on_its_pixels(box, seed):
+    picture = numbered(280, 400)
+    rest, moved = augment.cut_through(picture, box, np.random.default_rng(seed))
+    assert min(rest.shape[:2]) >= 1
+    assert (moved.width, moved.height) == pytest.approx((box.width, box.height))
+    x, y = round(box.x1 - moved.x1), round(box.y1 - moved.y1)
+    assert rest[0, 0].tolist() == [x % 256, y % 256, x // 256]
+    again, same = augment.cut_through(picture, box, np.random.default_rng(seed))
+    assert same == moved
+    np.testing.assert_array_equal(again, rest)
+
+
+def test_a_cut_takes_up_to_half_of_the_box():
+    shares, sides = [], []
+    for seed in range(1000):
+        image, box = augment.cut_through(numbered(300, 320), BOX, np.random.default_rng(seed))
+        height, width = image.shape[:2]
+        inside = (min(box.x2, width) - max(box.x1, 0)) * (min(box.y2, height) - max(box.y1, 0))
+        shares.append(1 - inside / (box.width * box.height))
+        sides.append((box.x1 < 0, box.x2 > width, box.y1 < 0, box.y2 > height))
+    shares, sides = np.array(shares), np.array(sides)
+    assert shares.min() >= 0
+    assert shares.max() <= 0.5 + 1e-9
+    single = sides.sum(1) == 1
+    np.testing.assert_allclose(np.histogram(shares[single], 5, (0, 0.5))[0] / single.sum(), 0.2, atol=0.06)
+    np.testing.assert_allclose(sides.mean(0), 1.25 / 4, atol=0.06)
+    assert (sides.sum(1) == 2).mean() == pytest.approx(0.25, abs=0.05)
+    assert not ((sides[:, 0] & sides[:, 1]) | (sides[:, 2] & sides[:, 3])).any()
+
+
+def test_a_cut_leaves_the_label_and_fills_with_the_border():
+    picture = np.full((300, 320, 3), 90, np.uint8)
+    picture[80:200, 100:220] = numbered(120, 120) + np.uint8(1)  # BOX
+    start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
+    black = Augmenter(dataclasses.replace(STILL, cut=1.0), dataclasses.replace(SPEC, scale=1.3, border="black"))
+    edge = Augmenter(dataclasses.replace(STILL, cut=1.0), SPEC)
+    whole = crop.cut(picture, BOX, SPEC)
+    for seed in range(20):
+        view, rotation = black(picture, BOX, start, np.random.default_rng(seed))
+        np.testing.assert_array_equal(rotation, start)
+        empty = (view == 0).all(2)
+        assert 0.05 < empty.mean() < 0.75
+        seen = ~cv2.dilate(empty.astype(np.uint8), np.ones((5, 5))).astype(bool)
+        np.testing.assert_array_equal(view[seen], whole[seen])  # what is left lies where it lay
+        replicated, _ = edge(picture, BOX, start, np.random.default_rng(seed))
+        assert (replicated != 0).any(2).all()
+
+
+def test_no_cut_draws_nothing():
+    """A probability of 0 leaves every view as it was before there was such a step."""
+    picture = numbered(300, 320)
+    start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
+    rare = dataclasses.replace(AugmentRecipe(), cut=1e-12)
+    same = 0
+    for seed in range(5):
+        plain, with_draw = (
+            Augmenter(used, SPEC)(picture, BOX, start, np.random.default_rng(seed))[0]
+            for used in (AugmentRecipe(), rare)
+        )
+        same += np.array_equal(plain, with_draw)
+    assert same < 5
+    assert AugmentRecipe().cut == 0.0
