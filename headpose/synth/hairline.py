@@ -8,7 +8,9 @@ from headpose.geometry import Array
 from headpose.synth.fit import Fit
 from headpose.synth.surface import F32, U8, kernel
 
-_SKULL = np.array([0.0, 0.55, -0.35])  # drawn head axes, decimetres: hair grows away from here
+SKULL = np.array([0.0, 0.55, -0.35])
+"""(3,) float64, the middle of the skull in drawn head axes, decimetres: hair grows away from here."""
+
 _DIRECTIONS = 72
 _LEAST, _LARGEST = 0.96, 1.55  # distance from the middle of the skull, against a head without hair
 _USUAL = 1.1
@@ -27,7 +29,7 @@ def grow(vertices: F32, hair: F32, found: Fit, mask: U8, skull: U8) -> F32:
     Returns:
         (n, 3) float32.
     """
-    middle = found.project((found.rotation @ _SKULL)[None])[0, :2]
+    middle = found.project((found.rotation @ SKULL)[None])[0, :2]
     inner, outer = (_reach(each, middle[0], middle[1], _DIRECTIONS) for each in (skull, mask))
     known = inner > 2
     ratio = np.where(known, outer / np.maximum(inner, 1), _USUAL)
@@ -44,7 +46,7 @@ def grow(vertices: F32, hair: F32, found: Fit, mask: U8, skull: U8) -> F32:
     share = np.clip(distance / np.maximum(edge, 1), 0, 1)
     grown = share * np.interp(angle, np.arange(_DIRECTIONS), ratio, period=_DIRECTIONS) + (1 - share) * usual
     factor = 1 + hair * (grown - 1)
-    skull_middle = _SKULL.astype(np.float32)
+    skull_middle = SKULL.astype(np.float32)
     return (skull_middle + (vertices - skull_middle) * factor[:, None]).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from headpose.synth.surface import F32, U8
 from headpose.types import Image
 
 _ROUNDS = 2  # of GrabCut
-_SIDE = 80  # pixels of the longer side of the picture that GrabCut sees
+_SIDE = 64  # pixels of the longer side of the picture that GrabCut sees
 
 
 def head_mask(photo: Image, face: U8, head: U8, reach: int) -> U8:

@@ -7,9 +7,9 @@ import numpy as np
 from headpose.synth import raster
 from headpose.synth.surface import F32, I32, kernel
 
-CHANNELS = 12
+CHANNELS = 13
 """Of a vertex: x and y in the photograph, x and y of the mirrored vertex, weight of its own place, weight of the
-mirrored one, offset of the mirrored colour (3), colour where both weights are 0 (3)."""
+mirrored one, offset of the mirrored colour (3), colour where both weights are 0 (3), and how rough that is."""
 
 _FACING = (0.12, 0.42)  # cosine to the camera from which a place is sampled, and from which fully
 _BEHIND = 0.07  # decimetres behind the nearest surface that still count as seen
@@ -76,30 +76,32 @@ def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, swee
     Minimises the squared differences along edges plus ``pull`` times the squared difference from ``goal``.
 
     Args:
-        values: (n, c) in and out.
+        values: (n, 3) in and out.
         pull: (n,) strength of the goal; infinite where a value is fixed.
-        goal: (n, c).
-        start, neighbours: the neighbours of vertex i are ``neighbours[start[i]:start[i + 1]]``.
-        sweeps: number of passes.
+        goal: (n, 3).
+        start: (n + 1,) where the neighbours of each vertex begin in ``neighbours``.
+        neighbours: (e,) vertices.
+        sweeps: Number of passes.
     """
-    n, channels = values.shape
+    free = np.flatnonzero(pull < np.inf)
     for sweep in range(sweeps):
-        for step in range(n):
-            i = step if sweep % 2 == 0 else n - 1 - step
-            if pull[i] == np.inf:
-                continue
-            count = start[i + 1] - start[i]
-            if count == 0:
-                continue
-            for c in range(channels):
-                total = pull[i] * goal[i, c]
-                for k in range(start[i], start[i + 1]):
-                    total += values[neighbours[k], c]
-                values[i, c] = total / (count + pull[i])
+        for step in range(len(free)):
+            i = free[step] if sweep % 2 == 0 else free[len(free) - 1 - step]
+            strength = pull[i]
+            first, second, third = strength * goal[i, 0], strength * goal[i, 1], strength * goal[i, 2]
+            for k in range(start[i], start[i + 1]):
+                j = neighbours[k]
+                first += values[j, 0]
+                second += values[j, 1]
+                third += values[j, 2]
+            share = np.float32(1) / (strength + np.float32(start[i + 1] - start[i]))
+            values[i, 0] = first * share
+            values[i, 1] = second * share
+            values[i, 2] = third * share
 
 
 @kernel
-def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, behind: F32) -> tuple[F32, F32, F32]:
+def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, behind: F32, grain: F32) -> tuple[F32, F32]:
     """Colour what is seen of a mesh.
 
     Args:
@@ -109,14 +111,13 @@ def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, b
         attributes: (n, ``CHANNELS``).
         photo: (H, W, 3).
         behind: (S, S, 3) picture behind the mesh.
+        grain: (S, S) noise with deviation 1, for colours that are not from the photograph.
 
     Returns:
-        (S, S, 3) picture; (S, S) share of each pixel that the mesh covers; (S, S) share whose colour comes from the
-        photograph or its mirror image.
+        (S, S, 3) picture, and (S, S) the share of each pixel whose colour comes from the photograph or its mirror image.
     """
     side = behind.shape[0]
     result = np.empty((side, side, 3), np.float32)
-    cover = np.zeros((side, side), np.float32)
     known = np.zeros((side, side), np.float32)
     at = np.empty(attributes.shape[1], np.float32)
     for y in range(side):
@@ -139,7 +140,7 @@ def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, b
                 for c in range(attributes.shape[1]):
                     at[c] = wi * attributes[i, c] + wj * attributes[j, c] + wk * attributes[k, c]
                 own, other = at[4], (1 - at[4]) * at[5]
-                rest = 1 - own - other
+                rest = (1 - own - other) * (1 + at[12] * grain[y, x])
                 known[y, x] += (own + other) * np.float32(0.25)
                 colour = (rest * at[9] + other * at[6], rest * at[10] + other * at[7], rest * at[11] + other * at[8])
                 red += colour[0]
@@ -154,8 +155,7 @@ def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, b
                     green += other * sample(photo, at[2], at[3], 1)
                     blue += other * sample(photo, at[2], at[3], 2)
             share = missed * np.float32(0.25)
-            cover[y, x] = 1 - share
             result[y, x, 0] = red * 0.25 + share * behind[y, x, 0]
             result[y, x, 1] = green * 0.25 + share * behind[y, x, 1]
             result[y, x, 2] = blue * 0.25 + share * behind[y, x, 2]
-    return result, cover, known
+    return result, known

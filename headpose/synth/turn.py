@@ -6,7 +6,6 @@ pose. Unlike in the paper, surroundings stay where they are: the photograph with
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import cv2
@@ -31,7 +30,8 @@ _SHOULDERS = 0.5  # share of the head's yaw that shoulders have turned in the ph
 _NECK = 70.0  # degrees that a neck turns at most
 _LEAST_SURROUNDINGS = 0.5  # share of the picture that the photograph must cover to be its background
 _REACH = 0.9  # decimetres that hair may stand off the head
-_PULL = 0.03  # of unseen skin and hair towards the photograph's own colours of skin and hair
+_PULL, _HAIR_PULL = 0.03, 0.3  # of unseen skin and hair towards the photograph's own colours of skin and hair
+_SKIN_GRAIN, _HAIR_GRAIN = 0.02, 0.09  # deviation of the brightness of unseen places
 _SWEEPS = 40
 
 
@@ -120,7 +120,9 @@ class Turner:
         self._shade = np.where(space.weight > 0.98, np.clip(occlusion / 0.8, 0.45, 1.1), 1.0).astype(np.float32)
         self._head_faces = space.faces[(space.weight[space.faces] > 0.98).all(1)]
         self._start, self._neighbours = _adjacency(space.faces, len(at))
-        self._hair = _spread(scalp, self._start, self._neighbours)
+        self._hair = self._spread(scalp)
+        self._clothed = smooth(0.35, 0.1, space.weight) * own
+        self._pull = np.float32(_PULL) + np.float32(_HAIR_PULL) * smooth(0.5, 0.9, scalp) + 0.1 * self._clothed
 
     def fit(
         self, photo: Image, box: Box, rotation: Array, points: Array | None = None, known: Array | None = None
@@ -152,7 +154,7 @@ class Turner:
         vertices = hairline.grow(vertices, self._hair, found, mask, skull)
         points3 = found.project(self._bent(vertices, drawn, shoulders)).astype(np.float32)
         colours = part.astype(np.float32)
-        attributes = self._colours(points3, found.scale, colours, mask)
+        attributes = self._colours(points3, found, colours, mask, skull)
         whole = np.maximum(mask, head)
         behind = surroundings.without_head(colours, whole, max(1, round(0.06 * found.scale)))
         return Fitted(found, vertices, colours, behind, attributes, shoulders)
@@ -178,7 +180,8 @@ class Turner:
         triangle = _visible(points, space.faces, size)
         points[:, :2] *= raster.SAMPLES
         behind = self._behind(fitted, seen, view.seed)
-        picture, _, known = texture.paint(points, space.faces, triangle, fitted.attributes, fitted.photo, behind)
+        grain = _grain(np.random.default_rng([view.seed, 1]), size)
+        picture, known = texture.paint(points, space.faces, triangle, fitted.attributes, fitted.photo, behind, grain)
         projected = seen.project(marks)
         inside = _hull(projected, (size, size)) > 0
         return Turned(
@@ -191,12 +194,19 @@ class Turner:
             unseen=float(1 - known[inside].mean()) if inside.any() else 1.0,
         )
 
+    def _spread(self, values: F32) -> F32:
+        """Smooth (n,) values over the mesh, so that hair has no step at its edge."""
+        result = np.repeat(values[:, None], 3, 1)
+        pull = np.full(len(values), 0.7, np.float32)
+        texture.diffuse(result, pull, result.copy(), self._start, self._neighbours, 6)
+        return np.ascontiguousarray(result[:, 0])
+
     def _bent(self, vertices: F32, rotation: Array, shoulders: Array) -> F32:
         """Return (n, 3) float32 vertices in camera axes."""
         head, neck = (EulerAngles(*geometry.euler_from_rotation(r)) for r in (rotation, shoulders.T @ rotation))
         return poses.bend(poses.Pose(head, neck), self.space.pivot)(vertices, self.space.weight)
 
-    def _colours(self, points: F32, scale: float, photo: F32, mask: U8) -> F32:
+    def _colours(self, points: F32, found: Fit, photo: F32, mask: U8, skull: U8) -> F32:
         """Return the vertices' attributes for ``texture.paint``."""
         space = self.space
         mirrored = space.mirrored
@@ -205,7 +215,7 @@ class Turner:
             points * np.array([1, -1, 1], np.float32), space.faces, np.arange(len(points), dtype=np.int32), len(points)
         )
         inside = cv2.GaussianBlur(cv2.erode(mask, np.ones((3, 3), np.uint8)).astype(np.float32), (0, 0), 1.0)
-        own = texture.seen(points, normals, space.faces, inside, scale)
+        own = texture.seen(points, normals, space.faces, inside, found.scale)
         other = own[mirrored]
         soft = cv2.GaussianBlur(photo, (0, 0), 1.5)
         here = texture.sample_all(soft, points)
@@ -220,23 +230,31 @@ class Turner:
         share = (1 - own) * other
         certain = own + share
         colour = (own[:, None] * here + share[:, None] * (there + offset)) / np.maximum(certain, 1e-3)[:, None]
-        goal = self._goal(colour, certain)
+        goal = self._goal(colour, certain, _standing_hair(soft, found, mask, skull))
         shade = self._shade[:, None]
         colour = np.where((certain > 0.5)[:, None], colour / shade, goal).astype(np.float32)
-        pull = np.where(certain > 0.5, np.inf, _PULL).astype(np.float32)
+        pull = np.where(certain > 0.5, np.inf, self._pull).astype(np.float32)
         texture.diffuse(colour, pull, goal, self._start, self._neighbours, _SWEEPS)
-        return np.column_stack([points[:, :2], points[mirrored, :2], own, other, offset, colour * shade]).astype(
-            np.float32
-        )
+        rough = _SKIN_GRAIN + (_HAIR_GRAIN - _SKIN_GRAIN) * self._hair
+        return np.column_stack(
+            [points[:, :2], points[mirrored, :2], own, other, offset, colour * shade, rough]
+        ).astype(np.float32)
 
-    def _goal(self, colour: F32, certain: F32) -> F32:
-        """Return the colours that unseen places tend to: hair's on the scalp, skin's elsewhere; (n, 3)."""
-        skin = (certain > 0.5) & (self._scalp < 0.1) & (self.space.weight > 0.98)
-        hair = (certain > 0.5) & (self._scalp > 0.8)
-        skin_colour = np.median(colour[skin], 0) if skin.any() else np.full(3, 128.0)
-        hair_colour = np.median(colour[hair], 0) if hair.sum() > 8 else skin_colour * 0.5
-        share = self._scalp[:, None]
-        return (skin_colour * (1 - share) + hair_colour * share).astype(np.float32)
+    def _goal(self, colour: F32, certain: F32, standing: F32) -> F32:
+        """Return the colours that unseen places tend to: those of hair, clothes or skin; (n, 3).
+
+        Args:
+            colour: (n, 3) of the vertices that are seen.
+            certain: (n,) how well they are seen.
+            standing: (k, 3) colours of hair that stands off the head.
+        """
+        seen = certain > 0.5
+        skin = _median(colour[seen & (self._scalp < 0.1) & (self.space.weight > 0.98)], np.full(3, 128.0))
+        own = colour[seen & (self._scalp > 0.9)]
+        hair = _median(own if len(own) > len(standing) / 8 else standing, skin * 0.45)
+        clothes = _median(colour[seen & (self._clothed > 0.9)], hair * 0.5 + 40)
+        scalp, clothed = self._scalp[:, None], self._clothed[:, None]
+        return (skin * (1 - scalp - clothed) + hair * scalp + clothes * clothed).astype(np.float32)
 
     def _behind(self, fitted: Fitted, seen: Fit, seed: int) -> F32:
         """Return the (S, S, 3) background: the photograph's, or a painted one if that covers too little."""
@@ -316,8 +334,21 @@ def _adjacency(faces: I32, count: int) -> tuple[I32, I32]:
     return start.astype(np.int32), np.ascontiguousarray(edges[:, 1], np.int32)
 
 
-def _spread(values: F32, start: I32, neighbours: I32) -> F32:
-    """Smooth (n,) values over the mesh, so that hair has no step at its edge."""
-    result = values[:, None].copy()
-    texture.diffuse(result, np.full(len(values), 0.7, np.float32), values[:, None].copy(), start, neighbours, 6)
-    return result[:, 0]
+def _standing_hair(photo: F32, found: Fit, mask: U8, skull: U8) -> F32:
+    """Return the (k, 3) colours of the head's pixels beside and above the skull; none if there are few."""
+    rows, columns = np.nonzero(cv2.erode(mask, np.ones((3, 3), np.uint8)) & (1 - skull))
+    middle = found.project((found.rotation @ hairline.SKULL)[None])[0, :2]
+    up = found.rotation[:2, 1] * [1, -1]
+    above = (columns - middle[0]) * up[0] + (rows - middle[1]) * up[1] > 0
+    return photo[rows[above], columns[above]] if above.sum() > 20 else np.zeros((0, 3), np.float32)
+
+
+def _median(colours: F32, otherwise: Array) -> Array:
+    """Return the (3,) median, or ``otherwise`` where there are few colours."""
+    return np.median(colours, 0) if len(colours) > 12 else otherwise
+
+
+def _grain(rng: np.random.Generator, size: int) -> F32:
+    """Return (S, S) noise with deviation 1, as coarse as strands."""
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), 0.9)
+    return noise / max(float(noise.std()), 1e-6)
