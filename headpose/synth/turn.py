@@ -216,9 +216,10 @@ class Turner:
         )
         inside = cv2.GaussianBlur(cv2.erode(mask, np.ones((3, 3), np.uint8)).astype(np.float32), (0, 0), 1.0)
         own = texture.seen(points, normals, space.faces, inside, found.scale)
-        other = own[mirrored]
         soft = cv2.GaussianBlur(photo, (0, 0), 1.5)
         here = texture.sample_all(soft, points)
+        own *= self._likeness(here, own, normals[:, 2])
+        other = own[mirrored]
         there = here[mirrored]
         # Where both sides are seen they differ by the light; that difference fades into what only the mirror shows.
         both = np.minimum(own, other)
@@ -239,6 +240,24 @@ class Turner:
         return np.column_stack(
             [points[:, :2], points[mirrored, :2], own, other, offset, colour * shade, rough]
         ).astype(np.float32)
+
+    def _likeness(self, colour: F32, seen: F32, facing: F32) -> F32:
+        """Return a weight in [0, 1] that drops what is not skin at the edge of the face: background, hair, hands.
+
+        Args:
+            colour: (n, 3) in the photograph.
+            seen: (n,) how well a vertex is seen.
+            facing: (n,) cosine to the camera.
+        """
+        skin = (self._scalp < 0.1) & (self.space.weight > 0.98)
+        sure = skin & (seen > 0.5) & (facing > 0.6)
+        if sure.sum() < 50:
+            return np.ones(len(seen), np.float32)
+        middle = np.median(colour[sure], 0)
+        spread = np.maximum(1.48 * np.median(abs(colour[sure] - middle), 0), 8)
+        off = np.sqrt((((colour - middle) / spread) ** 2).mean(1))
+        edge = smooth(0.65, 0.5, facing) * skin
+        return 1 - edge * smooth(2.0, 3.5, off.astype(np.float32))
 
     def _goal(self, colour: F32, certain: F32, standing: F32) -> F32:
         """Return the colours that unseen places tend to: those of hair, clothes or skin; (n, 3).
