@@ -32,7 +32,7 @@ _LEAST_SURROUNDINGS = 0.5  # share of the picture that the photograph must cover
 _REACH = 0.9  # decimetres that hair may stand off the head
 _PULL, _HAIR_PULL = 0.03, 0.3  # of unseen skin and hair towards the photograph's own colours of skin and hair
 _SKIN_GRAIN, _HAIR_GRAIN = 0.02, 0.09  # deviation of the brightness of unseen places
-_SWEEPS = 40
+_SWEEPS = 28
 
 
 @dataclass(frozen=True, slots=True)
