@@ -256,8 +256,8 @@ class Turner:
         middle = np.median(colour[sure], 0)
         spread = np.maximum(1.48 * np.median(abs(colour[sure] - middle), 0), 8)
         off = np.sqrt((((colour - middle) / spread) ** 2).mean(1))
-        edge = smooth(0.65, 0.5, facing) * skin
-        return 1 - edge * smooth(2.0, 3.5, off.astype(np.float32))
+        edge = smooth(0.75, 0.55, facing) * skin
+        return 1 - edge * smooth(1.6, 2.8, off.astype(np.float32))
 
     def _goal(self, colour: F32, certain: F32, standing: F32) -> F32:
         """Return the colours that unseen places tend to: those of hair, clothes or skin; (n, 3).
