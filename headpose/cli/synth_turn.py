@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("yaw", "pitch"):
         if not 0 <= getattr(args, name) <= getattr(_LARGEST, name):
             raise HeadPoseError(f"--{name} must be 0 to {getattr(_LARGEST, name):g} degrees, got {getattr(args, name)}")
-    files.check_outputs([args.source, args.landmarks], data={"--out": [args.out]})
+    files.check_outputs([args.source, args.landmarks], data={"--out": [args.out / name for name in turned.TABLES]})
     source = turned.read_source(args.source, args.landmarks)
     settings = Settings(args.seed, args.size, args.views, args.yaw, args.pitch)
     made = turned.write(settings, source, args.out, args.workers)

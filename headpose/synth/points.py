@@ -42,9 +42,10 @@ def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:
     """
     path = Path(file)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not isinstance(arrays, Mapping):
-                raise ValueError("it is a single array")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it is a single array")
+        with loaded as arrays:
             names, stored = arrays["image"], arrays["points"]
             state = arrays["state"] if "state" in arrays else np.full(stored.shape[:2], 2)
             unit = float(arrays["unit"]) if "unit" in arrays else _unit(stored)

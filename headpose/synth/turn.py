@@ -175,7 +175,7 @@ class Turner:
         middle = (low + high) / 2 * np.array([1, -1]) * scale
         origin = (0.5 + np.array(view.shift)) * size - middle
         seen = Fit(fitted.fit.amounts, drawn, scale, origin)
-        shoulders = _turned_shoulders(fitted.shoulders, fitted.fit.rotation, drawn, view.follow)
+        shoulders = turned_shoulders(fitted.shoulders, fitted.fit.rotation, drawn, view.follow)
         points = seen.project(self._bent(fitted.vertices, drawn, shoulders)).astype(np.float32)
         triangle = _visible(points, space.faces, size)
         points[:, :2] *= raster.SAMPLES
@@ -302,7 +302,7 @@ def _look(photo: Image, box: Box, found: Fit, size: int) -> tuple[Image, Fit]:
     return np.ascontiguousarray(part), Fit(found.amounts, found.rotation, found.scale / per, origin)
 
 
-def _turned_shoulders(shoulders: Array, before: Array, after: Array, follow: float) -> Array:
+def turned_shoulders(shoulders: Array, before: Array, after: Array, follow: float) -> Array:
     """Return the (3, 3) rotation of shoulders that follow the head's turn by a share, as far as the neck allows."""
     turn = geometry.vector_from_rotation(after @ before.T)
     moved = geometry.rotation_from_vector(turn * follow) @ shoulders

@@ -41,7 +41,9 @@ _FOLDER = 1000  # photographs in a subfolder
 _MOST_UNSEEN = 0.4  # share of the face's outline that neither the photograph nor its mirror image shows
 _ATTEMPTS = 5
 _FRONTAL = 12.0  # degrees: from here on a head is turned to the side to which it looks
-_VIEWS, _SETTINGS, _MANIFEST = "views", "turned.json", "manifest.csv"
+_VIEWS = "views"
+_SETTINGS, _MANIFEST = TABLES = ("turned.json", "manifest.csv")
+"""Names of the files beside the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,18 @@ def write(settings: Settings, source: Source, out: str | os.PathLike[str], worke
             holds pictures of other settings.
     """
     root = Path(out)
+    _check_apart(root, source)
     with folders.occupied(root):
         return _write(settings, source, root, workers)
+
+
+def _check_apart(root: Path, source: Source) -> None:
+    """DataError if photographs lie in the folder: a picture could replace one."""
+    ours = root.resolve()
+    for folder in {sample.image.parent for sample in source.samples}:
+        there = folder.resolve()
+        if ours == there or ours in there.parents:
+            raise DataError(f"{root} holds photographs of the source, in {folder}: give another --out")
 
 
 def _write(settings: Settings, source: Source, root: Path, workers: int) -> int:
