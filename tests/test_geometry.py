@@ -245,9 +245,7 @@ def _axes(rotation):
     ],
 )
 def test_rotation_vectors_by_hand(vector, euler):
-    np.testing.assert_allclose(
-        geometry.rotation_from_vector(vector), geometry.rotation_from_euler(euler), atol=1e-15
-    )
+    np.testing.assert_allclose(geometry.rotation_from_vector(vector), geometry.rotation_from_euler(euler), atol=1e-15)
 
 
 @given(st.tuples(*[st.floats(-100, 100)] * 3))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headpose.geometry import Array
 from headpose.synth import anatomy, expression, eyes, person
@@ -18,6 +19,8 @@ from headpose.synth.landmarks68 import VERTICES
 from headpose.synth.scene import Draws, Studio
 from headpose.synth.surface import F32, I32
 from headpose.types import Box
+
+_Numbers = NDArray[np.integer]
 
 _PEOPLE = 240  # drawn for the shape space
 _COMPONENTS = 40
@@ -120,7 +123,9 @@ def build(studio: Studio) -> ShapeSpace:
     return ShapeSpace(
         mean=mean,
         components=np.ascontiguousarray(components.reshape(-1, count + 2 * n, 3), np.float32),
-        faces=np.concatenate([number[piece.source[piece.faces]], ball_faces + count, ball_faces[:, ::-1] + count + n]).astype(np.int32),
+        faces=np.concatenate(
+            [number[piece.source[piece.faces]], ball_faces + count, ball_faces[:, ::-1] + count + n]
+        ).astype(np.int32),
         mirrored=mirrored,
         landmarks=number[VERTICES],
         weight=np.concatenate([studio.assets.head_weight[bust], np.ones(2 * n, np.float32)]),
@@ -145,7 +150,7 @@ def fit_points(space: ShapeSpace, rotation: Array, points: Array, known: Array) 
     noise[_JAW][away] = _FAR_JAW_NOISE
     used = np.flatnonzero(known > 0)
     rows = np.repeat(used, 2)
-    axes = np.tile([0, 1], len(used))
+    axes = np.tile(np.array([0, 1]), len(used))
     values = points[used].ravel()
     return _solve(space, rotation, rows, axes, values, noise[rows] / np.sqrt(known[rows]))
 
@@ -167,7 +172,7 @@ def fit_box(space: ShapeSpace, rotation: Array, box: Box) -> Fit:
     return _solve(space, rotation, rows, axes, values, np.full(4, _BOX_NOISE))
 
 
-def _solve(space: ShapeSpace, rotation: Array, rows: Array, axes: Array, values: Array, noise: Array) -> Fit:
+def _solve(space: ShapeSpace, rotation: Array, rows: _Numbers, axes: _Numbers, values: Array, noise: Array) -> Fit:
     """Solve for scale, origin and shape.
 
     Args:
@@ -179,7 +184,9 @@ def _solve(space: ShapeSpace, rotation: Array, rows: Array, axes: Array, values:
         noise: (q,) standard deviations, shares of the face's size.
     """
     towards = rotation[:2] * np.array([[1.0], [-1.0]])  # image axes: y points down
-    shapes = np.concatenate([space.mean[None, space.landmarks], space.components[:, space.landmarks]]).astype(np.float64)
+    shapes = np.concatenate([space.mean[None, space.landmarks], space.components[:, space.landmarks]]).astype(
+        np.float64
+    )
     moved = np.einsum("qc,kqc->qk", towards[axes], shapes[:, rows])
     place = np.stack([axes == 0, axes == 1], 1).astype(np.float64)
     # The prior's unit is the scale, so a first guess of it comes from the mean head alone.

@@ -66,7 +66,7 @@ def without_head(photo: F32, mask: U8, margin: int) -> F32:
 def _push_pull(weighted: F32, weight: F32) -> F32:
     """Return colours; ``weighted`` is (H, W, 3) colours times their (H, W) weight in [0, 1]."""
     height, width = weight.shape
-    colour = weighted / np.maximum(weight, 1e-6)[..., None]
+    colour = (weighted / np.maximum(weight, 1e-6)[..., None]).astype(np.float32)
     if min(height, width) < 2 or weight.min() >= 1:
         return colour
     size = ((width + 1) // 2, (height + 1) // 2)

@@ -48,7 +48,7 @@ def _seen(points: F32, normals: F32, depth: F32, inside: F32, behind: float, low
 
 @kernel
 def sample(picture: F32, x: float, y: float, channel: int) -> float:
-    """Return a channel of a (H, W, c) picture at a place in pixels, bilinear; (0.5, 0.5) is the first pixel's middle."""
+    """Sample a channel of a (H, W, c) picture, bilinear; (0.5, 0.5) is the middle of the first pixel."""
     height, width = picture.shape[0], picture.shape[1]
     x = min(max(x - 0.5, 0.0), width - 1.001)
     y = min(max(y - 0.5, 0.0), height - 1.001)
@@ -101,7 +101,9 @@ def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, swee
 
 
 @kernel
-def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, behind: F32, grain: F32) -> tuple[F32, F32]:
+def paint(
+    points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, behind: F32, grain: F32
+) -> tuple[F32, F32]:
     """Colour what is seen of a mesh.
 
     Args:
@@ -114,7 +116,7 @@ def paint(points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, b
         grain: (S, S) noise with deviation 1, for colours that are not from the photograph.
 
     Returns:
-        (S, S, 3) picture, and (S, S) the share of each pixel whose colour comes from the photograph or its mirror image.
+        (S, S, 3) picture, and (S, S) the share of each pixel that the photograph or its mirror image gives.
     """
     side = behind.shape[0]
     result = np.empty((side, side, 3), np.float32)

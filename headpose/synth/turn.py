@@ -17,7 +17,7 @@ from headpose.synth import background, camera, fit, hairline, light, raster, sur
 from headpose.synth import pose as poses
 from headpose.synth.anatomy import LABEL
 from headpose.synth.face_map import FaceMap
-from headpose.synth.fit import Fit, ShapeSpace
+from headpose.synth.fit import Fit
 from headpose.synth.scene import Studio
 from headpose.synth.surface import F32, I32, MASK_SIDE, U8, smooth
 from headpose.types import Box, CropSpec, EulerAngles, Image
@@ -230,16 +230,17 @@ class Turner:
         texture.diffuse(offset, pull, zero, self._start, self._neighbours, _SWEEPS // 2)
         share = (1 - own) * other
         certain = own + share
-        colour = (own[:, None] * here + share[:, None] * (there + offset)) / np.maximum(certain, 1e-3)[:, None]
+        colour = own[:, None] * here + share[:, None] * (there + offset)
+        colour /= np.maximum(certain, np.float32(1e-3))[:, None]
         goal = self._goal(colour, certain, _standing_hair(soft, found, mask, skull))
         shade = self._shade[:, None]
-        colour = np.where((certain > 0.5)[:, None], colour / shade, goal).astype(np.float32)
+        colour = np.where((certain > 0.5)[:, None], colour / shade, goal)
         pull = np.where(certain > 0.5, np.inf, self._pull).astype(np.float32)
         texture.diffuse(colour, pull, goal, self._start, self._neighbours, _SWEEPS)
         rough = _SKIN_GRAIN + (_HAIR_GRAIN - _SKIN_GRAIN) * self._hair
-        return np.column_stack(
-            [points[:, :2], points[mirrored, :2], own, other, offset, colour * shade, rough]
-        ).astype(np.float32)
+        return np.column_stack([points[:, :2], points[mirrored, :2], own, other, offset, colour * shade, rough]).astype(
+            np.float32
+        )
 
     def _likeness(self, colour: F32, seen: F32, facing: F32) -> F32:
         """Return a weight in [0, 1] that drops what is not skin at the edge of the face: background, hair, hands.

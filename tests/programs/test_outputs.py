@@ -116,6 +116,7 @@ OTHERS = {
     "scripts/measure_frame.py": "prints",
     "scripts/measure_pictures.py": "prints",
     "scripts/measure_smoothing.py": "prints",
+    "scripts/measure_turning.py": "prints",
     "scripts/runtime_requirements.py": "prints",
     "scripts/digits_as_cifar10.py": "reads no file",
     "scripts/draw_conventions.py": "reads no file",
@@ -151,7 +152,15 @@ def prepared(tmp_path_factory, repo):
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "set/defocus-3/photo.png")
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
     (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
-    for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin", "turned/turned.json"):
+    for name in (
+        "angles.csv",
+        "other.csv",
+        "net.toml",
+        "page.md",
+        "blazeface-short.onnx",
+        "package/test_batch.bin",
+        "turned/turned.json",
+    ):
         (tmp_path / name).write_text("precious")
     for link, target in (
         ("hard.json", "photo.jpg"),

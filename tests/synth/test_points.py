@@ -61,7 +61,7 @@ def test_what_is_no_landmark_file_is_refused(write, changed, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match="cannot read the landmarks .*No such file"):
+    with pytest.raises(DataError, match=r"cannot read the landmarks .*No such file"):
         points.read(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(DataError, match="cannot read the landmarks"):
