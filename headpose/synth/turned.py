@@ -1,9 +1,9 @@
 """Turned photographs to a folder in 300W-LP's layout, by several processes, resumable.
 
-The folder holds ``turned-00/turn_000000_0.jpg`` with its ``.mat`` (numbers of the photograph in its manifest and of
-the view; a thousand photographs to a subfolder), ``views/000000.jsonl.gz`` (what was drawn, twenty photographs to a file),
-``manifest.csv`` (the columns of ``headpose.datasets.manifest`` with ``weight`` and ``group`` of the photograph, the matrix
-r00 ... r22 and ``unseen``) and ``turned.json`` (the settings).
+The folder holds ``turned-00/turn_000000_0.jpg`` with its ``.mat`` (numbers of the photograph in its manifest and of the
+view; a thousand photographs to a subfolder), ``views/000000.jsonl.gz`` (what was drawn, twenty photographs to a file),
+``manifest.csv`` (what ``headpose.datasets.manifest`` reads, with ``weight`` and ``group`` of the photograph, then the
+rotation matrix r00 ... r22 and ``unseen``) and ``turned.json`` (the settings).
 """
 
 from __future__ import annotations
