@@ -127,6 +127,57 @@ def nearest_rotation(matrix: ArrayLike) -> Array:
     return (u * sign[..., None, :]) @ vt
 
 
+def rotation_from_vector(vector: ArrayLike) -> Array:
+    """Convert rotation vectors to rotation matrices (Rodrigues' formula).
+
+    Args:
+        vector: (..., 3) axis times angle in degrees. The turn follows the right-hand rule about the axis.
+
+    Returns:
+        (..., 3, 3) rotations.
+    """
+    turn = np.deg2rad(np.asarray(vector, np.float64))
+    angle = np.linalg.norm(turn, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(turn, -1, 0)
+    zero = np.zeros_like(x)
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    cross = np.stack([np.stack(row, -1) for row in rows], -2)
+    half = np.sinc(angle / (2 * np.pi))
+    return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * half**2 * (cross @ cross)
+
+
+def vector_from_rotation(rotation: ArrayLike) -> Array:
+    """Convert rotation matrices to rotation vectors, the inverse of ``rotation_from_vector``.
+
+    Computed from the unit quaternion with the largest component in the denominator (Shepperd 1978), which keeps its
+    precision at turns near 0 and near 180 degrees.
+
+    Args:
+        rotation: (..., 3, 3) rotations.
+
+    Returns:
+        (..., 3) axis times angle in degrees; the angle is in [0, 180].
+    """
+    r = np.asarray(rotation, np.float64)
+    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
+    x, y, z = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
+    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
+    rows = [
+        [1 + xx + yy + zz, x, y, z],
+        [x, 1 + xx - yy - zz, xy, xz],
+        [y, xy, 1 - xx + yy - zz, yz],
+        [z, xz, yz, 1 - xx - yy + zz],
+    ]
+    quaternions = np.stack([np.stack(row, -1) for row in rows], -2)
+    largest = np.diagonal(quaternions, axis1=-2, axis2=-1).argmax(-1)
+    chosen = np.take_along_axis(quaternions, largest[..., None, None], -2)[..., 0, :]
+    chosen = chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)
+    chosen = np.where(chosen[..., :1] < 0, -chosen, chosen)
+    sine = np.linalg.norm(chosen[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, chosen[..., :1])
+    return np.rad2deg(chosen[..., 1:] * np.where(sine > 0, angle / np.where(sine > 0, sine, 1.0), 2.0))
+
+
 def mirror(rotation: ArrayLike) -> Array:
     """Rotations (..., 3, 3) of the horizontally mirrored picture: yaw and roll change sign."""
     return _MIRROR @ _checked(rotation, 3, 3) @ _MIRROR

@@ -230,3 +230,42 @@ def test_the_convention_is_that_of_aflw2000(data_dir):
 
 def _axes(rotation):
     return HeadPose(Face(Box(0, 0, 1, 1), 1.0), rotation).axes
+
+
+# Rotation vectors.
+
+
+@pytest.mark.parametrize(
+    ("vector", "euler"),
+    [
+        ((0, 0, 0), (0, 0, 0)),
+        ((90, 0, 0), (0, -90, 0)),  # by the right-hand rule about x, the nose turns down
+        ((0, 90, 0), (-90, 0, 0)),  # about y, to the image's right
+        ((0, 0, 90), (0, 0, -90)),  # about z, counter-clockwise on the screen
+    ],
+)
+def test_rotation_vectors_by_hand(vector, euler):
+    np.testing.assert_allclose(geometry.rotation_from_vector(vector), geometry.rotation_from_euler(euler), atol=1e-15)
+
+
+@given(st.tuples(*[st.floats(-100, 100)] * 3))
+def test_rotation_vectors_agree_with_opencv(vector):
+    ours = geometry.rotation_from_vector(vector)
+    np.testing.assert_allclose(ours, cv2.Rodrigues(np.deg2rad(np.array(vector, float)))[0], atol=1e-12)
+
+
+@given(rotations())
+def test_every_rotation_has_a_vector(rotation):
+    vector = geometry.vector_from_rotation(rotation)
+    assert np.linalg.norm(vector) <= 180 + 1e-9
+    assert np.linalg.norm(vector) == pytest.approx(geometry.geodesic_degrees(rotation, np.eye(3)), abs=1e-5)
+    np.testing.assert_allclose(geometry.rotation_from_vector(vector), rotation, atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 90.0, 179.999999, 180.0])
+def test_vectors_keep_their_precision_at_small_and_at_half_turns(angle):
+    vector = angle * np.array([[2, -1, 2], [0, 1, 0], [-0.6, 0, 0.8]]) / np.array([[3], [1], [1]])
+    back = geometry.vector_from_rotation(geometry.rotation_from_vector(vector))
+    if angle == 180.0:  # the opposite axis is as good
+        back = back * np.sign((back * vector).sum(-1, keepdims=True))
+    np.testing.assert_allclose(back, vector, rtol=1e-9, atol=1e-15)

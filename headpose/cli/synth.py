@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from headpose import files, images
+from headpose.cli import synth_turn
 from headpose.cli.arguments import named_path
 from headpose.errors import HeadPoseError
 from headpose.synth import scene, sheet, writer
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--columns", type=int, default=8, metavar="C", help="heads in a row of the sheet (default: 8)")
     parser.add_argument("--axes", action="store_true", help="draw the labels into the sheet")
+    turn = parser.add_subparsers(metavar="turn").add_parser(
+        "turn", help="turn photographs out of plane instead", description="Turn photographs out of plane."
+    )
+    synth_turn.add_arguments(turn)
+    turn.set_defaults(run=synth_turn.run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ Columns ``image,x1,y1,x2,y2,yaw,pitch,roll`` and at most one of ``spread`` and `
 ignored. ``image`` is relative to the CSV's folder. The box is the tight box of the 68 landmarks in
 pixels, the angles are degrees in the convention of ``headpose.geometry``. A column ``unit`` with
 ``degrees`` or ``radians`` in each line says what the angles are; without it they are degrees, and
-labels that look like radians are refused.
+labels that look like radians are refused. A column ``group`` names the source photograph: splits keep the faces of one
+photograph, and its turned and mirrored versions, on one side.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def weight_from_spread(spread: float) -> float:
 
 
 def read(file: str | os.PathLike[str]) -> list[Sample]:
-    """The samples of a manifest, in its order; the group of each is its picture's name in the file.
+    """The samples of a manifest, in its order; a sample without a ``group`` is in a group of its picture's name.
 
     Raises:
         DataError: the file cannot be read, lacks a column or has no line; the angles look like radians; or,
@@ -82,7 +83,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise DataError(
             f"{path} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}[,spread|weight]{separated}"
         )
-    if twice := [name for name in (*COLUMNS, "spread", "weight", "unit") if columns.count(name) > 1]:
+    if twice := [name for name in (*COLUMNS, "spread", "weight", "unit", "group") if columns.count(name) > 1]:
         raise DataError(f"{path} has the column {twice[0]} twice: keep one")
     if "spread" in columns and "weight" in columns:
         raise DataError(f"{path} has both spread and weight: keep one")
@@ -127,7 +128,7 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
         box=box(row, where),
         euler=EulerAngles(*(_angle(row, name, where) for name in ("yaw", "pitch", "roll"))),
         weight=weight,
-        group=Path(row["image"] or "").with_suffix("").as_posix(),
+        group=row.get("group") or Path(row["image"] or "").with_suffix("").as_posix(),
         spread=spread,
     )
 

@@ -90,16 +90,15 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
         mouth: whether to draw its inside.
     """
     material = Material(_iris_colour(eyes), 0.04, 400, of_face=True, two_sided=False)
-    ball, uv, faces = _BALL
+    unit, uv, faces = BALL
     yaw, pitch = np.deg2rad([eyes.right, eyes.up])
     across = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     upwards = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
     turn = (across @ upwards).astype(np.float32)
     result = []
     for name in ("left-eye", "right-eye"):
-        helper = neutral[slice(*HELPERS[name])]
-        middle, radius = helper.mean(0), np.ptp(helper, axis=0)[:2].mean() / 2
-        turned = ball @ turn.T
+        middle, radius = place(neutral, name)
+        turned = unit @ turn.T
         shade = np.clip(
             0.9 - 1.2 * np.clip(turned[:, 1] - 0.1, 0, 1) - 0.5 * np.clip(0.75 - turned[:, 2], 0, 1), 0.2, 1
         )
@@ -118,6 +117,17 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
             wet = Material(plain(colour), 0.04, 60, of_face=True, casts=False)
             result.append(part(wet, vertices[piece.source], piece.faces, piece.uv, occlusion))
     return result
+
+
+def place(neutral: F32, name: str) -> tuple[F32, F32]:
+    """Return the middle, (3,), and the radius of an eyeball, decimetres.
+
+    Args:
+        neutral: (19158, 3) vertices of the person at rest.
+        name: "left-eye" or "right-eye".
+    """
+    helper = neutral[slice(*HELPERS[name])]
+    return helper.mean(0), np.ptp(helper, axis=0)[:2].mean() / 2
 
 
 def _iris_colour(eyes: Eyes) -> Paint:
@@ -163,4 +173,5 @@ def _eyeball(around: int = 28, rings: int = 14) -> tuple[F32, F32, I32]:
     return vertices.astype(np.float32), np.stack([angles / 90, turns], 1).astype(np.float32), faces.astype(np.int32)
 
 
-_BALL = _eyeball()
+BALL = _eyeball()
+"""Vertices (n, 3), (angle / 90, turn) (n, 2) and faces (m, 3) of an eyeball of radius 1 that looks along +z."""

@@ -35,25 +35,21 @@ def firsts(root: Path) -> list[int]:
     return sorted(int(file.name.partition(".")[0]) for file in (root / "scenes").glob("*.jsonl.gz"))
 
 
-def _scene_file(root: Path, first: int) -> Path:
-    return root / "scenes" / f"{first:06d}.jsonl.gz"
-
-
-def read_scenes(root: Path, first: int) -> list[dict[str, Any]]:
+def read_scenes(root: Path, first: int, folder: str = "scenes") -> list[dict[str, Any]]:
     """The lines of a chunk; none if it is not there or damaged."""
     try:
-        with gzip.open(_scene_file(root, first), "rt", encoding="utf-8") as lines:
+        with gzip.open(root / folder / f"{first:06d}.jsonl.gz", "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
     except (OSError, EOFError, ValueError):
         return []
 
 
-def write_scenes(root: Path, first: int, lines: list[dict[str, Any]]) -> None:
+def write_scenes(root: Path, first: int, lines: list[dict[str, Any]], folder: str = "scenes") -> None:
     """The same lines give the same bytes."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
         archive.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
-    files.write_bytes(_scene_file(root, first), packed.getvalue())
+    files.write_bytes(root / folder / f"{first:06d}.jsonl.gz", packed.getvalue())
 
 
 def label_fields(rotation: Array) -> dict[str, Any]:

@@ -205,14 +205,8 @@ def bend(pose: Pose, pivot: F32) -> Bend:
     """The movement of a pose, for a neck that bends about ``pivot`` (3,) in head axes."""
     relative, rotation = geometry.rotation_from_euler(pose.neck), pose.rotation
     shoulders = (rotation @ relative.T).astype(np.float32)
-    return Bend(_rotation_vector(relative), shoulders, pivot, (rotation @ pivot).astype(np.float32))
-
-
-def _rotation_vector(rotation: Array) -> F32:
-    """Axis times angle in radians; the neck never turns by 180 degrees."""
-    angle = np.deg2rad(geometry.geodesic_degrees(rotation, np.eye(3)))
-    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    return (axis * (angle / (2 * np.sin(angle)) if angle > 1e-6 else 0.5)).astype(np.float32)
+    vector = np.deg2rad(geometry.vector_from_rotation(relative)).astype(np.float32)
+    return Bend(vector, shoulders, pivot, (rotation @ pivot).astype(np.float32))
 
 
 @kernel

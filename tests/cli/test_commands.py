@@ -175,6 +175,8 @@ def test_the_default_network_is_the_estimators() -> None:
         ("quantize student --precision fp16", "--out"),
         ("synth", "--out"),
         ("synth", "--sheet"),
+        ("synth turn --source faces.csv", "--out"),
+        ("synth turn --out turned", "--source"),
         ("report results", "--out"),
         ("weights to-safetensors student", "--out"),
     ],

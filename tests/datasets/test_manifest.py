@@ -49,6 +49,13 @@ def test_the_weight_falls_with_the_spread(write):
     assert (weighted.weight, weighted.spread) == (2.5, None)
 
 
+def test_a_group_is_named_or_is_the_picture(write):
+    samples = manifest.read(write(HEADER + ",group", FACE + ",album:7", FACE + ","))
+    assert [sample.group for sample in samples] == ["album:7", "faces/a"]
+    with pytest.raises(DataError, match="has the column group twice: keep one"):
+        manifest.read(write(HEADER + ",group,group", FACE + ",a,b"))
+
+
 @pytest.mark.parametrize("missing", HEADER.split(","))
 def test_a_missing_column_is_named(write, missing):
     header = ",".join(name for name in HEADER.split(",") if name != missing)

@@ -44,6 +44,7 @@ NEEDED = {
     "scripts/document_recipes.py": "train",
     "scripts/measure_frame.py": "synth",
     "scripts/measure_smoothing.py": "synth",
+    "scripts/measure_turning.py": "synth",
     "scripts/publish_weights.py": "test",
     "scripts/release.py": "test",
     "scripts/study_heads.py": "train",

@@ -58,6 +58,9 @@ CASES = [
     ("synth", "--n 1 --assets pictures --sheet a_link.jpg", READ),
     ("synth", "--n 1 --assets pictures --out pictures", READ),
     ("synth", "--n 1 --out faces_with_list", "is of another data set"),
+    ("synth", "turn --source list.csv --out .", "holds photographs of the source"),
+    ("synth", "turn --source faces_with_list/manifest.csv --out faces_with_list", READ),
+    ("synth", "turn --source list.csv --landmarks turned/turned.json --out turned", READ),
     ("report", "results --docs results/networks.json", READ),
     ("report", "results --docs results/accuracy/ours.json", READ),
     ("report", "results --readme results/predictions/ours.csv", READ),
@@ -113,6 +116,7 @@ OTHERS = {
     "scripts/measure_frame.py": "prints",
     "scripts/measure_pictures.py": "prints",
     "scripts/measure_smoothing.py": "prints",
+    "scripts/measure_turning.py": "prints",
     "scripts/runtime_requirements.py": "prints",
     "scripts/digits_as_cifar10.py": "reads no file",
     "scripts/draw_conventions.py": "reads no file",
@@ -130,7 +134,7 @@ def prepared(tmp_path_factory, repo):
     tmp_path = tmp_path_factory.mktemp("outputs")
     photo = read_image(repo / "examples" / "astronaut.jpg")
     write_image(tmp_path / "photo.jpg", photo)
-    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw"):
+    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw", "turned"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("a.jpg", "b.PNG"):
         write_image(tmp_path / "pictures" / name, photo)
@@ -149,7 +153,15 @@ def prepared(tmp_path_factory, repo):
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "set/defocus-3/photo.png")
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
     (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
-    for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
+    for name in (
+        "angles.csv",
+        "other.csv",
+        "net.toml",
+        "page.md",
+        "blazeface-short.onnx",
+        "package/test_batch.bin",
+        "turned/turned.json",
+    ):
         (tmp_path / name).write_text("precious")
     for link, target in (
         ("hard.json", "photo.jpg"),

@@ -20,3 +20,11 @@ def studio():
     from headpose.synth import scene
 
     return scene.open_studio()
+
+
+@pytest.fixture(scope="session")
+def turner(studio):
+    """Turns heads into pictures of 96 pixels; takes some seconds to build."""
+    from headpose.synth import turn
+
+    return turn.Turner(studio, 96)
