@@ -87,6 +87,9 @@ CASES = [
     ("eval/aflw2000.py", "--data faces --adapter net.toml --peers pictures --json net.toml", READ),
     ("eval/aflw2000.py", "--data faces --score angles.csv --json r --predictions r", ONE),
     ("eval/heldout.py", "run --json run/recipe.json", READ),
+    ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json list.csv", READ),
+    ("eval/heldout.py", "./net.onnx --sets sets.toml --json sets.toml", READ),
+    ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json hard_net.json", READ),
     ("eval/latency.py", "--model ./net.onnx --image photo.jpg --json hard.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json hard_net.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json net.onnx", TEXT),
@@ -147,6 +150,7 @@ def prepared(tmp_path_factory, repo):
         (tmp_path / name).write_text(row)
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "set/defocus-3/photo.png")
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
+    (tmp_path / "sets.toml").write_text('[sets]\naflw = "list.csv"\n')
     (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
     for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
         (tmp_path / name).write_text("precious")
