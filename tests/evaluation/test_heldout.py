@@ -127,6 +127,10 @@ def test_runs_of_one_recipe_keep_their_own_files(samples, tmp_path):
     for _ in range(2):
         errors = list(heldout.measure(setups, labelled, Cells(tmp_path, samples)).values())
         assert errors[0].mean() + 5 < errors[1].mean()
+    # A run that was trained again under its name is measured again.
+    trained_again = [setups[0], Setup(right, label="b")]
+    first, second = heldout.measure(trained_again, labelled, Cells(tmp_path, samples)).values()
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,10 @@ CASES = [
     ("eval/robustness.py", "--manifest set/defocus-3/labels.csv --export set --conditions defocus-3", READ),
     ("eval/robustness.py", "--manifest elsewhere.csv --export set --conditions defocus-3", READ),
     ("eval/robustness.py", "--manifest results.md --models ./net.onnx --out . --conditions defocus-3", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json hard_clip.json", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json clip.mp4", TEXT),
+    ("eval/stability.py", "./net.onnx --sequences heads --json heads/head-00/head.json", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json hard_net.json", READ),
     ("eval/all.py", "--data faces --models ./net.onnx --compress results/compress/report.json --out results", READ),
     ("scripts/draw_corruptions.py", "photo.jpg photo.jpg", READ),
     ("scripts/draw_corruptions.py", "photo.jpg pictures/../photo.jpg", READ),
@@ -132,7 +136,7 @@ def prepared(tmp_path_factory, repo):
     tmp_path = tmp_path_factory.mktemp("outputs")
     photo = read_image(repo / "examples" / "astronaut.jpg")
     write_image(tmp_path / "photo.jpg", photo)
-    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw"):
+    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw", "heads/head-00"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("a.jpg", "b.PNG"):
         write_image(tmp_path / "pictures" / name, photo)
@@ -152,6 +156,7 @@ def prepared(tmp_path_factory, repo):
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
     (tmp_path / "sets.toml").write_text('[sets]\naflw = "list.csv"\n')
     (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
+    (tmp_path / "heads/head-00/head.json").write_text("precious")
     for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
         (tmp_path / name).write_text("precious")
     for link, target in (
