@@ -3,8 +3,9 @@
 python eval/all.py --data AFLW2000 --models student,opentrack,fsanet --peers NETWORKS --out DIR
 headpose report DIR --out REPORT --data AFLW2000
 
-A step is left out if its file is there and was made with the same networks, by their SHA-256. Latency wants an idle
-machine: --only accuracy,robustness leaves it for later.
+A step is left out if its file is there and was made with the same networks, by their SHA-256. Stability is measured if
+--sequences or --clips say on what. Latency wants an idle machine: --only accuracy,robustness,stability leaves it for
+later.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from headpose.report import folder as layout
 
 HERE = Path(__file__).resolve().parent
 ADAPTERS = HERE / "adapters"
-STEPS = ("accuracy", "robustness", "latency")
+STEPS = ("accuracy", "robustness", "stability", "latency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.compress and not arguments.compress.is_file():
         raise HeadPoseError(f"{arguments.compress} does not exist: headpose compress writes it")
     out: Path = arguments.out
-    written = [layout.NETWORKS, layout.ROBUSTNESS, layout.LATENCY, layout.COMPRESS]
+    written = [layout.NETWORKS, layout.ROBUSTNESS, layout.STABILITY, layout.LATENCY, layout.COMPRESS]
     written += [f"{layout.ACCURACY}/{each.stem}.json" for each in named]
     written += [f"{layout.PREDICTIONS}/{each.stem}.csv" for each in named]
-    files.check_outputs([arguments.data, arguments.compress], data={"--out": [out / name for name in written]})
+    inputs = [arguments.data, arguments.compress, *arguments.clips]
+    files.check_outputs(inputs, data={"--out": [out / name for name in written]})
     if not arguments.dry_run:
         _make_folders(out)
     for each in named if "accuracy" in arguments.only else ():
@@ -78,6 +80,8 @@ def _run(arguments: argparse.Namespace) -> None:
             _write_facts(out / layout.NETWORKS, each)
     if "robustness" in arguments.only:
         _robustness(named, arguments)
+    if "stability" in arguments.only and (arguments.sequences or arguments.clips):
+        _stability(named, arguments)
     if "latency" in arguments.only:
         _latency(named, arguments)
     if arguments.compress and not arguments.dry_run:
@@ -112,6 +116,17 @@ def _robustness(named: list[Named], arguments: argparse.Namespace) -> None:
     options = ["--data", arguments.data, *models, "--out", result.parent, *_threads(arguments)]
     options += ["--downsample", arguments.downsample] if arguments.downsample else []
     return _call("robustness.py", arguments, *options)
+
+
+def _stability(named: list[Named], arguments: argparse.Namespace) -> None:
+    result = arguments.out / layout.STABILITY
+    made = _read(result).get("networks_sha256", {})
+    if all(made.get(each.facts.name) == each.identity for each in named):
+        return _skipped(result)
+    options = [each.argument for each in named] + _peers(arguments)
+    options += ["--sequences", arguments.sequences] if arguments.sequences else []
+    options += ["--clips", *arguments.clips] if arguments.clips else []
+    return _call("stability.py", arguments, *options, "--json", result, "--threads", arguments.threads)
 
 
 def _latency(named: list[Named], arguments: argparse.Namespace) -> None:
@@ -182,11 +197,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
     parser.add_argument("--out", required=True, type=named_path, metavar="DIR", help="folder of results; it is made")
     parser.add_argument("--only", type=_steps, default=STEPS, metavar="STEPS", help=f"of {','.join(STEPS)}")
+    parser.add_argument(
+        "--sequences", type=named_path, metavar="DIR", help="of eval/stability.py: rendered heads; it is filled"
+    )
+    parser.add_argument(
+        "--clips", type=named_path, nargs="+", default=[], metavar="VIDEO", help="of eval/stability.py: videos"
+    )
     parser.add_argument("--downsample", type=int, default=0, metavar="SIDE", help="of eval/robustness.py")
     parser.add_argument(
         "--compress", type=named_path, metavar="FILE", help="report.json of headpose compress, to be copied in"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="for accuracy and robustness (0: all)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="for all but latency (0: all)")
     parser.add_argument("--latency-threads", default="1,2", metavar="N,M", help="default: %(default)s")
     parser.add_argument("--dry-run", action="store_true", help="say what would be run")
     return parser

@@ -1,27 +1,40 @@
-"""Compares training runs on the faces that all of them held out: clean, blurred, defocused, in low light, covered.
+"""Compares networks on held-out faces: what a choice between networks may look at.
 
+python eval/heldout.py student compact opentrack runs/a --peers NETWORKS --sets sets.toml [--json FILE]
+python eval/heldout.py runs/a runs/b --set aflw=aflw-held.csv --set web/cut=web-held.csv --set own=runs/a
 python eval/heldout.py runs/a runs/b [--json FILE]
 
-The folders are ones that ``headpose train`` has finished, on the same data with the same split. This is what a
-choice between networks may look at; the corruptions are none of the test's (docs/robustness.md).
+A network is a name, an .onnx file, an adapter, or the folder of a run that `headpose train` has finished. A set is a
+manifest, a folder in 300W-LP's layout, or the folder of a run: the faces that it held out. Without sets the networks
+are runs on the same data with the same split, and are compared on the faces that all of them held out: clean, blurred,
+defocused, in low light, covered. docs/protocols.md says what each set is.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+
 from headpose import corruptions
-from headpose.cli.arguments import named_path
+from headpose.cli.arguments import named_path, non_empty, positive
+from headpose.cli.log import show_log
 from headpose.cli.program import imports_from, run_program
-from headpose.errors import DataError
-from headpose.evaluation import robustness
-from headpose.evaluation.robustness import Result
+from headpose.datasets import manifest, w300lp
+from headpose.errors import DataError, HeadPoseError
+from headpose.evaluation import heldout, networks, robustness
+from headpose.evaluation.cells import Cells, hashed_subset, network_sha256, samples_sha256
+from headpose.evaluation.heldout import HeldOutSet
+from headpose.evaluation.robustness import Result, Setup
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
+from headpose.types import Sample
 
 with imports_from("train", "heldout"):
     from headpose.networks.spec import macs, parameters
@@ -29,24 +42,56 @@ with imports_from("train", "heldout"):
     from headpose.training import data
     from headpose.training.loop import RECIPE
 
+ADAPTERS = Path(__file__).resolve().parent / "adapters"
+
 
 def main() -> int:
     return run_program("heldout", _main)
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(prog="heldout", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=named_path, nargs="+", metavar="DIR", help="folders of finished runs")
-    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
-    arguments = parser.parse_args()
-    check_outputs(arguments.runs, text={"--json": arguments.json})
-    compare(arguments.runs, arguments.seed, arguments.json)
+    arguments = _parser().parse_args()
+    show_log("heldout")
+    paths = _paths(arguments)
+    inputs = [*arguments.networks, *paths.values(), arguments.sets]
+    check_outputs(inputs, text={"--json": arguments.json})
+    if paths:
+        compare_on_sets(arguments, paths)
+    else:
+        compare_runs([Path(name) for name in arguments.networks], arguments.seed, arguments.json)
     return 0
 
 
-def compare(runs: Sequence[Path], seed: int, target: Path | None) -> None:
-    """Prints the table, and writes the figures."""
+def compare_on_sets(arguments: argparse.Namespace, paths: dict[str, Path]) -> None:
+    """Measures every network on every set; prints the tables, and writes the figures."""
+    setups = [_setup(name, arguments) for name in arguments.networks]
+    names = [setup.name for setup in setups]
+    if len(set(names)) < len(names):
+        raise HeadPoseError(f"two of the networks have one name: {', '.join(names)}")
+    sets = []
+    for name, path in paths.items():
+        samples = _samples(path)
+        sets.append(HeldOutSet.of(name, hashed_subset(samples, arguments.limit) if arguments.limit else samples))
+    scores = []
+    for each in sets:
+        cells = Cells(arguments.cells, each.samples) if arguments.cells else None
+        scores += heldout.score(each, heldout.measure(setups, each, cells))
+    protocol = heldout.in_words(sets)
+    print("\n\n".join([heldout.pivot(scores), heldout.table(scores), textwrap.fill(protocol, 120)]))
+    if arguments.json:
+        record = {
+            "protocol": protocol,
+            "networks_sha256": {setup.name: network_sha256(setup.model) for setup in setups},
+            "samples_sha256": {each.name: samples_sha256(each.samples) for each in sets},
+            "scores": [dataclasses.asdict(each) for each in scores],
+        }
+        write_text(arguments.json, json.dumps(record, indent=1) + "\n")
+
+
+def compare_runs(runs: Sequence[Path], seed: int, target: Path | None) -> None:
+    """Compares runs on the faces that all of them held out; prints the table, and writes the figures."""
+    if unfinished := [run for run in runs if not _is_run(run)]:
+        raise HeadPoseError(f"{unfinished[0]} is no folder of a run: name the sets to measure on (--set, --sets)")
     recipes = [recipe.load_saved(run / RECIPE) for run in runs]
     if different := [run for run, each in zip(runs, recipes, strict=True) if each.data != recipes[0].data]:
         raise DataError(f"{different[0]} was trained on other data than {runs[0]}, or split otherwise")
@@ -66,6 +111,40 @@ def compare(runs: Sequence[Path], seed: int, target: Path | None) -> None:
         write_text(target, json.dumps(record, indent=1))
 
 
+def _paths(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The sets by name: those of the file, then those of the command line; --only picks some of them."""
+    given = list(heldout.read_config(arguments.sets).items()) if arguments.sets else []
+    given += arguments.set or []
+    paths = dict(given)
+    if len(paths) < len(given):
+        raise HeadPoseError(f"two of the sets have one name: {', '.join(name for name, _ in given)}")
+    if arguments.only:
+        if unknown := [name for name in arguments.only if name not in paths]:
+            raise HeadPoseError(f"there is no set {unknown[0]}: there are {', '.join(paths) or 'none'}")
+        paths = {name: paths[name] for name in arguments.only}
+    return paths
+
+
+def _setup(name: str, arguments: argparse.Namespace) -> Setup:
+    """A network; one of a run gets the name of the run's folder."""
+    run = Path(name)
+    if _is_run(run):
+        file = run / f"{recipe.load_saved(run / RECIPE).name}.onnx"
+        return Setup(OnnxPoseModel(file, device="cpu", threads=arguments.threads), label=run.name)
+    model = networks.load(name, adapters=ADAPTERS, peers=arguments.peers, threads=arguments.threads)
+    return Setup(model)
+
+
+def _samples(path: Path) -> list[Sample]:
+    if _is_run(path):
+        return data.read(recipe.load_saved(path / RECIPE).data).validation
+    return w300lp.read(path) if path.is_dir() else manifest.read(path)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / RECIPE).is_file()
+
+
 def _conditions() -> list[str]:
     return [condition.label for condition in corruptions.SELECTION]
 
@@ -74,5 +153,39 @@ def _as_object(result: Result) -> dict[str, object]:
     return {"condition": result.condition, "n": result.n, "geodesic": result.geodesic, "mae": result.mae}
 
 
+def _named_set(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    try:
+        heldout.check_name(name)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not equals or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="heldout", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "networks", type=non_empty, nargs="+", metavar="NETWORK", help="names, .onnx files, adapters, folders of runs"
+    )
+    parser.add_argument("--sets", type=named_path, metavar="TOML", help='a table [sets] with lines NAME = "PATH"')
+    parser.add_argument(
+        "--set", type=_named_set, action="append", metavar="NAME=PATH",
+        help=f"a held-out set; a name that is or ends in /{', /'.join(heldout.CHANGES)} changes its pictures",
+    )  # fmt: skip
+    parser.add_argument("--only", type=networks.listed, metavar="A,B", help="these sets alone")
+    parser.add_argument("--limit", type=positive, default=0, metavar="N", help="at most N faces a set, picked by hash")
+    parser.add_argument("--cells", type=named_path, metavar="DIR", help="keep measurements there, and use those it has")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
+    parser.add_argument("--seed", type=int, default=0, help="of the corruptions that runs alone are compared on")
+    return parser
+
+
 if __name__ == "__main__":
+    cv2.setNumThreads(1)  # one picture at a time is too little work to share
     sys.exit(main())

@@ -238,3 +238,54 @@ def test_networks_are_not_chosen_by_the_papers_settings():
 def test_an_unknown_name_is_a_clear_error(text):
     with pytest.raises(HeadPoseError, match=r"there is no corruption|has no levels|needs a setting"):
         parse(text)
+
+
+@pytest.mark.parametrize("share", [333, 500])
+def test_a_cut_leaves_a_share_of_the_box_outside(face, share):
+    image, box = face
+    sides = set()
+    for number in range(24):
+        view = parse(f"cut@{share}")[0](image, box, f"picture{number}")
+        height, width = view.image.shape[:2]
+        outside = {
+            "left": -view.box.x1 / box.width,
+            "top": -view.box.y1 / box.height,
+            "right": (view.box.x2 - width) / box.width,
+            "bottom": (view.box.y2 - height) / box.height,
+        }
+        (side,) = [name for name, part in outside.items() if part > 0]
+        assert outside[side] == pytest.approx(share / 1000, abs=0.003)  # whole pixels of 200
+        sides.add(side)
+        # What is left is what was there: the middle of the visible part shows the same pixels.
+        x, y = (round(middle) for middle in (max(view.box.x1, 0) + 5, max(view.box.y1, 0) + 5))
+        moved_x, moved_y = round(box.x1 - view.box.x1), round(box.y1 - view.box.y1)
+        np.testing.assert_array_equal(view.image[y, x], image[y + moved_y, x + moved_x])
+        assert (view.box.width, view.box.height) == pytest.approx((box.width, box.height))
+    assert sides == {"left", "top", "right", "bottom"}
+
+
+def test_a_face_that_is_cut_already_stays(face):
+    image, _ = face
+    outside = Box(-300.0, -300.0, 100.0, 100.0)  # three quarters of each side
+    views = [parse("cut@500")[0](image, outside, f"picture{number}") for number in range(24)]
+    whole = [view for view in views if view.image.shape == image.shape]
+    assert all(view.box == outside for view in whole) and whole  # left and top
+    assert all(min(view.image.shape[:2]) >= 1 for view in views)  # right and bottom leave nothing but a line
+
+
+def test_the_box_of_a_face_that_is_turned_in_plane(face):
+    image, box = face  # 200 x 220
+    quarter, half, eighth = (parse(f"in_plane@{degrees}")[0](image, box, "picture") for degrees in (90, 180, 45))
+    assert (quarter.box.width, quarter.box.height) == pytest.approx((220, 200))
+    assert half.box.as_tuple() == pytest.approx(box.as_tuple())
+    assert eighth.box.width == pytest.approx(eighth.box.height) == pytest.approx(np.sqrt((200**2 + 220**2) / 2))
+    assert quarter.box.center == pytest.approx(box.center)
+    signs = {parse("in_plane@90")[0](image, box, f"picture{number}").clockwise_degrees for number in range(12)}
+    assert signs == {-90.0, 90.0}
+    clockwise = next(
+        view
+        for number in range(12)
+        if (view := parse("in_plane@90")[0](image, box, f"picture{number}")).clockwise_degrees > 0
+    )
+    top = image[110 + 20, 220]  # inside the box, at its top: it comes to the right, at the same distance
+    np.testing.assert_allclose(clockwise.image[220, 220 + 90 - 1].astype(int), top.astype(int), atol=12)

@@ -23,8 +23,8 @@ class View:
     """Corrupted image with its face box.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR, of the same size as the original.
-        box: Face box in pixels. Only ``crop_jitter`` changes it.
+        image: (H, W, 3) uint8 BGR, of the same size as the original; smaller after ``cut``.
+        box: Face box in pixels. Only ``crop_jitter``, ``cut`` and ``in_plane`` change it.
         clockwise_degrees: In-plane rotation of the image; ``geometry.turn_picture`` rotates the label.
     """
 
@@ -156,6 +156,11 @@ def _turned(image: Image, box: Box, degrees: int, draws: Draws) -> View:
     return View(place.turn(image, box, clockwise), box, float(clockwise))
 
 
+def _in_plane(image: Image, box: Box, degrees: int, draws: Draws) -> View:
+    turned = _turned(image, box, degrees, draws)
+    return View(turned.image, place.box_of_turned_face(box, degrees), turned.clockwise_degrees)
+
+
 _EFFECTS: dict[str, Effect] = {
     "clean": lambda image, box, setting, draws: image,
     "MB": lambda image, box, direction, draws: paper.motion_blur(image, paper.BLUR_TAPS, direction),
@@ -180,9 +185,12 @@ _EFFECTS: dict[str, Effect] = {
     "hand": cover.hand,
     "crop_jitter": lambda image, box, share, draws: View(image, place.crop_jitter(box, share, draws)),
     "turn": _turned,
+    # Held-out sets (headpose.evaluation.heldout): cut@333 leaves a third of the box outside of the picture.
+    "cut": lambda image, box, share, draws: View(*place.cut(image, box, share, draws)),
+    "in_plane": _in_plane,
 }
 _RANDOM = {"OC", "MB-random", "OC-face", "motion_blur", "occlusion", "low_light", "noise", "fog", "hand"}
-_RANDOM |= {"crop_jitter", "turn"}
-_MOVING = {"crop_jitter", "turn"}
+_MOVING = {"crop_jitter", "turn", "cut", "in_plane"}
+_RANDOM |= _MOVING
 NAMES = (CLEAN.name, *(each.name for each in PAPER), *LEVELS)
 """Names that ``parse`` accepts."""

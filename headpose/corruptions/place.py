@@ -31,6 +31,48 @@ def crop_jitter(box: Box, share: int, draws: Draws) -> Box:
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
+def cut(image: Image, box: Box, share: int, draws: Draws) -> tuple[Image, Box]:
+    """Cut the picture through the face, so that its edge hides one side of it.
+
+    The side is drawn: left, top, right or bottom. A face that the picture already cuts further stays as it is.
+
+    Args:
+        image: (H, W, 3) uint8 BGR picture.
+        box: Tight box of the face, pixels.
+        share: Part of the box that lies outside of the new picture, thousandths of its width or height.
+        draws: Stream that picks the side.
+
+    Returns:
+        The smaller picture, at least one pixel wide and high, and the same face's box in it.
+    """
+    axis, at_end = divmod(draws.below(4), 2)  # axis 0: columns, 1: rows
+    length = image.shape[1 - axis]
+    low, high = box.as_tuple()[axis::2]
+    outside = share * (high - low) / 1000
+    edge = round(high - outside) if at_end else round(low + outside)
+    start, stop = (0, min(max(edge, 1), length)) if at_end else (min(max(edge, 0), length - 1), length)
+    kept = image[:, start:stop] if axis == 0 else image[start:stop]
+    moved = [side - start if number % 2 == axis else side for number, side in enumerate(box)]
+    return np.ascontiguousarray(kept), Box(*moved)
+
+
+def box_of_turned_face(box: Box, degrees: int) -> Box:
+    """Return the tight box of a face after its picture is turned about the middle of the box.
+
+    The face is taken for the ellipse that touches the sides of its box: the sides of the box change places at 90
+    degrees, and at 180 the box is the same.
+
+    Args:
+        box: Tight box of the upright face, pixels.
+        degrees: Angle of the turn, either way.
+    """
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    width = math.hypot(box.width * cos, box.height * sin)
+    height = math.hypot(box.width * sin, box.height * cos)
+    x, y = box.center
+    return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
 def turn(image: Image, box: Box, clockwise_degrees: int) -> Image:
     """Rotate an image clockwise about the center of the box, with bilinear interpolation in integer coordinates.
 

@@ -86,7 +86,7 @@ class Cells:
         files.write_text(self.path(cell), json.dumps(record) + "\n")
 
     def _identity(self, setup: Setup, corruption: Corruption) -> dict[str, Any]:
-        name = setup.model.name
+        name = setup.name
         if name not in self._networks:
             self._networks[name] = network_sha256(setup.model)
         return {

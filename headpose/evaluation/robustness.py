@@ -49,17 +49,19 @@ class Setup:
         on: the whole picture before the crop, or the crop in the network's own size.
         downsample: 0, or the side in pixels to which the crop is reduced before it is enlarged to the
             network's input (the paper's Student-DS: 64).
+        label: Name for tables; "" takes the network's own, which runs of one recipe share.
     """
 
     model: Model
     on: On = "picture"
     downsample: int = 0
+    label: str = ""
 
     @property
     def name(self) -> str:
         """Of the network, with "-DS64" if its input is reduced and "on crop" if that is what is corrupted."""
         reduced = f"-DS{self.downsample}" if self.downsample else ""
-        return self.model.name + reduced + (" on crop" if self.on == "crop" else "")
+        return (self.label or self.model.name) + reduced + (" on crop" if self.on == "crop" else "")
 
 
 class Cell(NamedTuple):

@@ -73,7 +73,7 @@ def markdown(title: str, sections: Sequence[Section], pictures: str = "") -> str
     parts = [f"# {title}"]
     for section in sections:
         parts.append(f"## {section.title}")
-        parts += [_block(block, pictures) for block in section.blocks]
+        parts += [markdown_block(block, pictures) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
 
 
@@ -91,7 +91,8 @@ def paragraph(words: str) -> str:
     return textwrap.fill(words, _LINE, break_long_words=False, break_on_hyphens=False)
 
 
-def _block(block: Block, pictures: str) -> str:
+def markdown_block(block: Block, pictures: str = "") -> str:
+    """Return one block as Markdown; a picture is linked as ``pictures``/NAME."""
     if isinstance(block, Table):
         return markdown_table(block)
     if isinstance(block, Picture):

@@ -6,6 +6,7 @@
     DIR/robustness/results.json  eval/robustness.py --out DIR/robustness
     DIR/latency.json             eval/latency.py --json
     DIR/compress/report.json     headpose compress
+    DIR/stability.json           eval/stability.py --json
 
 ``eval/all.py`` writes all of them. Files that were measured on different networks of one name, or on different
 lists of faces, are refused: a table must not mix them.
@@ -22,10 +23,12 @@ from typing import Any
 from headpose import weights
 from headpose.errors import DataError
 from headpose.evaluation.accuracy import MEASURES
+from headpose.evaluation.stability import Stability
 from headpose.report.records import Compressed, Latency, Measured, Results, Robustness, build
 
 ACCURACY, PREDICTIONS, NETWORKS = "accuracy", "predictions", "networks.json"
 ROBUSTNESS, LATENCY, COMPRESS = "robustness/results.json", "latency.json", "compress/report.json"
+STABILITY = "stability.json"
 
 _KINDS = {"model": "ours", "adapter": "peer", "predictions": "file"}
 _ORDER = ("ours", "peer", "file")
@@ -93,6 +96,7 @@ def _read_folder(folder: Path) -> Results:
         robustness=_robustness(folder / ROBUSTNESS, networks),
         latency=_latency(folder / LATENCY, networks),
         compressed=_optional(Compressed, folder / COMPRESS),
+        stability=_stability(folder / STABILITY, networks),
     )
 
 
@@ -118,13 +122,21 @@ def _name(record: dict[str, Any], file: Path) -> str:
 
 
 def _robustness(file: Path, networks: list[Measured]) -> Robustness | None:
-    if not file.exists():
-        return None
-    digests = read_json(file).get("networks_sha256", {})
+    _check_networks(file, networks)
+    return _optional(Robustness, file)
+
+
+def _stability(file: Path, networks: list[Measured]) -> Stability | None:
+    _check_networks(file, networks)
+    return _optional(Stability, file)
+
+
+def _check_networks(file: Path, networks: list[Measured]) -> None:
+    """DataError if a file that says which networks it is of has another one under a name."""
+    digests = read_json(file).get("networks_sha256", {}) if file.exists() else {}
     for network in networks:
         if network.kind == "ours" and network.name in digests:
             _same(network, {digests[network.name]}, file)
-    return build(Robustness, read_json(file), str(file))
 
 
 def _latency(file: Path, networks: list[Measured]) -> Latency | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from headpose.errors import DataError
 from headpose.evaluation.accuracy import Bin
 from headpose.evaluation.robustness import Result
+from headpose.evaluation.stability import Stability
 
 Kind = Literal["ours", "peer", "file"]
 KINDS: dict[str, str] = {"ours": "ours", "peer": "measured", "file": "a file of predictions"}
@@ -162,6 +163,7 @@ class Results:
     robustness: Robustness | None = None
     latency: Latency | None = None
     compressed: Compressed | None = None
+    stability: Stability | None = None
 
 
 def to_json(results: Results) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
 from headpose.corruptions import CLEAN
 from headpose.evaluation import latency as stages
 from headpose.evaluation.accuracy import Bin
 from headpose.evaluation.published import PAPER_SETS, Published
+from headpose.evaluation.stability import Stability
 from headpose.report.document import Row, Section, Table, Text
 from headpose.report.records import KINDS, Compressed, Latency, Measured, Results, Robustness, TimedRun
 from headpose.report.standing import standings
@@ -106,6 +108,83 @@ def robustness(measured: Robustness, networks: Sequence[Measured], published: Pu
     )
     table = Table(("network", *conditions), tuple(rows))
     return Section("Robustness", (Text(intro), table, Text(measured.protocol, "Protocol")))
+
+
+def stability(measured: Stability, networks: Sequence[Measured] = ()) -> Section:
+    """Steadiness on rendered heads and on videos: a row for each network."""
+    kinds = {network.name: network.kind for network in networks}
+    blocks: list[Text | Table] = []
+    if measured.rendered:
+        blocks += _on_rendered_heads(measured, kinds)
+    if measured.clips:
+        blocks += _on_videos(measured, kinds)
+    return Section("Stability", (*blocks, Text(measured.protocol, "Protocol")))
+
+
+def _on_rendered_heads(measured: Stability, kinds: Mapping[str, str]) -> list[Text | Table]:
+    """Everything at once, then by expression and by distance."""
+    columns = {
+        "noise": ("still", "still smoothed"),
+        "moving box": ("boxes", "boxes smoothed"),
+        "talking": ("talk spread", "talk"),
+        "light": ("light spread", "light"),
+        "expression": ("expression",),
+        "leak, %": ("leak",),
+        "lag, ms": ("lag", "lag smoothed"),
+        "gain": ("gain",),
+    }
+    first = measured.rendered[0].figures
+    expressions = {key.removeprefix("pitch "): (key,) for key in first if key.startswith("pitch ")}
+    distances = [key.removeprefix("distance ") for key in first if key.startswith("distance ")]
+    far = {name: (f"distance {name}", f"shift {name}") for name in distances}
+
+    def table(head: str, cells: Mapping[str, tuple[str, ...]], signed: bool = False) -> Table:
+        rows = []
+        for each in measured.rendered:
+            texts = [" / ".join(_figure(key, each.figures, signed) for key in keys) for keys in cells.values()]
+            rows.append(Row((each.network, *texts), kinds.get(each.network, "")))
+        return Table((head, *cells), tuple(rows))
+
+    intro = (
+        "Rendered heads, degrees. Noise and moving box: jitter / smoothed. Talking and light: spread / jitter. "
+        "Expression: angle to the neutral face. Leak: yaw of a nodding head. Lag: as measured / smoothed. Gain: share "
+        "of a turn that is read."
+    )
+    return [
+        Text(intro),
+        table("network", columns),
+        Text("Pitch that is read with an expression, less that of the neutral face, degrees."),
+        table("network", expressions, signed=True),
+        Text("By distance: jitter with noise / angle to what is read at 1 m, degrees."),
+        table("network", far),
+    ]
+
+
+def _figure(key: str, figures: Mapping[str, float], signed: bool) -> str:
+    value = figures[key]
+    if signed:
+        return f"{value:+.1f}"
+    return f"{value:.0f}" if key.startswith("lag") else f"{value:.1f}" if key == "leak" else f"{value:.2f}"
+
+
+def _on_videos(measured: Stability, kinds: Mapping[str, str]) -> list[Text | Table]:
+    rows = []
+    for network in dict.fromkeys(each.network for each in measured.clips):
+        own = [each for each in measured.clips if each.network == network]
+        cells = (
+            statistics.median(each.median for each in own),
+            statistics.median(each.p95 for each in own),
+            min(each.median for each in own),
+            max(each.median for each in own),
+            statistics.median(each.smoothed for each in own),
+        )
+        rows.append(Row((network, *map(_number, cells)), kinds.get(network, "")))
+    clips = list(dict.fromkeys(each.clip for each in measured.clips))
+    frames = sum(each.frames for each in measured.clips if each.network == measured.clips[0].network)
+    return [
+        Text(f"Jitter on {len(clips)} videos ({', '.join(clips)}), {frames} frames, degrees."),
+        Table(("network", "median", "95 % below", "steadiest video", "least steady", "smoothed"), tuple(rows)),
+    ]
 
 
 def latency(measured: Latency) -> Section:

@@ -66,9 +66,9 @@ def docs_page(results: Results) -> str:
     intro = Text(
         "Written by `headpose report docs/results.json --docs docs/results.md --readme README.md`; a test compares. To "
         "measure anew: `python eval/all.py --data AFLW2000 --models "
-        "student,student-int8,compact,compact-clean,opentrack,3ddfa_v2,lwpose,fsanet,whenet "
-        "--peers NETWORKS --out DIR`, then `headpose report DIR --data AFLW2000 --docs docs/results.md`, which writes "
-        "`results.json` too. [protocols.md](protocols.md) says what each choice of a protocol is worth, "
+        "student,student-int8,compact,compact-clean,opentrack,3ddfa_v2,lwpose,fsanet,whenet --peers NETWORKS --out DIR "
+        "--sequences HEADS --clips VIDEO ...`, then `headpose report DIR --data AFLW2000 --docs docs/results.md`, "
+        "which writes `results.json` too. [protocols.md](protocols.md) says what each choice of a protocol is worth, "
         "[robustness.md](robustness.md) what the corruptions are, [devices.md](devices.md) how to measure on a Pi, a "
         "Jetson or a PC."
     )
@@ -115,6 +115,8 @@ def _sections(results: Results, with_plots: bool) -> list[Section]:
     sections.append(Section(errors.title, (*errors.blocks, *curves)))
     if results.robustness:
         sections.append(tables.robustness(results.robustness, results.networks, theirs))
+    if results.stability:
+        sections.append(tables.stability(results.stability, results.networks))
     if results.latency:
         sections.append(tables.latency(results.latency))
     if results.compressed:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from headpose.cli import main
 from tests.evaluation.faces import write_coloured_faces
 from tests.evaluation.foreign import adapter_file, linear_network
 from tests.network_files import colour_network
+from tests.videos import write_video
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in (-40, 0, 40) for pitch in (-20, 20)]
 COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
@@ -65,6 +67,21 @@ def test_a_dry_run_writes_nothing(run, setting, tmp_path):
     done = run(*setting[:-4], "--dry-run")
     assert started(done) == ["eval/aflw2000.py", "eval/aflw2000.py", "eval/robustness.py", "eval/latency.py"]
     assert not (tmp_path / "results").exists()
+
+
+def test_stability_is_measured_where_there_is_something_to_measure_on(run, setting, photo, tmp_path):
+    clip = write_video(tmp_path / "clip.avi", [cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA)] * 20)
+    arguments = (*setting[:-4], "--only", "accuracy,stability", "--threads", 1, "--clips", clip)
+    assert "eval/stability.py" in started(run(*arguments, "--dry-run"))
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "results" / "stability.json").read_text())
+    assert [each["network"] for each in record["clips"]] == ["colour", "theirs"]
+    assert started(run(*arguments)) == []
+    assert main(["report", str(tmp_path / "results"), "--docs", str(tmp_path / "page.md")]) == 0
+    assert "Jitter on 1 videos (clip)" in (tmp_path / "page.md").read_text()
+    colour_network(tmp_path / "colour.onnx", gain=1.0001)
+    assert started(run(*arguments)) == ["eval/aflw2000.py", "eval/stability.py"]
 
 
 def test_user_errors_are_one_line(run, setting, tmp_path):

@@ -90,6 +90,9 @@ CASES = [
     ("eval/aflw2000.py", "--data faces --adapter net.toml --peers pictures --json net.toml", READ),
     ("eval/aflw2000.py", "--data faces --score angles.csv --json r --predictions r", ONE),
     ("eval/heldout.py", "run --json run/recipe.json", READ),
+    ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json list.csv", READ),
+    ("eval/heldout.py", "./net.onnx --sets sets.toml --json sets.toml", READ),
+    ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json hard_net.json", READ),
     ("eval/latency.py", "--model ./net.onnx --image photo.jpg --json hard.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json hard_net.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json net.onnx", TEXT),
@@ -100,6 +103,10 @@ CASES = [
     ("eval/robustness.py", "--manifest set/defocus-3/labels.csv --export set --conditions defocus-3", READ),
     ("eval/robustness.py", "--manifest elsewhere.csv --export set --conditions defocus-3", READ),
     ("eval/robustness.py", "--manifest results.md --models ./net.onnx --out . --conditions defocus-3", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json hard_clip.json", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json clip.mp4", TEXT),
+    ("eval/stability.py", "./net.onnx --sequences heads --json heads/head-00/head.json", READ),
+    ("eval/stability.py", "./net.onnx --clips clip.mp4 --json hard_net.json", READ),
     ("eval/all.py", "--data faces --models ./net.onnx --compress results/compress/report.json --out results", READ),
     ("scripts/draw_corruptions.py", "photo.jpg photo.jpg", READ),
     ("scripts/draw_corruptions.py", "photo.jpg pictures/../photo.jpg", READ),
@@ -134,7 +141,7 @@ def prepared(tmp_path_factory, repo):
     tmp_path = tmp_path_factory.mktemp("outputs")
     photo = read_image(repo / "examples" / "astronaut.jpg")
     write_image(tmp_path / "photo.jpg", photo)
-    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw", "turned"):
+    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw", "turned", "heads/head-00"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("a.jpg", "b.PNG"):
         write_image(tmp_path / "pictures" / name, photo)
@@ -152,6 +159,7 @@ def prepared(tmp_path_factory, repo):
         (tmp_path / name).write_text(row)
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "set/defocus-3/photo.png")
     (tmp_path / "set/defocus-3/labels.csv").write_text(row.replace("photo.jpg", "photo.png"))
+    (tmp_path / "sets.toml").write_text('[sets]\naflw = "list.csv"\n')
     (tmp_path / "elsewhere.csv").write_text(row.replace("photo.jpg", "set/defocus-3/photo.png"))
     for name in (
         "angles.csv",
@@ -162,6 +170,8 @@ def prepared(tmp_path_factory, repo):
         "package/test_batch.bin",
         "turned/turned.json",
     ):
+    (tmp_path / "heads/head-00/head.json").write_text("precious")
+    for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
         (tmp_path / name).write_text("precious")
     for link, target in (
         ("hard.json", "photo.jpg"),

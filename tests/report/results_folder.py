@@ -18,7 +18,7 @@ OFFSETS = {"ours": (2.0, 0.0, 0.0), "theirs": (0.0, 6.0, 0.0)}  # of their predi
 
 
 def write_results(folder: Path) -> tuple[Path, Path]:
-    """Writes DIR/accuracy, predictions, networks.json, robustness, latency and compress; returns it and the data."""
+    """Writes DIR/accuracy, predictions, networks.json, robustness, stability and the rest; returns both."""
     data = write_coloured_faces(folder / "faces", EULERS)
     faces = testsets.read(data).select("99")
     labels = np.array([sample.euler for sample in faces.samples])
@@ -37,6 +37,7 @@ def write_results(folder: Path) -> tuple[Path, Path]:
                                       "ours": {"sha256": {"ours.onnx": SHA["ours"]}, "bytes": 5_000_000,
                                                "macs": 160_000_000, "arithmetic": "fp32"}})  # fmt: skip
     write(results / "robustness" / "results.json", _robustness())
+    write(results / "stability.json", _stability())
     write(results / "latency.json", _latency())
     variant = {"precision": "fp32", "parameters": 1234, "macs": 10**8, "figures": {"geodesic": 2.5}, "latency_ms": {}}
     variants = [{**variant, "name": "baseline", "bytes": 100}, {**variant, "name": "student", "bytes": 25}]
@@ -80,6 +81,15 @@ def _robustness() -> dict[str, Any]:
             ratios = {"ratio": factor, "ratio_mae": factor, "seed_sd": 0.0}
             rows.append({"network": network, "condition": condition, "n": 93, "seeds": 1, **mean, **ratios, "ci": ends})
     return {"protocol": "Corrupted.", "networks_sha256": {"ours": SHA["ours"]}, "results": rows}
+
+
+def _stability() -> dict[str, Any]:
+    clips = [
+        {"clip": clip, "network": network, "frames": 50, "median": median, "p95": 1.0, "smoothed": 0.1}
+        for network, medians in {"ours": (0.2, 0.4), "Theirs (a + b)": (0.6, 0.8)}.items()
+        for clip, median in zip("ab", medians, strict=True)
+    ]
+    return {"protocol": "Steady.", "networks_sha256": {"ours": SHA["ours"]}, "rendered": [], "clips": clips}
 
 
 def _latency() -> dict[str, Any]:

@@ -16,6 +16,7 @@ def test_a_folder_is_read_whole(results):
     assert (ours.yaw, ours.pitch) == (pytest.approx(2.0, abs=1e-6), pytest.approx(0.0, abs=1e-6))
     assert (theirs.bytes, theirs.macs, theirs.arithmetic) == (2_500_000, 40_000_000, "int8")
     assert found.robustness is not None and found.latency is not None and found.compressed is not None
+    assert found.stability is not None and found.stability.clips[2].median == 0.6
     corrupted = found.robustness.of("ours", "MB")
     assert corrupted is not None and corrupted.mae == 6.0 and found.robustness.of("ours", "none") is None
     assert found.latency.runs[0].median("ours", "network") == 2.0
@@ -23,16 +24,17 @@ def test_a_folder_is_read_whole(results):
 
 
 def test_only_accuracy_is_needed(results):
-    for name in ("networks.json", "robustness/results.json", "latency.json", "compress/report.json"):
+    for name in ("networks.json", "robustness/results.json", "stability.json", "latency.json", "compress/report.json"):
         (results[0] / name).unlink()
     found = folder.read(results[0])
-    assert (found.robustness, found.latency, found.compressed) == (None, None, None)
+    assert (found.robustness, found.stability, found.latency, found.compressed) == (None, None, None, None)
     assert [network.bytes for network in found.networks] == [None, None]
 
 
 def test_a_network_of_the_manifest_has_its_size(results):
     (results[0] / "networks.json").unlink()
     (results[0] / "robustness" / "results.json").unlink()
+    (results[0] / "stability.json").unlink()
     (results[0] / "latency.json").unlink()
     info = weights.lookup("compact")
     change(results[0] / "accuracy" / "ours.json", "model_sha256", to=info.sha256)
@@ -62,6 +64,7 @@ def test_curves_are_means_of_ten_degrees(results):
 
 
 MIXED = {
+    "another network is steady": ("stability.json", ("networks_sha256", "ours"), "c" * 64, "another ours"),
     "another network is corrupted": ("robustness/results.json", ("networks_sha256", "ours"), "c" * 64, "another ours"),
     "another network is timed": ("latency.json", ("networks", 1, "sha256", "net.onnx"), "c" * 64, "another Theirs"),
     "another network is described": ("networks.json", ("ours", "sha256", "ours.onnx"), "c" * 64, "another ours"),

@@ -51,7 +51,14 @@ def test_a_report_is_written_whole(results, tmp_path, capsys):
     assert main(["report", str(results[0]), "--out", str(out), "--data", str(results[1])]) == 0
     assert str(out / "report.html") in capsys.readouterr().out
     text, html = (out / "report.md").read_text(), (out / "report.html").read_text()
-    for title in ("Size, time, error, robustness", "Accuracy", "Robustness", "Time and memory", "Compression"):
+    for title in (
+        "Size, time, error, robustness",
+        "Accuracy",
+        "Robustness",
+        "Stability",
+        "Time and memory",
+        "Compression",
+    ):
         assert f"## {title}\n" in text and f">{title}</h2>" in html
     linked = re.findall(r"!\[[^\]]*\]\(figures/([^)]+)\)", text)
     assert linked == [
