@@ -170,9 +170,8 @@ def prepared(tmp_path_factory, repo):
         "package/test_batch.bin",
         "turned/turned.json",
     ):
-    (tmp_path / "heads/head-00/head.json").write_text("precious")
-    for name in ("angles.csv", "other.csv", "net.toml", "page.md", "blazeface-short.onnx", "package/test_batch.bin"):
         (tmp_path / name).write_text("precious")
+    (tmp_path / "heads/head-00/head.json").write_text("precious")
     for link, target in (
         ("hard.json", "photo.jpg"),
         ("hard.mp4", clip),
