@@ -1,7 +1,7 @@
-"""Residual networks of any widths, from a ``ResNetSpec``.
+"""Residual networks with arbitrary widths, built from a ``ResNetSpec``.
 
-Parameter names are torchvision's (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, ...), so that
-published ResNet weights fit by name; the dense layers are head.0, head.1, ....
+Parameters are named as in torchvision (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, ...), so that published
+ResNet weights match by name; the dense layers are head.0, head.1, ....
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headpose.networks.spec import BlockSpec, Output, ResNetSpec, StemSpec, Stri
 
 
 class BasicBlock(nn.Module):
-    """3x3, 3x3, and the shortcut."""
+    """Residual block with two 3x3 convolutions."""
 
     def __init__(self, inputs: int, spec: BlockSpec) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1, and the shortcut."""
+    """Residual block with 1x1, 3x3 and 1x1 convolutions."""
 
     def __init__(self, inputs: int, spec: BlockSpec, stride_on: StrideOn = "3x3") -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def _pool(spec: StemSpec) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """(N, 3, S, S) float32 -> (N, V) values of the head: a classifier's logits, or what ``HeadPoseNet`` reads."""
+    """Residual network from (N, 3, S, S) float32 images to (N, V) values: logits, or values that encode a rotation."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class ResNet(nn.Module):
         self._initialise()
 
     def raw(self, images: Tensor) -> Tensor:
-        """The head's own output: (N, classes), (N, 6), or (N, 3) Euler angles in radians."""
+        """Compute the raw output: (N, classes) logits, (N, 6) values, or (N, 3) Euler angles in radians."""
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
@@ -111,20 +111,20 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BasicBlock):
-                nn.init.zeros_(module.bn2.weight)  # a block starts as its shortcut (Goyal et al. 2017)
+                nn.init.zeros_(module.bn2.weight)  # each block starts as the identity (Goyal et al. 2017)
             elif isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
         last = self.head[-1]
         assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
-        if self.spec.output == "6d":  # start at the identity, not at a random attitude
+        if self.spec.output == "6d":  # start with the identity instead of a random rotation
             with torch.no_grad():
                 last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
 
 
 class HeadPoseNet(ResNet):
-    """(N, 3, S, S) float32, normalised by the model's CropSpec -> (N, 3, 3) float32 rotations."""
+    """Head-pose network: (N, 3, S, S) float32 images, normalized by its CropSpec, to (N, 3, 3) float32 rotations."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         if spec.output == "classes":
@@ -136,11 +136,11 @@ class HeadPoseNet(ResNet):
 
 
 def rotations(raw: Tensor, output: Output) -> Tensor:
-    """Rotations (N, 3, 3) from ``raw``'s output of that form, in float32 whatever the autocast type."""
+    """Convert the output of ``ResNet.raw`` to (N, 3, 3) rotations, in float32 also under autocast."""
     with torch.autocast(raw.device.type, enabled=False):
         return decoder(output)(raw.float())
 
 
 def build(spec: ResNetSpec) -> ResNet:
-    """The network of a spec: a ``HeadPoseNet`` unless it is a classifier. Weights are drawn at random."""
+    """Build the network of a spec with random weights: a classifier, or otherwise a ``HeadPoseNet``."""
     return ResNet(spec) if spec.output == "classes" else HeadPoseNet(spec)

@@ -1,7 +1,7 @@
-"""Rotations in torch: what the values of a network's head become.
+"""Differentiable rotations in torch, from the values of a network's head.
 
-``headpose.geometry`` holds the convention; these are its differentiable counterparts. ``headpose.networks.export``
-traces them: they may call the functions that its table lists.
+``headpose.geometry`` defines the convention. ``headpose.networks.export`` traces these functions, so they may only call
+functions of its table.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def decoder(output: Output) -> Callable[[Tensor], Tensor]:
 
 
 def rotation_from_6d(values: Tensor) -> Tensor:
-    """Gram-Schmidt on two columns (Zhou et al., CVPR 2019, eq. 15).
+    """Orthonormalize two columns by Gram-Schmidt (Zhou et al., CVPR 2019, eq. 15).
 
     Args:
-        values: (N, 6); the first three are the first column before normalisation.
+        values: (N, 6): the first and the second column before orthonormalization.
 
     Returns:
         (N, 3, 3) rotations.
@@ -37,7 +37,7 @@ def rotation_from_6d(values: Tensor) -> Tensor:
 
 
 def rotation_from_euler(radians: Tensor) -> Tensor:
-    """(N, 3) yaw, pitch, roll in radians -> (N, 3, 3); see ``geometry.rotation_from_euler``."""
+    """Convert (N, 3) yaw, pitch, roll in radians to (N, 3, 3) rotations; see ``geometry.rotation_from_euler``."""
     cy, cp, cr = radians.cos().chunk(3, 1)
     sy, sp, sr = radians.sin().chunk(3, 1)
     sp_sy, cp_sy = sp * sy, cp * sy

@@ -1,1 +1,1 @@
-"""Published configurations, one TOML file each: ``headpose train NAME``."""
+"""Training and compression recipes: their settings, and one TOML file per published network."""

@@ -1,9 +1,8 @@
-"""What a network states about its origin: license, terms and data, taken from what was really used.
+"""License, terms and training data of a network, derived from the data and weights that were used.
 
-A recipe states these of its own data. With other data, or with weights to start from, the statement follows them:
-what ``headpose synth`` wrote is recognised, weights of this package carry their own statement, the user can state
-the rest (``--set license=...``), and what nobody has stated is ``unknown``. A statement never becomes more
-permissive on the way.
+A recipe states these for its own data. If other data or initial weights are used, the statement is derived from them:
+data written by ``headpose synth`` are recognized, weights of this package carry their own statement, and the user can
+state the rest (``--set license=...``). Everything else is ``unknown``. A statement never becomes more permissive.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from headpose.errors import WeightsError
 from headpose.licenses import License
 
 KEYS = ("license", "license_terms", "data_note")
-"""Keys of a recipe that make its statement."""
+"""Keys of a recipe that form its statement."""
 UNKNOWN: Final = "unknown"
 
-_ENTRY = "model"  # of the metadata of a .safetensors file
-_RANK = {"permissive": 0, UNKNOWN: 1, "research-only": 2}  # a part that is for research only makes the whole that
+_ENTRY = "model"  # key in the metadata of a .safetensors file
+_RANK = {"permissive": 0, UNKNOWN: 1, "research-only": 2}  # the most restrictive part decides
 _RENDERED_SHORT = "rendered heads (headpose synth)"
 _SETTINGS = "synth.json"
 _PICTURE = re.compile(r"heads-\d\d+/synth_\d{6,}_0\.jpg")  # as headpose.synth.layout names them; a test compares
@@ -37,12 +36,12 @@ _PICTURE = re.compile(r"heads-\d\d+/synth_\d{6,}_0\.jpg")  # as headpose.synth.l
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a network's file and card state about its origin.
+    """Statement of a network about its license and training data.
 
     Attributes:
         license: ``permissive`` (any use), ``research-only`` or ``unknown``.
-        license_terms: terms of use of the weights, as free text.
-        data_note: what they were trained on, in words.
+        license_terms: Terms of use of the weights, as free text.
+        data_note: Description of the training data.
     """
 
     license: License
@@ -52,7 +51,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A network that another one starts from or learns from: its name, its parent's, and its statement."""
+    """Network that another network is initialized from or distilled from: name, name of its parent, and statement."""
 
     name: str
     parent: str
@@ -65,19 +64,19 @@ RENDERED = Statement(
     "rendered heads alone (headpose synth); everything drawn in them is CC0 or MIT, no photograph of a face is "
     "among them",
 )
-"""Of data that ``headpose synth`` drew without an asset folder; the recipe compact-clean says the same."""
+"""Statement of data rendered by ``headpose synth`` without an asset folder, as in the recipe compact-clean."""
 
 
 def of_sources(
     stated: Statement, sources: Iterable[tuple[str, str]], *, changed: bool, said: Collection[str] = ()
 ) -> Statement:
-    """The statement of a recipe's data.
+    """Derive the statement of the data of a recipe.
 
     Args:
-        stated: what the recipe states.
-        sources: kind and path of each.
-        changed: whether they are others than the recipe's own.
-        said: names of ``KEYS`` that the user has set for these data.
+        stated: Statement of the recipe.
+        sources: (kind, path) of each source.
+        changed: True if these are not the recipe's own sources.
+        said: Names of ``KEYS`` that the user has set for these data.
     """
     pairs = list(sources)
     folders = [_asset_folder(kind, path) for kind, path in pairs]
@@ -96,31 +95,31 @@ def of_sources(
 
 
 def said(changes: Iterable[str]) -> set[str]:
-    """Which of ``KEYS`` the user's changes to a recipe (``--set``) set."""
+    """Return which of ``KEYS`` are set by changes to a recipe (``--set``)."""
     return {licenses.with_current_key(change).partition("=")[0].strip() for change in changes} & {*KEYS}
 
 
 def places(data: Any) -> list[tuple[Any, Any]]:
-    """Kind and path of each source of a recipe's ``data``: plain values that may be anything."""
+    """Return (kind, path) of each source in the ``data`` of a recipe, which may be any plain value."""
     sources = data.get("sources") if isinstance(data, dict) else None
     listed = sources if isinstance(sources, list | tuple) else []
     return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
 
 
 def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: str = "then") -> Statement:
-    """The statement of a network that started or learnt from ``origin`` and went on with ``data``.
+    """Combine the statements of training data and of the network that training started from or distilled.
 
     Args:
-        data: of the data.
-        origin: the other network.
-        said: names of ``KEYS`` that the user has set: they hold for an ``origin`` whose statement is unknown, too.
-        link: the word between the two data notes.
+        data: Statement of the data.
+        origin: Initial network or teacher.
+        said: Names of ``KEYS`` that the user has set. They also apply to an ``origin`` whose statement is unknown.
+        link: Word between the two data notes.
     """
     start = origin.statement
     if start.license == UNKNOWN:
         start = _replaced(start, data, said)
     license = max(start.license, data.license, key=_RANK.__getitem__)
-    # The permission of rendered heads says nothing about a network that saw more than them.
+    # The license of rendered heads does not apply to a network that was also trained on other data.
     permissive = license == "permissive"
     bound = [part.license_terms for part in (start, data) if permissive or part.license_terms != RENDERED.license_terms]
     terms = [text for text in dict.fromkeys(bound) if text != UNKNOWN]
@@ -138,9 +137,9 @@ def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: s
 
 
 def of_network(name_or_path: str | Path) -> Origin:
-    """What a network states: one of the manifest, by name, or an .onnx or .safetensors file of this package.
+    """Return the statement of a model, by name, or of an .onnx or .safetensors file of this package.
 
-    Whatever cannot be read, or states nothing, is unknown: whether the file can be used is for others to say.
+    The statement is unknown if the file cannot be read or has none. Errors of the file are reported where it is loaded.
     """
     if isinstance(name_or_path, str) and (info := weights.manifest().get(name_or_path)):
         return _origin(Path(info.name), dataclasses.asdict(info))
@@ -149,26 +148,26 @@ def of_network(name_or_path: str | Path) -> Origin:
 
 
 def metadata(name: str, statement: Statement, parent: str = "") -> dict[str, str]:
-    """The entry of a .safetensors file's metadata that ``of_network`` reads."""
+    """Return the metadata of a .safetensors file that ``of_network`` reads."""
     stated = {"license": statement.license, "license_terms": statement.license_terms, "data": statement.data_note}
     return about_metadata({"name": name, **stated, "parent": parent})
 
 
 def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:
-    """As ``metadata``, of what an .onnx file says of itself."""
+    """Return the metadata of a .safetensors file from the ``headpose.model`` entry of an .onnx file."""
     return {_ENTRY: json.dumps({key: value for key, value in about.items() if key != "architecture"})}
 
 
 def read_onnx(path: Path) -> dict[str, Any]:
-    """The ``headpose.model`` of an .onnx file.
+    """Read the ``headpose.model`` entry of an .onnx file.
 
     Raises:
-        WeightsError: it is no such file.
+        WeightsError: The file was not exported by this package.
     """
     try:
         properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
         about = json.loads(properties["headpose.model"])
-    except Exception as error:  # protobuf and json each raise their own kinds
+    except Exception as error:  # protobuf and json raise different types
         raise WeightsError(f"{path} is not a network that this package exported: {error!r:.200}") from error
     return licenses.with_current_keys(about) if isinstance(about, dict) else {}
 
@@ -184,7 +183,7 @@ def _about_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})[_ENTRY])
-    except Exception:  # another format, or a file that states nothing
+    except Exception:  # another format, or no statement
         return {}
     return licenses.with_current_keys(about) if isinstance(about, dict) else {}
 
@@ -205,9 +204,9 @@ def _replaced(found: Statement, stated: Statement, said: Collection[str]) -> Sta
 
 
 def _asset_folder(kind: str, path: str) -> str | None:
-    """The name of the asset folder ("" without one) of a folder that ``headpose synth`` wrote.
+    """Return the name of the asset folder of data written by ``headpose synth``; "" if they were written without one.
 
-    None if it was not, or if pictures of another origin lie in it.
+    Return None for other data, or if the folder contains images of another origin.
     """
     listed = kind == "manifest" or (kind == "negatives" and Path(path).is_file())
     root = Path(path).parent if listed else Path(path)

@@ -1,7 +1,7 @@
-"""Augmentation: where the crop is taken, and what happens to its pixels.
+"""Augmentation of the crop geometry and of the pixels.
 
-Geometry goes through ``headpose.crop`` with the label turned along; pixels through albumentations.
-Everything is drawn from one generator a sample, so a sample's picture depends on nothing else.
+The geometry uses ``headpose.crop`` and rotates the label; the pixels use albumentations. All random numbers come from
+one generator per sample, so a view depends on nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headpose import crop, geometry
 from headpose.recipes.training import AugmentRecipe
 from headpose.types import Box, CropSpec, Image
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # disables its online version check
 import albumentations
 
 _RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slope to one side, of each patch and colour
@@ -26,7 +26,7 @@ _MOST_CUT, _CORNERS = 0.5, 0.25  # of the box's area outside of a cut picture; s
 
 
 class Augmenter:
-    """Turns a picture, its box and its rotation into a training crop and the crop's rotation."""
+    """Create training views: from an image, a box and a rotation to an augmented crop and its rotation."""
 
     def __init__(self, recipe: AugmentRecipe, spec: CropSpec) -> None:
         self.recipe = recipe
@@ -36,16 +36,16 @@ class Augmenter:
     def __call__(
         self, image: Image, box: Box, rotation: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[Image, NDArray[np.float64]]:
-        """One random view.
+        """Draw a random view.
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            box: tight box, pixels.
-            rotation: (3, 3), head to camera.
-            rng: the sample's own generator.
+            box: Tight box in pixels.
+            rotation: (3, 3) rotation from head axes to camera axes.
+            rng: Generator of this sample.
 
         Returns:
-            (S, S, 3) uint8 BGR and (3, 3) float64.
+            (S, S, 3) uint8 BGR crop and its (3, 3) float64 rotation.
         """
         recipe = self.recipe
         if recipe.share < 1.0 and rng.random() >= recipe.share:
@@ -55,7 +55,7 @@ class Augmenter:
         turn = rng.normal(0.0, recipe.turn)
         if rng.random() < recipe.wide_turn:
             turn = rng.uniform(-recipe.wide_turn_degrees, recipe.wide_turn_degrees)
-        if recipe.cut and rng.random() < recipe.cut:  # 0 draws nothing: what was trained without stays the same
+        if recipe.cut and rng.random() < recipe.cut:  # 0 draws no number, so older recipes give the same views
             image, box = cut_through(image, box, rng)
         spec = dataclasses.replace(self.spec, scale=scale)
         view = crop.cut(image, _jittered(box, recipe, rng), spec, turn)
@@ -77,18 +77,18 @@ def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:
 
 
 def cut_through(image: Image, box: Box, rng: np.random.Generator) -> tuple[Image, Box]:
-    """Ends a picture within the face, as at the edge of a camera's view.
+    """Crop the image so that its border cuts the face, as at the edge of a camera's view.
 
-    One side of the picture, or for a quarter of the pictures two that meet, moves into the tight box. The part of the
-    box's area outside is even from 0 to a half for one side, and at most a half for two.
+    One border moves into the tight box, or in a quarter of the cases two adjacent ones. The fraction of the box outside
+    of the image is uniform in [0, 0.5] for one border, and at most 0.5 for two.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        box: tight box, pixels.
-        rng: the sample's own generator.
+        box: Tight box in pixels.
+        rng: Generator of this sample.
 
     Returns:
-        The rest of the picture, a view of ``image`` that keeps at least one pixel, and the box in its pixels.
+        The remaining image (a view of ``image`` with at least one pixel), and the box in its coordinates.
     """
     height, width = image.shape[:2]
     across = rng.uniform(0.0, _MOST_CUT)
@@ -101,7 +101,7 @@ def cut_through(image: Image, box: Box, rng: np.random.Generator) -> tuple[Image
 
 
 def _kept(first: float, last: float, extent: int, share: float, *, low: bool) -> tuple[int, int]:
-    """First and last + 1 pixel that a cut of a share of [first, last] leaves, at its low or its high end."""
+    """Return the range [start, stop) of pixels that remain after a share of [first, last] is cut off at one end."""
     if share == 0:
         return 0, extent
     if low:
@@ -110,21 +110,21 @@ def _kept(first: float, last: float, extent: int, share: float, *, low: bool) ->
 
 
 def _shaded(view: Image, rng: np.random.Generator) -> Image:
-    """Brighter towards one side and unevenly so, as if another lamp had been there.
+    """Multiply by a smooth, uneven brightness gradient, as from another lamp.
 
-    A gradient of albumentations ends at a fifth, and its plasma is as fine as noise.
+    The gradients of albumentations are weaker (at most a fifth), and its plasma noise is too fine.
     """
     size = view.shape[0]
     across = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     direction, strength = rng.uniform(0.0, 2 * math.pi), rng.normal(0.0, _RAMP)
     ramp = strength * (math.cos(direction) * across + math.sin(direction) * across[:, None])
-    patches = rng.normal(0.0, _PATCHES, (3, 3, 3)).astype(np.float32)  # of each colour its own
+    patches = rng.normal(0.0, _PATCHES, (3, 3, 3)).astype(np.float32)  # independent for each color channel
     gain = np.exp(ramp[:, :, None] + cv2.resize(patches, (size, size), interpolation=cv2.INTER_CUBIC))
     return np.clip(view * gain + 0.5, 0, 255).astype(np.uint8)
 
 
 def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:
-    """The steps on pixels, in the order in which a camera would suffer them."""
+    """Return the pixel augmentations in the order of a camera's image formation."""
     a = albumentations
     hole = (0.08, 0.35)
     steps = [
@@ -137,7 +137,7 @@ def _pixel_steps(recipe: AugmentRecipe, size: int) -> albumentations.Compose:
                 a.HueSaturationValue(12, 40, 25),
                 a.PlanckianJitter(),
                 a.RandomShadow(shadow_intensity_range=(0.3, 0.7)),
-                a.MultiplicativeNoise((0.25, 1.0)),  # one factor for the picture: under-exposure
+                a.MultiplicativeNoise((0.25, 1.0)),  # one factor per image: underexposure
             ],
             p=recipe.light,
         ),

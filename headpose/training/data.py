@@ -1,4 +1,4 @@
-"""A recipe's sources as lists of samples, and their pictures."""
+"""Read the sources of a recipe into lists of samples, and cache their images."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from headpose.types import Image, Sample
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Samples to train on, how often an epoch draws each, and samples to validate on.
+    """Training and validation samples.
 
-    ``sources`` is the index of each training sample's source in the recipe.
-    ``sha256``, in hexadecimal, is of both sides' pictures (by their paths from the source on), boxes, labels and
-    weights, in any order: data that have only been moved keep it.
+    Attributes:
+        training: Training samples.
+        repeats: Mean number of draws of each training sample per epoch.
+        sources: Index of the source of each training sample in the recipe.
+        validation: Validation samples.
+        sha256: SHA-256 of the relative image paths, boxes, labels and weights of all samples, in hexadecimal. It does
+            not depend on the order of the samples or on the folder of the data.
     """
 
     training: list[Sample]
@@ -35,11 +39,11 @@ class Split:
 
 
 def read(recipe: DataRecipe) -> Split:
-    """Reads every source and splits each by source photograph.
+    """Read all sources and split each of them by source photograph.
 
     Raises:
-        DataError: a source cannot be read (see the readers).
-        RecipeError: a source does not hold labelled heads, or cannot reach its share of the draws.
+        DataError: A source cannot be read; see the readers.
+        RecipeError: A source does not contain labeled heads, or cannot reach its share of the draws.
     """
     lines: list[str] = []
     training: list[Sample] = []
@@ -60,10 +64,10 @@ def read(recipe: DataRecipe) -> Split:
 
 
 def _weight(recipe: DataRecipe, sample: Sample) -> float:
-    """Weight in the loss of a training face, less its source's: ``spread_floor`` and ``spread_until`` applied.
+    """Return the weight of a training face in the loss, without the weight of its source.
 
-    max(floor, 1 / (1 + (spread / 10)^2)) up to an absolute yaw of ``spread_until``, 1 beyond it. A face without a
-    spread keeps its weight.
+    The weight is max(spread_floor, 1 / (1 + (spread / 10)^2)) up to an absolute yaw of ``spread_until``, and 1 beyond
+    it. A face without a spread keeps its weight.
     """
     if sample.spread is None:
         return sample.weight
@@ -73,7 +77,7 @@ def _weight(recipe: DataRecipe, sample: Sample) -> float:
 
 
 def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
-    """What decides a sample's part in a run, but for the pixels."""
+    """Describe a sample for the hash: everything that affects a run except the pixels."""
     root = Path(source.path)
     root = root.parent if source.kind == "manifest" else root
     inside = sample.image.relative_to(root) if sample.image.is_relative_to(root) else sample.image
@@ -90,9 +94,10 @@ def _samples(source: SourceRecipe) -> list[Sample]:
 
 
 class Pictures:
-    """Reads pictures, and keeps them decoded up to a limit of memory (each process its own)."""
+    """Image reader with a cache of decoded images (one per process)."""
 
     def __init__(self, limit_gib: float) -> None:
+        """Create an empty cache of at most ``limit_gib`` GiB."""
         self._left = limit_gib * 2**30
         self._kept: dict[str, Image] = {}
 

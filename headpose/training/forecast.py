@@ -1,4 +1,4 @@
-"""How large a network is, what it will see, how fast it trains here, and how long a run will take: before it starts."""
+"""Forecast of a training run: size of the network, sampling of the data, speed and duration."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from headpose.training.loop import Trainer
 from headpose.training.protocols import Task
 from headpose.training.tasks.head_pose import HeadPoseTask
 
-_WARM_UP, _TIMED = 1, 3  # steps: the first sets up kernels and fills the cache of pictures
+_WARM_UP, _TIMED = 1, 3  # steps; the first one initializes kernels and fills the image cache
 _YAWS = np.arange(0, 91, 15)  # degrees: lower edges of the columns of ``sampling``
 
 
 @dataclass(frozen=True, slots=True)
 class PartForecast:
-    """One part of a run.
+    """Forecast of one part of a run.
 
     Attributes:
-        size: side of the input, pixels.
-        images: to be shown in this part, from the run's present step on.
-        macs: multiply-accumulates of one forward pass.
-        loaded: images/s that the loader makes alone.
-        trained: images/s of the whole step, loading included.
+        size: Input size in pixels.
+        images: Number of remaining images of this part.
+        macs: Multiply-accumulates of one forward pass.
+        loaded: Speed of the data loader alone, images/s.
+        trained: Speed of training, including loading, images/s.
     """
 
     size: int
@@ -44,14 +44,14 @@ class PartForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A run that has not been made: values that are trained, and its parts."""
+    """Forecast of a run: number of trained parameters, and its parts."""
 
     parameters: int
     parts: list[PartForecast]
 
 
 def measure(trainer: Trainer) -> Forecast:
-    """Times a few steps of each part on real batches. The trainer's weights are moved: use it for nothing else."""
+    """Time a few steps of each part on real batches. This changes the weights, so discard the trainer afterwards."""
     spec, batch = trainer.network.spec, trainer.recipe.run.batch
     parts, first = [], trainer.progress.step
     for part in tqdm(trainer.parts(), "timing", unit="part", leave=False, disable=None):
@@ -67,7 +67,7 @@ def measure(trainer: Trainer) -> Forecast:
 
 
 def text(forecast: Forecast) -> str:
-    """The forecast in lines."""
+    """Format the forecast as lines of text."""
     lines = [f"{forecast.parameters / 1e6:.2f} M parameters, {4e-6 * forecast.parameters:.1f} MB in fp32"]
     lines += [
         f"{part.images:>10,} images at {part.size:>3} px: {part.macs / 1e6:,.0f} M MACs, loader {part.loaded:.0f} "
@@ -78,9 +78,9 @@ def text(forecast: Forecast) -> str:
 
 
 def sampling(task: HeadPoseTask) -> str:
-    """What a run draws, in a table: shares of the draws by source and |yaw|, and the most frequent face of each source.
+    """Format the sampling as a table: shares of the draws by source and |yaw|, and the most frequent face per source.
 
-    ``unseen`` is the share of a source's faces that the run is expected to draw less than once.
+    ``unseen`` is the share of faces of a source that are drawn less than once on average during the run.
     """
     split, recipe = task.split, task.recipe
     epoch, sources = float(split.repeats.sum()), recipe.data.sources

@@ -1,4 +1,4 @@
-"""A recipe's negatives: places without a face as crops, cut and augmented as faces are."""
+"""Negatives of a recipe: regions without a face, cropped and augmented like faces."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from headpose.types import CropSpec, Image
 
 @dataclass(frozen=True, slots=True)
 class NegativeSplit:
-    """Negatives to train on, how often an epoch shows each, and negatives to validate on.
+    """Training and validation negatives.
 
-    ``sha256``, in hexadecimal, is of both sides' pictures (by their paths from the source on), boxes and faces, in any
-    order; "" where there are none.
+    ``sha256`` is the SHA-256 of the relative image paths, boxes and faces of all negatives, in hexadecimal and
+    independent of their order; "" if there are none. ``repeats`` is the number of draws of each per epoch.
     """
 
     training: list[Negative]
@@ -36,10 +36,10 @@ class NegativeSplit:
 
 
 def read(recipe: DataRecipe) -> NegativeSplit:
-    """Reads the sources of kind ``negatives`` and splits each by photograph, as labelled faces are split.
+    """Read the sources of kind ``negatives`` and split each of them by photograph, as labeled faces are.
 
     Raises:
-        DataError: a source cannot be read.
+        DataError: A source cannot be read.
     """
     training: list[Negative] = []
     validation: list[Negative] = []
@@ -66,7 +66,7 @@ def _line(side: str, source: SourceRecipe, negative: Negative) -> str:
 
 
 class NegativeViews(Dataset[Image]):
-    """Augmented crops, (S, S, 3) uint8 BGR, by ``Draw``: the box and everything else follow from the draw alone."""
+    """Dataset of augmented crops, (S, S, 3) uint8 BGR, indexed by ``Draw``, which determines box and augmentation."""
 
     def __init__(self, places: Sequence[Negative], augmenter: Augmenter, pictures: Pictures) -> None:
         self._places, self._augmenter, self._pictures = places, augmenter, pictures
@@ -83,7 +83,7 @@ class NegativeViews(Dataset[Image]):
 
 
 def held_out_crops(places: Sequence[Negative], spec: CropSpec) -> NDArray[np.uint8]:
-    """(N, S, S, 3) uint8 BGR crops to validate on, the same ones every time: drawn boxes follow from group names."""
+    """Return (N, S, S, 3) uint8 BGR validation crops. Random boxes are seeded by the group name."""
     crops = np.empty((len(places), spec.size, spec.size, 3), np.uint8)
     pictures = Pictures(0)
     for number, place in enumerate(places):

@@ -1,8 +1,8 @@
-"""The order of the training samples.
+"""Order of the training samples.
 
-Position k of the stream is a function of the seed alone: its epoch, its sample and the seed of its
-augmentation follow from k. A run that resumes at step s therefore sees what it would have seen,
-whatever the number of loading processes, and nothing about the order is saved.
+Epoch, sample and augmentation seed of each position in the stream depend only on the position and the seed of the run.
+A resumed run therefore sees the same data as an uninterrupted one, for any number of loader processes, and checkpoints
+need not store the order.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from headpose.training import distributed
 from headpose.training.protocols import Batch
 
 Draw = tuple[int, int, int]
-"""Index of a sample, its epoch, and the seed of the run: all that its augmented picture depends on."""
+"""(sample index, epoch, seed of the run): everything that determines an augmented view."""
 
 
 def generator(draw: Draw) -> np.random.Generator:
-    """The source of chance for the augmentation of one draw."""
+    """Return the random generator for the augmentation of a draw."""
     index, epoch, seed = draw
     return np.random.default_rng((seed, epoch, index))
 
 
 class Stream(Sampler[list[Draw]]):
-    """Batches of draws from step ``first`` to step ``last``, endless epochs without a seam.
+    """Sampler of batches over endless epochs; a batch may span two epochs.
 
-    Of each batch, process ``rank`` of ``count`` gets every ``count``-th draw: all of them together see
-    what a single process would.
+    Process ``rank`` of ``count`` gets every ``count``-th draw of each batch, so that all processes together see the
+    same data as a single one.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Stream(Sampler[list[Draw]]):
                 batch, made = [], made + 1
 
     def _draws(self, start: int) -> Iterator[Draw]:
-        """Every draw from position ``start`` on."""
-        # An epoch's length never varies, so that a position names its epoch without a replay.
+        """Yield the draws from position ``start`` on."""
+        # All epochs have the same length, so the epoch follows from the position.
         length = max(1, math.floor(self._repeats.sum()))
         epoch = start // length
         skip = start - epoch * length
@@ -78,9 +78,9 @@ class Stream(Sampler[list[Draw]]):
             epoch, skip = epoch + 1, 0
 
     def _order(self, epoch: int, length: int) -> NDArray[np.int64]:
-        """A shuffled epoch in which sample i stands ``repeats[i]`` times on average."""
+        """Return a shuffled epoch that contains sample i ``repeats[i]`` times on average."""
         rng = np.random.default_rng((self._seed, epoch))
-        # Systematic sampling: an even grid laid over the cumulated repeats, in random order.
+        # Systematic sampling: a regular grid over the cumulative repeats, in random order.
         shuffled = rng.permutation(len(self._repeats))
         edges = np.cumsum(self._repeats[shuffled])
         marks = (rng.random() + np.arange(length)) * (edges[-1] / length)
@@ -90,17 +90,23 @@ class Stream(Sampler[list[Draw]]):
 
 
 def load(views: Dataset[Any], stream: Stream, collate: Callable[[list[Any]], Batch], workers: int) -> Iterator[Batch]:
-    """The batches of a stream, made by ``workers`` processes, or by this one if there are none.
+    """Yield the batches of a stream.
+
+    Args:
+        views: Dataset indexed by ``Draw``.
+        stream: Batches of draws.
+        collate: Function from the views of a batch to a ``Batch``.
+        workers: Number of loader processes; 0 loads in this process.
 
     Raises:
-        HeadPoseError: a picture cannot be read, whichever process reads it; or a loader process has died.
+        HeadPoseError: An image cannot be read, or a loader process has died.
     """
     workers = distributed.at_most_processors(workers, "run.workers")
     loader: DataLoader[Any] = DataLoader(
-        _Told(views),
+        _ErrorsAsValues(views),
         batch_sampler=stream,
         num_workers=workers,
-        collate_fn=_CollateTold(collate),
+        collate_fn=_CollateErrors(collate),
         worker_init_fn=_one_thread,
         multiprocessing_context="fork" if workers else None,
     )
@@ -118,8 +124,8 @@ def load(views: Dataset[Any], stream: Stream, collate: Callable[[list[Any]], Bat
         ) from error
 
 
-class _Told(Dataset[Any]):
-    """Views, or the error in place of one: torch would bring it out of a loader process as a page of text."""
+class _ErrorsAsValues(Dataset[Any]):
+    """Dataset that returns errors as values, because torch turns errors of loader processes into long tracebacks."""
 
     def __init__(self, views: Dataset[Any]) -> None:
         self._views = views
@@ -131,8 +137,8 @@ class _Told(Dataset[Any]):
             return error
 
 
-class _CollateTold:
-    """A batch, or the first error in it."""
+class _CollateErrors:
+    """Collate function that returns the batch, or the first error in it."""
 
     def __init__(self, collate: Callable[[list[Any]], Batch]) -> None:
         self._collate = collate

@@ -1,4 +1,4 @@
-"""``--data``: data sets of one's own in place of a recipe's, each with its kind found by a look at it."""
+"""The option ``--data``: replace the sources of a recipe by other data sets, whose kind is detected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from headpose.errors import DataError
 
 
 def add_argument(parser: argparse.ArgumentParser, recipe: str = "recipe") -> None:
-    """Adds ``--data PATH``, a list named ``data``, to a command that takes a recipe."""
+    """Add the option ``--data PATH`` (a list ``data``) to a parser.
+
+    Args:
+        parser: Parser of a command that takes a recipe.
+        recipe: Name of the recipe in the help text.
+    """
     parser.add_argument(
         "--data",
         action="append",
@@ -22,10 +27,10 @@ def add_argument(parser: argparse.ArgumentParser, recipe: str = "recipe") -> Non
 
 
 def read(paths: Sequence[str]) -> list[dict[str, str]]:
-    """The sources of a recipe that these paths stand for.
+    """Convert paths to sources of a recipe.
 
     Raises:
-        DataError: a path does not exist, or a folder has no known layout.
+        DataError: A path does not exist, or the layout of a folder is unknown.
     """
     return [{"kind": _kind(path), "path": path} for path in paths]
 

@@ -1,4 +1,4 @@
-"""Error of a network on held-out samples: the only thing by which anything is chosen."""
+"""Validation: errors of a network on held-out samples, the only basis of model selection."""
 
 from __future__ import annotations
 
@@ -18,15 +18,26 @@ from headpose.types import CropSpec, Image, Sample
 
 
 class Validator:
-    """Holds the crops of the held-out samples, one plain crop each, and scores networks on them.
+    """Evaluator with one unaugmented crop of each held-out sample.
 
     Attributes:
-        spec: how they are cut.
-        crops: N of (S, S, 3) uint8 BGR.
-        labels: (N, 3, 3) rotations.
+        spec: Crop settings.
+        crops: N crops, (S, S, 3) uint8 BGR.
+        labels: (N, 3, 3) rotations of the labels.
     """
 
     def __init__(self, samples: Sequence[Sample], spec: CropSpec, pictures: Pictures, batch: int = 64) -> None:
+        """Cut the crops.
+
+        Args:
+            samples: N held-out samples.
+            spec: Crop settings.
+            pictures: Image reader.
+            batch: Batch size of predictions.
+
+        Raises:
+            InputError: All weights are 0.
+        """
         self.spec = spec
         self._batch = batch
         self.crops: list[Image] = [crop.cut(pictures.read(sample), sample.box, spec) for sample in samples]
@@ -36,13 +47,13 @@ class Validator:
             raise InputError("validation needs a sample with a weight above 0")
 
     def predict(self, network: HeadPoseNet) -> NDArray[np.float64]:
-        """(N, 3, 3) rotations of the crops."""
+        """Predict the (N, 3, 3) rotations of the crops."""
         return predict(network, self.crops, self.spec, self._batch)
 
     def score(self, predicted: NDArray[np.float64]) -> Score:
-        """Errors of (N, 3, 3) rotations of the crops: means in degrees, weighted by the samples' weights.
+        """Compute the weighted mean errors of (N, 3, 3) predicted rotations in degrees.
 
-        ``profile_geodesic`` is of the samples past 60 degrees of |yaw|; NaN if there are none.
+        ``profile_geodesic`` is the error of the samples with |yaw| >= 60 degrees; NaN if there are none.
         """
         geodesic = geometry.geodesic_degrees(predicted, self.labels)
         euler = metrics.euler_mae(
@@ -66,7 +77,7 @@ class Validator:
 
 @torch.no_grad()
 def predict(network: HeadPoseNet, crops: Sequence[Image], spec: CropSpec, batch: int) -> NDArray[np.float64]:
-    """(N, 3, 3) rotations of (S, S, 3) uint8 BGR crops, in float32 arithmetic and eval mode."""
+    """Predict (N, 3, 3) rotations of (S, S, 3) uint8 BGR crops, in float32 and evaluation mode."""
     training = network.training
     network.eval()
     device = next(network.parameters()).device

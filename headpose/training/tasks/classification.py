@@ -1,4 +1,4 @@
-"""Classification of small pictures: the paper's second task (Aghli & Ribeiro, Tables 3 and 4)."""
+"""Image classification on CIFAR-10, the paper's second task (Aghli & Ribeiro, Tables 3 and 4)."""
 
 from __future__ import annotations
 
@@ -32,28 +32,32 @@ _View = tuple[Image, int]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Pictures to train on, and to validate on."""
+    """Training and validation images."""
 
     training: cifar10.LabelledImages
     validation: cifar10.LabelledImages
 
 
 class ClassificationTask:
-    """A ``Task``. The target of its batches is ``label`` (N,) int64.
+    """Classification ``Task``. The target of its batches is ``label`` (N,) int64.
 
-    Augmentation is that of He et al. ("Deep Residual Learning", CVPR 2016, 4.2): the picture moved by up to
-    ``augment.shift`` of its side, and mirrored with the probability ``augment.flip``. The recipe's other
-    augmentations are of faces and do nothing here.
+    The augmentation is that of He et al. ("Deep Residual Learning", CVPR 2016, 4.2): a shift of up to ``augment.shift``
+    of the side, and mirroring with the probability ``augment.flip``. Other augmentations of the recipe are ignored.
     """
 
     unit = "% wrong"
 
     def __init__(self, recipe: Recipe, split: Split | None = None) -> None:
-        """Reads the recipe's data, unless their ``split`` is at hand from another run on the same.
+        """Read the data of a recipe.
+
+        Args:
+            recipe: Training recipe.
+            split: Data of another run with the same source. None reads the source.
 
         Raises:
-            DataError: the source cannot be read, or one side of the split is empty.
-            RecipeError: not one source of kind ``cifar-10``, another input size, or another number of classes.
+            DataError: The source cannot be read, or one side of the split is empty.
+            RecipeError: The recipe does not have exactly one source of kind ``cifar-10``, or input size or number of
+                classes do not fit.
         """
         self.recipe, self.crop = recipe, recipe.crop
         if len(recipe.data.sources) != 1 or recipe.data.sources[0].kind != "cifar-10":
@@ -96,11 +100,11 @@ class ClassificationTask:
         return stream.load(_Views(self.split.training, self.recipe.augment), draws, _Collate(self.crop), run.workers)
 
     def errors(self, raw: Tensor, batch: Batch) -> Tensor:
-        """(N,) cross-entropy."""
+        """Compute the (N,) cross-entropy losses."""
         return cross_entropy(raw, batch.targets["label"])
 
     def output(self, raw: Tensor) -> Tensor:
-        """Probabilities: the paper compares softmax outputs."""
+        """Return the softmax probabilities, which the paper compares."""
         return raw.float().softmax(1)
 
     def held_out(self, batch: int) -> Iterator[Batch]:
@@ -110,12 +114,12 @@ class ClassificationTask:
         return _score(network, _in_order(self.split.validation, self.crop, _BATCH))
 
     def test(self, network: ResNet) -> Score:
-        """Scores a network on ``test_batch.bin``, which chooses nothing."""
+        """Evaluate a network on ``test_batch.bin``, which is not used for model selection."""
         return _score(network, _in_order(cifar10.read_test(self._folder), self.crop, _BATCH))
 
 
 def _read(recipe: DataRecipe) -> Split:
-    """The training batches, parted by a seeded shuffle: the same are held out whatever else the recipe says."""
+    """Read the training batches and split them by a seeded shuffle that does not depend on other settings."""
     everything = cifar10.read_training(recipe.sources[0].path)
     order = np.random.default_rng(recipe.split_seed).permutation(len(everything.labels))
     held_out = round(recipe.validation * len(order))
@@ -127,7 +131,7 @@ def _pick(images: cifar10.LabelledImages, index: NDArray[np.int64]) -> cifar10.L
 
 
 class _Views(Dataset[_View]):
-    """Augmented pictures by ``stream.Draw``."""
+    """Dataset of augmented images, indexed by ``stream.Draw``."""
 
     def __init__(self, images: cifar10.LabelledImages, recipe: AugmentRecipe) -> None:
         self._images, self._recipe = images, recipe
