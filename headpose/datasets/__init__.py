@@ -1,4 +1,4 @@
-"""Labelled faces from files: 300W-LP, AFLW2000-3D, CSV manifests; and splits that do not leak.
+"""Readers of labeled faces (300W-LP, AFLW2000-3D, BIWI, CSV manifests), and splits without leakage.
 
-Readers return ``list[Sample]`` without opening a picture. None of them needs torch.
+Readers return ``list[Sample]`` without opening images. None of them needs torch.
 """

@@ -1,4 +1,4 @@
-"""AFLW2000-3D: 2000 pictures of 450 x 450 pixels, image?????.jpg beside image?????.mat. For tests only."""
+"""Reader of AFLW2000-3D: 2000 images of 450 x 450 pixels, image?????.jpg with image?????.mat. For testing only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from headpose.types import Sample
 
 
 def read(folder: str | os.PathLike[str]) -> list[Sample]:
-    """Every labelled picture of the folder, sorted by file stem.
+    """Read all labeled images of a folder, sorted by file stem.
 
-    The angles are the raw Pose_Para in degrees: 31 of the 2000 pictures have one beyond +-99, up to
-    972 degrees. Which pictures count is the protocol's choice (``headpose.evaluation.protocols``).
+    The angles are the unmodified Pose_Para in degrees: 31 of the 2000 images have an angle beyond +-99, up to 972
+    degrees. The protocol selects the images that count (``headpose.evaluation.protocols``).
 
     Raises:
-        DataError: no labelled picture is there, a label file is damaged, or labels cannot be true (``plausible``).
+        DataError: There is no labeled image, a label file is damaged, or labels are implausible (``plausible``).
     """
     pictures = mat.labelled_pictures(Path(folder))
     if not pictures:

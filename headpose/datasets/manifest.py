@@ -1,11 +1,10 @@
-"""Anybody's own data: a CSV file with one line for each face.
+"""Manifest of labeled faces: a CSV file with one row per face.
 
-Columns ``image,x1,y1,x2,y2,yaw,pitch,roll`` and at most one of ``spread`` and ``weight``; others are
-ignored. ``image`` is relative to the CSV's folder. The box is the tight box of the 68 landmarks in
-pixels, the angles are degrees in the convention of ``headpose.geometry``. A column ``unit`` with
-``degrees`` or ``radians`` in each line says what the angles are; without it they are degrees, and
-labels that look like radians are refused. A column ``group`` names the source photograph: splits keep the faces of one
-photograph, and its turned and mirrored versions, on one side.
+The columns are ``image,x1,y1,x2,y2,yaw,pitch,roll``, optionally ``spread`` or ``weight``, ``unit`` and ``group``; other
+columns are ignored. ``image`` is relative to the folder of the CSV file. The box is the tight box of the 68 landmarks,
+in pixels. The angles follow the convention of ``headpose.geometry``; ``unit`` is ``degrees`` or ``radians`` in each row.
+Without it the angles are in degrees, and labels that look like radians are rejected. ``group`` names the source
+photograph: a split keeps all faces of a group, such as turned and mirrored versions of a photograph, on one side.
 """
 
 from __future__ import annotations
@@ -27,21 +26,26 @@ _SPREAD_AT_HALF_WEIGHT = 10.0
 
 
 def weight_from_spread(spread: float) -> float:
-    """Weight of a pseudo-label whose annotators disagree by ``spread`` degrees, in (0, 1].
+    """Return the weight of a pseudo-label in (0, 1]: 1 / (1 + (spread / 10)^2).
 
-    1 / (1 + (spread / 10)^2): full weight where they agree, half at 10 degrees. A weight rather than
-    a cut, because disagreement is largest on the rare profiles.
+    A weight is used instead of a threshold, because the disagreement is largest for the rare profiles.
+
+    Args:
+        spread: Disagreement of the annotators in degrees, >= 0.
     """
     return 1.0 / (1.0 + (spread / _SPREAD_AT_HALF_WEIGHT) ** 2)
 
 
 def read(file: str | os.PathLike[str]) -> list[Sample]:
-    """The samples of a manifest, in its order; a sample without a ``group`` is in a group of its picture's name.
+    """Read the samples of a manifest in order.
+
+    Args:
+        file: CSV file. A sample without a ``group`` gets the name of its image.
 
     Raises:
-        DataError: the file cannot be read, lacks a column or has no line; the angles look like radians; or,
-            with the line's number, a value is not a number or out of range, a box is empty or outside of
-            its picture, a picture is missing.
+        DataError: The file is unreadable, lacks a column or has no rows; the angles look like radians; or, with the
+            line number, a value is not a number or out of range, a box is empty or outside of its image, or an image
+            is missing.
     """
     path = Path(file)
     samples: list[Sample] = []
@@ -53,7 +57,7 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
             _check_columns(path, reader.fieldnames)
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
-                if any(row.pop(None, None) or ()):  # where csv puts them
+                if any(row.pop(None, None) or ()):  # csv.DictReader puts surplus values here
                     raise DataError(f"{where}: more values than columns: is there a comma within a value?")
                 samples.append(_sample(path, row, where))
                 lines.append(reader.line_num)
@@ -90,17 +94,22 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 
 def picture(path: Path, row: dict[str, str | None], where: str) -> Path:
-    """The picture that a line names, relative to the folder of the CSV file ``path``.
+    """Return the image of a row.
+
+    Args:
+        path: CSV file, to whose folder the image is relative.
+        row: Values by column.
+        where: Description of the row for error messages.
 
     Raises:
-        DataError: it is not there, or its folder cannot be read; ``where`` names the line.
+        DataError: The image does not exist, or its folder cannot be read.
     """
     if not row["image"]:
         raise DataError(f"{where}: image is empty: each line names a picture, which a video's frame is not")
     named = path.parent / row["image"]
     try:
         there = named.is_file()
-    except OSError as error:  # its folder cannot be read, or the name is too long
+    except OSError as error:  # the folder is unreadable, or the name is too long
         raise DataError(f"{where}: cannot read the picture {str(named)[:200]}: {error.strerror}") from error
     if not there:
         raise DataError(f"{where}: there is no picture {str(named)[:200]!r}")
@@ -108,10 +117,14 @@ def picture(path: Path, row: dict[str, str | None], where: str) -> Path:
 
 
 def box(row: dict[str, str | None], where: str) -> Box:
-    """The box of a line, pixels.
+    """Return the box of a row in pixels.
+
+    Args:
+        row: Values by column.
+        where: Description of the row for error messages.
 
     Raises:
-        DataError: a side is no number, or the box is empty; ``where`` names the line.
+        DataError: A coordinate is not a number, or the box is empty.
     """
     try:
         return Box(*(_number(row, name, where) for name in ("x1", "y1", "x2", "y2")))
@@ -134,7 +147,7 @@ def _sample(path: Path, row: dict[str, str | None], where: str) -> Sample:
 
 
 def _angle(row: dict[str, str | None], name: str, where: str) -> float:
-    """Degrees."""
+    """Return the angle of a column in degrees."""
     value = _number(row, name, where) * _degrees(row, where)
     if abs(value) > _LARGEST_ANGLE:
         raise DataError(f"{where}: {name} is out of range: {row[name]} {row.get('unit', 'degrees')}")
@@ -142,7 +155,7 @@ def _angle(row: dict[str, str | None], name: str, where: str) -> float:
 
 
 def _degrees(row: dict[str, str | None], where: str) -> float:
-    """The degrees of one unit of the line's angles."""
+    """Return the factor from the unit of the row's angles to degrees."""
     unit = row.get("unit", "degrees")
     if unit not in ("degrees", "radians"):
         raise DataError(f"{where}: unit is degrees or radians, got {unit!r}")
@@ -150,7 +163,7 @@ def _degrees(row: dict[str, str | None], where: str) -> float:
 
 
 def _at_least_0(row: dict[str, str | None], name: str, where: str) -> float | None:
-    """The number in a column, or None if there is no such column."""
+    """Return the number in a column; None if the column does not exist."""
     if name not in row:
         return None
     value = _number(row, name, where)

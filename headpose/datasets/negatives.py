@@ -1,7 +1,7 @@
-"""Pictures, and parts of pictures, without a face: what a detector may box all the same.
+"""Negatives: images or image regions without a face, which a detector may still detect.
 
-Three forms are read: a folder of pictures; a CSV file with the column ``image`` and perhaps ``x1,y1,x2,y2``; and a
-manifest of labelled faces (``headpose.datasets.manifest``), of whose pictures the background is taken.
+Three forms are supported: a folder of images; a CSV file with the column ``image`` and optionally ``x1,y1,x2,y2``; and
+a manifest of labeled faces (``headpose.datasets.manifest``), whose background is used.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from headpose.types import Box
 
 _BOX = manifest.COLUMNS[1:5]
 _ANGLES = manifest.COLUMNS[5:]
-_SMALLEST = 24.0  # pixels; smaller faces are not worth a crop
-_SIZES = (0.15, 0.9)  # of a drawn box, in shorter sides of the picture
-_ASPECT = 0.12  # standard deviation of the log of height / width: the boxes of AFLW that a detector found
-_BEYOND = 0.25  # of a drawn box that may lie outside of its picture
-_CLEAR = 1.3  # a drawn box, enlarged by this factor, touches no face
+_SMALLEST = 24.0  # minimum side of a drawn box, pixels
+_SIZES = (0.15, 0.9)  # range of the side of a drawn box, as a fraction of the shorter side of the image
+_ASPECT = 0.12  # standard deviation of log(height / width), as for detected faces of AFLW
+_BEYOND = 0.25  # maximum fraction of a drawn box outside of its image
+_CLEAR = 1.3  # a drawn box enlarged by this factor overlaps no face
 _TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Negative:
-    """A place without a face.
+    """Image region without a face.
 
     Attributes:
-        image: the picture's file.
-        box: the place in pixels, as a tight box of a face would be given; None if ``draw_box`` chooses one.
-        faces: tight boxes of the faces in the picture, pixels; a drawn box stays clear of them.
-        group: name of the source photograph: places of one group never fall on both sides of a split.
+        image: Image file.
+        box: Region in pixels, in place of the tight box of a face; None if ``draw_box`` chooses one.
+        faces: Tight boxes of the faces in the image in pixels; a drawn box avoids them.
+        group: Name of the source photograph. A split keeps all regions of a group on one side.
     """
 
     image: Path
@@ -48,19 +48,20 @@ class Negative:
 
 
 def read(path: str | os.PathLike[str]) -> list[Negative]:
-    """Reads negatives.
+    """Read negatives.
 
     Args:
-        path: one of
+        path: One of
 
-            * a folder: every picture in it and below it, in the order of their names;
-            * a CSV file with the column ``image``, relative to the file's folder, and either all of ``x1,y1,x2,y2``
-              (a place in pixels) or none of them (the whole picture); other columns are ignored;
-            * a manifest of labelled faces, which has the columns ``yaw``, ``pitch`` and ``roll`` too: the background
-              of its pictures, without those that have no room beside the faces. Every face has to be in the manifest.
+            * a folder: all images in it and in its subfolders, sorted by name;
+            * a CSV file with the column ``image``, relative to the folder of the file, and either all of
+              ``x1,y1,x2,y2`` (a region in pixels) or none of them (the whole image); other columns are ignored;
+            * a manifest of labeled faces, which also has the columns ``yaw``, ``pitch`` and ``roll``: the background of
+              its images. Images without enough room beside the faces are skipped. The manifest must contain all faces
+              of its images.
 
     Raises:
-        DataError: nothing is there, a line is damaged, a picture is missing, or a box lies outside of its picture.
+        DataError: There are no images, a row is invalid, an image is missing, or a box is outside of its image.
     """
     root = Path(path)
     if root.is_dir():
@@ -72,18 +73,19 @@ def read(path: str | os.PathLike[str]) -> list[Negative]:
 
 
 def draw_box(negative: Negative, width: int, height: int, rng: np.random.Generator) -> Box:
-    """The box of a negative, or one drawn as a detector would box a face.
+    """Return the box of a negative, or draw one that resembles the box of a detected face.
 
-    The side is even on a logarithmic scale from 0.15 to 0.9 of the picture's shorter side (24 pixels at least), the
-    aspect varies as that of detected faces, and up to a quarter of the box's width and height lies outside.
+    The side is log-uniform from 0.15 to 0.9 of the shorter side of the image (at least 24 pixels), the aspect ratio
+    varies as for detected faces, and up to a quarter of the width and height may be outside of the image.
 
     Args:
-        negative: the place; its own box is returned if it has one.
-        width, height: of the picture, pixels.
-        rng: source of chance.
+        negative: Negative, whose own box is returned if it has one.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        rng: Random generator.
 
     Returns:
-        A box in pixels, clear of ``negative.faces`` if the picture has room for it.
+        Box in pixels that avoids ``negative.faces`` if the image has room for it.
     """
     if negative.box is not None:
         return negative.box
@@ -91,7 +93,7 @@ def draw_box(negative: Negative, width: int, height: int, rng: np.random.Generat
     most = _SIZES[1] * shorter
     least = min(max(_SIZES[0] * shorter, _SMALLEST), most)
     for attempt in range(_TRIES):
-        side = least * (most / least) ** (rng.random() * (1 - attempt / _TRIES))  # smaller where there is little room
+        side = least * (most / least) ** (rng.random() * (1 - attempt / _TRIES))  # later attempts are smaller
         box = _placed(side, math.exp(rng.normal(0.0, _ASPECT) / 2), width, height, rng)
         if not any(_touches(box, face) for face in negative.faces):
             return box
@@ -113,7 +115,7 @@ def _touches(box: Box, face: Box) -> bool:
 
 
 def _beside(faces: tuple[Box, ...], width: int, height: int) -> Box:
-    """The middle of the widest strip beside all faces."""
+    """Return a box in the middle of the widest strip beside all faces."""
     strips = _strips(faces, width, height)
     strip = max(strips, key=lambda each: min(each[2] - each[0], each[3] - each[1]))
     side = max(1.0, min(strip[2] - strip[0], strip[3] - strip[1]) / _CLEAR)
@@ -122,7 +124,7 @@ def _beside(faces: tuple[Box, ...], width: int, height: int) -> Box:
 
 
 def _strips(faces: tuple[Box, ...], width: int, height: int) -> list[tuple[float, float, float, float]]:
-    """The parts of a picture to the left of all faces, above, to the right and below."""
+    """Return the strips of an image to the left of all faces, above, to the right and below."""
     left, top = min(face.x1 for face in faces), min(face.y1 for face in faces)
     right, bottom = max(face.x2 for face in faces), max(face.y2 for face in faces)
     return [(0, 0, left, height), (0, 0, width, top), (right, 0, width, height), (0, bottom, width, height)]

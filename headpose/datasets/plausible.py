@@ -1,6 +1,6 @@
-"""Labels that can be read and cannot be true: other units of angles, boxes that are not on the picture.
+"""Plausibility checks of labels: angles in another unit, boxes outside of the image.
 
-Nothing later would notice: a network trains on them to a small error, and reads no pose.
+Such errors go unnoticed later: a network trains on the labels to a small loss, but does not learn poses.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from headpose.images import read_image
 from headpose.types import Box, EulerAngles, Sample
 
 _FEWEST = 5
-"""Faces from which on small angles are no chance."""
+"""Minimum number of faces for the check of the unit; fewer faces may all have small angles by chance."""
 
 _LARGEST_SHARE = 0.1
-"""Of labels beyond 360 degrees. AFLW2000-3D has 2 in 2,000."""
+"""Maximum fraction of labels beyond 360 degrees. AFLW2000-3D has 2 in 2,000."""
 
 _SMALLEST_BOX = 2.0  # pixels
 _LEAST_INSIDE = 0.25
-"""Of a box. The tight boxes of AFLW, AFLW2000-3D and HELEN have 0.63 and more inside."""
+"""Minimum fraction of a box inside of its image. It is at least 0.63 in AFLW, AFLW2000-3D and HELEN."""
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-_NO_FRAME = {0xC4, 0xC8, 0xCC}  # segments among those of a JPEG's frame (C0 to CF) that have no size
+_NO_FRAME = {0xC4, 0xC8, 0xCC}  # JPEG markers between C0 and CF that are not frame headers
 
 
 def look_like_radians(angles: Sequence[EulerAngles]) -> bool:
-    """Whether labels that should be degrees are all as small as radians are: within +-pi, or from 0 to 2 pi.
+    """Return whether all angles are within +-pi or within [0, 2 pi], so that they are probably in radians.
 
-    A set of zeros is the same in both, and a few faces may all look straight ahead.
+    Return False for zeros only, and for fewer than five faces, which may all look straight ahead.
     """
     values = [value for each in angles for value in each]
     small = all(abs(value) <= math.pi for value in values) or all(0 <= value <= 2 * math.pi for value in values)
@@ -39,7 +39,11 @@ def look_like_radians(angles: Sequence[EulerAngles]) -> bool:
 
 
 def check_not_degrees(samples: Sequence[Sample], folder: Path) -> None:
-    """DataError if Pose_Para, read as radians, gives angles beyond 360 degrees too often: it holds degrees."""
+    """Check that Pose_Para is in radians.
+
+    Raises:
+        DataError: Too many angles are beyond 360 degrees when read as radians, so they are probably in degrees.
+    """
     beyond = [sample for sample in samples if max(map(abs, sample.euler)) > 360.0]
     if len(beyond) > _LARGEST_SHARE * len(samples):
         first = beyond[0].image.with_suffix(".mat")
@@ -50,16 +54,16 @@ def check_not_degrees(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def check_boxes(boxes: Sequence[tuple[Path, Box]], places: Iterable[str]) -> None:
-    """Holds boxes against the sizes of their pictures, of which only the headers are read.
+    """Compare boxes with the sizes of their images, of which only the headers are read.
 
-    A picture that cannot be read is left to whoever needs its pixels.
+    Unreadable images are ignored here; they are reported when their pixels are read.
 
     Args:
-        boxes: pictures, and boxes on them in pixels.
-        places: where each is from, for the message.
+        boxes: (image file, box in pixels) of each face.
+        places: Origin of each box, for error messages.
 
     Raises:
-        DataError: a box is a point, or lies outside of its picture, or nearly so.
+        DataError: A box is smaller than 2 pixels, or less than a quarter of it is inside of its image.
     """
     sizes: dict[Path, tuple[int, int] | None] = {}
     for (image, box), place in zip(boxes, places, strict=True):
@@ -73,7 +77,7 @@ def check_boxes(boxes: Sequence[tuple[Path, Box]], places: Iterable[str]) -> Non
         size = sizes[image]
         if size is None or _inside(box, *size) >= _LEAST_INSIDE:
             continue
-        try:  # once more by the pixels: EXIF may turn the picture
+        try:  # check again with the decoded size, because EXIF may rotate the image
             height, width = read_image(image).shape[:2]
         except ImageError:
             continue
@@ -85,7 +89,7 @@ def check_boxes(boxes: Sequence[tuple[Path, Box]], places: Iterable[str]) -> Non
 
 
 def _inside(box: Box, width: int, height: int) -> float:
-    """The share of a box that is on a picture."""
+    """Return the fraction of a box that is inside of an image."""
     across = max(0.0, min(box.x2, width) - max(box.x1, 0.0))
     down = max(0.0, min(box.y2, height) - max(box.y1, 0.0))
     return across * down / (box.width * box.height)
@@ -96,7 +100,7 @@ def _shown(box: Box) -> str:
 
 
 def size_of(picture: Path) -> tuple[int, int] | None:
-    """Width and height by the header; by the pixels where it is neither JPEG nor PNG; None if it is no picture."""
+    """Return width and height from the header of a JPEG or PNG file, or from the decoded image; None if unreadable."""
     try:
         with picture.open("rb") as file:
             start = file.read(24)

@@ -24,18 +24,18 @@ _Grouped = TypeVar("_Grouped", bound=Grouped)
 
 
 def split(samples: Iterable[_Grouped], fraction: float, seed: int) -> tuple[list[_Grouped], list[_Grouped]]:
-    """Divides samples by group.
+    """Split samples by group.
 
-    Each group is hashed with the seed, so its side depends on neither the order nor the presence of
-    the others: data added later moves nothing from one side to the other.
+    The side of a group is determined by a hash of its name and the seed. It does not depend on other groups, so adding
+    data does not move samples to the other side.
 
     Args:
-        samples: with groups; a sample without one counts as a group of its picture's name.
-        fraction: expected share of the groups that goes to validation, in [0, 1].
-        seed: another seed gives another split.
+        samples: Samples. Without a group, the name of the image is used.
+        fraction: Expected fraction of the groups in the validation part, in [0, 1].
+        seed: Random seed.
 
     Returns:
-        (training, validation), each in the order given.
+        (training, validation), each in the original order.
     """
     if not 0.0 <= fraction <= 1.0:
         raise InputError(f"the validation fraction must be in [0, 1], got {fraction}")
@@ -48,6 +48,6 @@ def split(samples: Iterable[_Grouped], fraction: float, seed: int) -> tuple[list
 
 
 def _uniform(group: str, seed: int) -> float:
-    """A number in [0, 1) that depends on nothing but the group's name and the seed."""
+    """Return a number in [0, 1) that depends only on the name of the group and the seed."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""300W-LP: AFW, HELEN, IBUG, LFPW and their mirrored copies *_Flip, .jpg beside .mat; and data in its layout."""
+"""Reader and writer of the layout of 300W-LP: AFW, HELEN, IBUG, LFPW and *_Flip, with a .mat beside each .jpg."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from headpose.geometry import Array
 from headpose.types import Box, Sample
 
 _VIEW = re.compile(r"_\d+$")
-# A face's number has one or two digits and follows the photograph's own number. LFPW has no face
-# numbers: the 0001 of LFPW_image_test_0001 is the photograph.
+# A face number has one or two digits and follows the number of the photograph. LFPW has no face numbers: 0001 in
+# LFPW_image_test_0001 is the photograph.
 _FACE = re.compile(r"(?<=\d)_\d{1,2}$")
 
 
 def read(folder: str | os.PathLike[str]) -> list[Sample]:
-    """Every labelled picture of a folder, or of its subfolders if it holds none itself.
+    """Read all labeled images of a folder, or of its subfolders if it contains none itself.
 
-    Samples are sorted by subfolder and name. Their group is the source photograph: all its faces,
-    synthesised views and mirror images.
+    Samples are sorted by subfolder and name. Their group is the source photograph, which is common to its faces,
+    synthesized views and mirrored copies.
 
     Args:
-        folder: the root of 300W-LP (``landmarks`` and ``Code`` in it are passed over), or a single
-            subfolder such as ``HELEN``.
+        folder: Root of 300W-LP (its ``landmarks`` and ``Code`` are ignored), or a single subfolder such as ``HELEN``.
 
     Raises:
-        DataError: no labelled picture is there, a label file is damaged, or labels cannot be true (``plausible``).
+        DataError: There is no labeled image, a label file is damaged, or labels are implausible (``plausible``).
     """
     root = Path(folder)
     pictures = mat.labelled_pictures(root)
@@ -56,10 +55,10 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
 
 
 def source_photograph(stem: str) -> str:
-    """The photograph that a file of 300W-LP was made from.
+    """Return the source photograph of a file of 300W-LP.
 
-    ``HELEN_100040721_2_13`` (photograph, face, view) -> ``HELEN_100040721``;
-    ``LFPW_image_train_0012_7`` (photograph, view) -> ``LFPW_image_train_0012``.
+    ``HELEN_100040721_2_13`` (photograph, face, view) gives ``HELEN_100040721``; ``LFPW_image_train_0012_7``
+    (photograph, view) gives ``LFPW_image_train_0012``.
     """
     return _FACE.sub("", _VIEW.sub("", stem.replace("_Flip", "")))
 
@@ -67,18 +66,18 @@ def source_photograph(stem: str) -> str:
 def pack_label(
     rotation: Array, landmarks: Array, box: Box, origin: tuple[float, float] = (0.0, 0.0), scale: float = 1.0
 ) -> bytes:
-    """The bytes of a picture's .mat file, with 300W-LP's variables as float64; the same label gives the same bytes.
+    """Create the .mat file of an image with the variables of 300W-LP as float64. Equal labels give equal bytes.
 
     Args:
-        rotation: (3, 3), head axes to camera axes.
-        landmarks: (68, 3) in the order of 300W: pixels x right, y down, and z towards the camera in the same unit.
-        box: the tight box of the landmarks, pixels.
-        origin: where the head's origin lies in the picture, pixels.
-        scale: pixels of one unit of the head's model.
+        rotation: (3, 3) rotation from head axes to camera axes.
+        landmarks: (68, 3) landmarks in the order of 300W, in pixels: x right, y down, z to the camera.
+        box: Tight box of the landmarks in pixels.
+        origin: (x, y) of the head's origin in the image in pixels.
+        scale: Pixels per unit of the head model.
 
     Returns:
-        ``Pose_Para`` (1, 7), which is pitch, yaw, roll in radians, origin x and y, 0 and scale; ``pt2d`` (2, 68);
-        ``pt3d_68`` (3, 68); ``roi`` (1, 4), the box in whole pixels.
+        Content of the file: ``Pose_Para`` (1, 7) with pitch, yaw, roll in radians, x and y of the origin, 0 and the
+        scale; ``pt2d`` (2, 68); ``pt3d_68`` (3, 68); ``roi`` (1, 4), the box rounded to pixels.
     """
     pose = np.array([[*pose_para_angles(rotation), *origin, 0.0, scale]])
     roi = np.round(np.array([box.as_tuple()]))
@@ -87,5 +86,5 @@ def pack_label(
 
 
 def pose_para_angles(rotation: Array) -> Array:
-    """(3,) pitch, yaw, roll in radians, the order of ``Pose_Para``, of a (3, 3) rotation."""
+    """Convert a (3, 3) rotation to (3,) pitch, yaw, roll in radians, the order of ``Pose_Para``."""
     return np.asarray(np.deg2rad(geometry.euler_from_rotation(rotation)[[1, 0, 2]]))

@@ -1,8 +1,8 @@
-"""Adapter files: what a TOML file says about somebody else's network.
+"""Adapter files: TOML descriptions of third-party networks.
 
 ```toml
 name = "FSA-Net (1x1 + var)"
-files = ["fsanet-1x1.onnx", "fsanet-var.onnx"]   # of several the mean of their angles counts
+files = ["fsanet-1x1.onnx", "fsanet-var.onnx"]   # the angles of several networks are averaged
 source = "where it comes from"                   # optional, as is license
 
 [crop]                                           # CropSpec; channels = "grey" for a network of one channel
@@ -16,7 +16,7 @@ form = "euler"                                   # one of headpose.evaluation.ou
 tensors = ["output"]
 ```
 
-Reading is strict: an unknown key, a missing one and a value of another type are errors.
+Unknown keys, missing keys and values of a wrong type are errors.
 """
 
 from __future__ import annotations
@@ -53,10 +53,15 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Brighten:
-    """A dark crop is made brighter before it is normalised, as opentrack does.
+    """Brightening of dark crops before normalization, as in opentrack.
 
-    Where the ``quantile`` of a crop's values is below ``below`` (of 255), all are multiplied so that it
-    becomes ``to``; a quantile below ``darkest`` counts as that.
+    If the quantile of a crop's values is below a threshold, all values are multiplied so that it becomes ``to``.
+
+    Attributes:
+        quantile: Quantile in (0, 1).
+        below: Threshold in [0, 255].
+        to: Target value in (0, 255].
+        darkest: Minimum quantile value used in the division.
     """
 
     quantile: float
@@ -69,7 +74,7 @@ class Brighten:
             raise InputError("brighten needs a quantile in (0, 1), 0 < darkest <= below <= 255 and 0 < to <= 255")
 
     def factor(self, values: NDArray[np.uint8]) -> float:
-        """What the values of one crop are multiplied by."""
+        """Return the factor for the values of a crop."""
         count = np.cumsum(np.bincount(values.ravel(), minlength=256))
         quantile = int(np.searchsorted(count, self.quantile * values.size, side="right"))
         return self.to / max(self.darkest, quantile) if quantile < self.below else 1.0
@@ -77,16 +82,17 @@ class Brighten:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSpec:
-    """What an adapter file says.
+    """Content of an adapter file.
 
     Attributes:
-        name: of the network, for tables.
-        files: of its ONNX networks; of several the mean of their angles counts.
-        crop: how the input is cut and normalised.
-        grey: the network takes one channel of luminance; ``crop.channels`` says nothing then.
-        brighten: None for a network that takes crops as they are.
-        output: how its outputs are read.
-        source, license: for the reader.
+        name: Name of the network for tables.
+        files: ONNX files. The angles of several networks are averaged.
+        crop: Crop and normalization of the input.
+        grey: True if the input is one channel of luminance; ``crop.channels`` is then ignored.
+        brighten: Brightening of dark crops; None for none.
+        output: Decoder of the outputs.
+        source: Origin of the network, for information.
+        license: License of the network, for information.
     """
 
     name: str
@@ -100,11 +106,10 @@ class AdapterSpec:
 
 
 def read_adapter(path: str | os.PathLike[str]) -> AdapterSpec:
-    """Reads an adapter file.
+    """Read an adapter file.
 
     Raises:
-        WeightsError: the file is missing or no TOML, or has an unknown key, lacks one, or has a value of
-            the wrong type or out of range.
+        WeightsError: The file is missing or not TOML, or has an unknown key, lacks one, or has an invalid value.
     """
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
@@ -145,7 +150,7 @@ def _spec(table: dict[str, Any]) -> AdapterSpec:
 
 
 def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
-    """A dataclass from a table: no unknown key, none missing, each value of its field's type."""
+    """Create a dataclass from a table with exactly its keys and types."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     _check_keys(table, needed, set(fields) - needed, where)
@@ -160,14 +165,14 @@ def _check_keys(table: dict[str, Any], needed: set[str], optional: set[str], whe
 
 
 def _value(value: Any, annotation: str, where: str) -> Any:
-    """The value as its field's type; ValueError if TOML gave another."""
+    """Convert a TOML value to the type of its field; raise ValueError for another type."""
     if annotation.startswith("tuple["):
         item = annotation.removeprefix("tuple[").split(",")[0].rstrip("]")
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list, got {value!r}")
         return tuple(_value(entry, item, where) for entry in value)
-    types, words = _TYPES.get(annotation, ((str,), "text"))  # a Literal is text, which its dataclass checks
-    if type(value) not in types:  # isinstance would take true for a number
+    types, words = _TYPES.get(annotation, ((str,), "text"))  # a Literal is a string that its dataclass checks
+    if type(value) not in types:  # isinstance would accept a bool as a number
         raise ValueError(f"{where} must be {words}, got {value!r}")
     if annotation == "float" and not math.isfinite(value):
         raise ValueError(f"{where} must be finite, got {value!r}")

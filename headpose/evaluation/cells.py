@@ -1,4 +1,4 @@
-"""The measurements of a run as files, one a cell, so that a run which was cut short goes on where it was."""
+"""Resumable robustness measurements: one JSON file per cell (network, condition, seed)."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ from headpose.geometry import Array
 from headpose.inference import OnnxPoseModel, PoseModel
 from headpose.types import Sample
 
-_DIGITS = 4  # of the errors in a file, degrees
+_DIGITS = 4  # decimal digits of errors in a file
 
 
 class Cells:
-    """A folder of measurements of one list of samples.
+    """Folder of measurements on one list of samples.
 
-    A cell's file holds what decides its result (``identity``): measured once more, with another network
-    of that name or another setting, it is replaced.
+    The file of a cell contains an ``identity`` of everything that determines its result. A cell with another identity,
+    such as a changed network of the same name, is measured again and replaced.
     """
 
     def __init__(self, folder: str | os.PathLike[str], samples: Sequence[Sample]) -> None:
-        """Makes ``folder``/cells/LIST.
+        """Create the folder ``folder``/cells/LIST.
+
+        Args:
+            folder: Parent folder.
+            samples: Samples of all measurements.
 
         Raises:
-            HeadPoseError: the folder cannot be made.
+            HeadPoseError: The folder cannot be created.
         """
         self._list = samples_sha256(samples)
         self._count = len(samples)
-        self._networks: dict[str, str] = {}  # their hashes, by name: a network may be large
+        self._networks: dict[str, str] = {}  # cached hashes by name, because networks may be large
         self._folder = Path(folder) / "cells" / f"{len(samples)}-{self._list[:8]}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -47,15 +51,15 @@ class Cells:
             raise HeadPoseError(f"cannot make the folder {self._folder}: {error.strerror}") from error
 
     def path(self, cell: Cell) -> Path:
-        """The file of a cell."""
+        """Return the file of a cell."""
         name = re.sub(r"[^A-Za-z0-9._@-]+", "-", cell.network).strip("-")
         return self._folder / f"{name}--{cell.condition}--seed{cell.seed}.json"
 
     def read(self, cell: Cell, setup: Setup, corruption: Corruption) -> Array | None:
-        """(N, 5) errors of a cell; None if it has not been measured, or measured otherwise.
+        """Read the (N, 5) errors of a cell; return None if it has not been measured with this setup.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: The file is damaged.
         """
         file = self.path(cell)
         try:
@@ -72,10 +76,10 @@ class Cells:
         return each
 
     def write(self, cell: Cell, setup: Setup, corruption: Corruption, each: Array) -> None:
-        """Writes (N, 5) errors.
+        """Write the (N, 5) errors of a cell.
 
         Raises:
-            HeadPoseError: the file cannot be written.
+            HeadPoseError: The file cannot be written.
         """
         record = {
             **cell._asdict(),
@@ -102,21 +106,24 @@ class Cells:
 def collect(
     cells: Cells, setups: Sequence[Setup], conditions: Iterable[Corruption], samples: Sequence[Sample], seeds: int = 1
 ) -> dict[Cell, Array]:
-    """Measures what has no file yet, clean pictures included, one pass a corruption's name, and reads the rest.
+    """Measure missing cells, including those of clean images, and read the others.
 
-    A pass decodes each picture once, and corrupts it once a level and seed for all networks. Its cells are
-    written when it ends.
+    There is one pass per corruption name. It decodes each image once and corrupts it once per level and seed for all
+    networks. The cells of a pass are written when it ends.
 
     Args:
-        cells: the files.
-        setups: networks, of different names.
-        conditions: corruptions; those that draw nothing have one seed, 0.
-        samples: those of ``cells``.
-        seeds: how many.
+        cells: Folder of measurements.
+        setups: Networks with different names.
+        conditions: Corruptions. Deterministic ones are measured with one seed, 0.
+        samples: Samples of ``cells``.
+        seeds: Number of seeds.
+
+    Returns:
+        (N, 5) errors of each cell.
 
     Raises:
-        ImageError: a picture cannot be read.
-        HeadPoseError: two networks have one name, one gives no rotation, or a file cannot be written.
+        ImageError: An image cannot be read.
+        HeadPoseError: Two networks have the same name, an output is not a rotation, or a file cannot be written.
     """
     if len({setup.name for setup in setups}) < len(setups):
         raise HeadPoseError(f"two of the networks have one name: {', '.join(setup.name for setup in setups)}")
@@ -137,20 +144,20 @@ def collect(
 
 
 def samples_sha256(samples: Sequence[Sample]) -> str:
-    """SHA-256, in hexadecimal, of the samples' pictures by name, boxes and labels, in their order."""
+    """Return the SHA-256 of the image names, boxes and labels of samples, in order, in hexadecimal."""
     numbers = ([f"{value:.3f}" for value in (*sample.box.as_tuple(), *sample.euler)] for sample in samples)
     lines = (" ".join([sample.image.stem, *each]) for sample, each in zip(samples, numbers, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def hashed_subset(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """``count`` samples picked by the hash of their pictures' names, in their order: the same ones everywhere."""
+    """Select ``count`` samples by the hash of their image names, in the original order; equal on all machines."""
     order = sorted(range(len(samples)), key=lambda i: hashlib.sha256(samples[i].image.stem.encode()).digest())
     return [samples[i] for i in sorted(order[:count])]
 
 
 def network_sha256(model: PoseModel | Adapter) -> str:
-    """SHA-256 of a network's files, and of what an adapter says about them."""
+    """Return the SHA-256 of the files of a network and of its adapter."""
     if isinstance(model, OnnxPoseModel):
         return files.sha256_of(model.path)
     if not isinstance(model, Adapter):

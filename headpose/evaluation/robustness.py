@@ -1,11 +1,11 @@
-"""How much worse networks read corrupted pictures: conditions x seeds x networks.
+"""Robustness: errors of networks on corrupted images.
 
     from headpose.corruptions import SELECTION
     results = measure(model, samples, SELECTION)
     print(table(results))
 
-A picture is decoded and corrupted once for all networks. Errors are kept for each face, so that ratios
-to the clean error have intervals over faces (both errors of a face are drawn together).
+Images are decoded and corrupted once for all networks. Errors are kept per face, so that ratios to the clean error have
+paired bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from headpose.inference import PoseModel
 from headpose.types import Box, CropSpec, Image, Sample
 
 ERRORS = ("geodesic", "mae", "yaw", "pitch", "roll")
-"""The columns of an array of errors: degrees, absolute; ``mae`` is the mean of the three angles."""
+"""Columns of an array of errors: absolute errors in degrees; ``mae`` is the mean of the three angles."""
 
 On = Literal["picture", "crop"]
 
 _WITH_INTERVAL = ("geodesic", "mae", "ratio", "ratio_mae")
-_BATCH = 16  # faces in a call of a network
+_BATCH = 16  # faces per call of a network
 
 Model = PoseModel | Adapter
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A network, where corruptions act on its input, and at which resolution it sees the face.
+    """Network and settings of its input.
 
     Attributes:
-        model: the network.
-        on: the whole picture before the crop, or the crop in the network's own size.
-        downsample: 0, or the side in pixels to which the crop is reduced before it is enlarged to the
-            network's input (the paper's Student-DS: 64).
-        label: Name for tables; "" takes the network's own, which runs of one recipe share.
+        model: Network.
+        on: Apply corruptions to the whole image before the crop, or to the crop at the input size of the network.
+        downsample: Side in pixels to which the crop is reduced before it is enlarged to the input size (the paper's
+            Student-DS: 64); 0 for none.
+        label: Name for tables; "" uses the name of the network, which may not be unique among runs.
     """
 
     model: Model
@@ -59,13 +59,13 @@ class Setup:
 
     @property
     def name(self) -> str:
-        """Of the network, with "-DS64" if its input is reduced and "on crop" if that is what is corrupted."""
+        """Name for tables, with "-DS64" for a reduced input and "on crop" for corrupted crops."""
         reduced = f"-DS{self.downsample}" if self.downsample else ""
         return (self.label or self.model.name) + reduced + (" on crop" if self.on == "crop" else "")
 
 
 class Cell(NamedTuple):
-    """One measurement: a ``Setup``'s name, a corruption's label and a seed."""
+    """One measurement: name of a ``Setup``, label of a corruption and seed."""
 
     network: str
     condition: str
@@ -74,16 +74,22 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Mean errors of one network under one condition, in degrees, over faces and seeds.
+    """Mean errors of a network under a condition over faces and seeds, in degrees, weighted by the samples' weights.
 
     Attributes:
-        network, condition: their names.
-        n: number of faces.
-        seeds: number of seeds; 1 where the condition draws nothing.
-        geodesic, mae, yaw, pitch, roll: means, weighted by the samples' weights.
-        ratio, ratio_mae: geodesic error and MAE over those of the clean pictures; not finite where the latter are 0.
-        seed_sd: standard deviation of the geodesic error over seeds; 0 for a single one.
-        ci: bootstrap intervals over faces of geodesic, mae, ratio and ratio_mae.
+        network: Name of the setup.
+        condition: Label of the corruption.
+        n: Number of faces.
+        seeds: Number of seeds; 1 for a deterministic condition.
+        geodesic: Mean geodesic error.
+        mae: Mean of the three angle errors.
+        yaw: Mean absolute error of yaw.
+        pitch: Mean absolute error of pitch.
+        roll: Mean absolute error of roll.
+        ratio: Geodesic error divided by that of clean images; not finite if the latter is 0.
+        ratio_mae: MAE divided by that of clean images; not finite if the latter is 0.
+        seed_sd: Standard deviation of the geodesic error over seeds; 0 for a single seed.
+        ci: Bootstrap intervals over faces of geodesic, mae, ratio and ratio_mae.
     """
 
     network: str
@@ -110,21 +116,22 @@ def measure(
     on: On = "picture",
     downsample: int = 0,
 ) -> list[Result]:
-    """Errors of one network on clean and on corrupted pictures, with a progress bar on a terminal.
+    """Measure a network on clean and corrupted images, with a progress bar on a terminal.
 
     Args:
-        model: one of ours, or an adapter.
-        samples: labelled faces, at least one; their weights count.
-        conditions: corruptions, such as ``corruptions.SELECTION``.
-        seed: of what they draw.
-        on, downsample: of ``Setup``.
+        model: Our network or an adapter.
+        samples: Labeled samples, at least one, with their weights.
+        conditions: Corruptions, such as ``corruptions.SELECTION``.
+        seed: Random seed of the corruptions.
+        on: As in ``Setup``.
+        downsample: As in ``Setup``.
 
     Returns:
-        The clean result, then one for each condition.
+        The clean result, followed by one result for each condition.
 
     Raises:
-        ImageError: a picture cannot be read.
-        HeadPoseError: the network gives no rotation.
+        ImageError: An image cannot be read.
+        HeadPoseError: The output of the network is not a rotation.
     """
     setup = Setup(model, on, downsample)
     wanted = [CLEAN, *(each for each in conditions if each != CLEAN)]
@@ -135,19 +142,19 @@ def measure(
 def errors(
     cells: Mapping[Cell, tuple[Setup, Corruption]], samples: Sequence[Sample], title: str = "corrupted faces"
 ) -> dict[Cell, Array]:
-    """Measures cells in one pass over the pictures.
+    """Measure cells in one pass over the images.
 
     Args:
-        cells: what to measure.
-        samples: labelled faces, at least one.
-        title: of the progress bar.
+        cells: Setup and corruption of each cell.
+        samples: N labeled samples, at least one.
+        title: Title of the progress bar.
 
     Returns:
-        (N, 5) float64 for each cell: the errors (``ERRORS``) of each sample.
+        (N, 5) float64 errors of each cell, with the columns ``ERRORS``.
 
     Raises:
-        ImageError: a picture cannot be read.
-        HeadPoseError: a network gives no rotation.
+        ImageError: An image cannot be read.
+        HeadPoseError: The output of a network is not a rotation.
     """
     columns = {cell: _Column(setup) for cell, (setup, _) in cells.items()}
     by_view: dict[tuple[Corruption, int], list[Cell]] = {}
@@ -158,7 +165,7 @@ def errors(
         plain = View(read_image(sample.image), sample.box)
         for (corruption, seed), same_view in by_view.items():
             corrupt = functools.partial(corruption, key=sample.image.stem, seed=seed)
-            # What moves the box or turns the picture cannot wait for the crop.
+            # Corruptions that move the box or rotate the image must be applied before the crop.
             before_crop = {cell: corruption.moves or cells[cell][0].on == "picture" for cell in same_view}
             view = corrupt(plain.image, plain.box) if any(before_crop.values()) else plain
             for cell in same_view:
@@ -171,14 +178,14 @@ def errors(
 
 
 def summarise(measured: Mapping[Cell, Array], weights: Sequence[float] | None = None) -> list[Result]:
-    """Means, ratios and intervals of each network under each condition, over its seeds.
+    """Compute means, ratios and intervals of each network under each condition, over all seeds.
 
     Args:
-        measured: of ``errors``; every network needs its clean cell. All of the same samples.
-        weights: of the samples; None weighs all alike.
+        measured: Results of ``errors`` on the same samples. Every network needs its clean cell.
+        weights: Weights of the samples; None for equal weights.
 
     Raises:
-        DataError: no sample has a weight above 0.
+        DataError: No sample has a weight above 0.
     """
     groups: dict[tuple[str, str], list[Array]] = {}
     for cell, each in measured.items():
@@ -209,7 +216,7 @@ def summarise(measured: Mapping[Cell, Array], weights: Sequence[float] | None = 
 
 
 def table(results: Iterable[Result]) -> str:
-    """The results as a Markdown table, geodesic error first."""
+    """Format the results as a Markdown table, geodesic error first."""
     lines = [
         f"| network | condition | geodesic [{LEVEL:.0%}] | to clean | yaw / pitch / roll -> MAE | MAE to clean |",
         "|---|---|---|---|---|---|",
@@ -227,7 +234,7 @@ def table(results: Iterable[Result]) -> str:
 
 
 def pivot(results: Iterable[Result]) -> str:
-    """A Markdown table in the form of the paper's Table 2: yaw / pitch / roll -> MAE, and the ratio to clean."""
+    """Format the results like the paper's Table 2: yaw / pitch / roll -> MAE, and the ratio to clean images."""
     by_cell = {(each.condition, each.network): each for each in results}
     conditions, networks = (list(dict.fromkeys(cell[i] for cell in by_cell)) for i in (0, 1))
     lines = [" | ".join(["| condition", *networks]) + " |", "|---" * (len(networks) + 1) + "|"]
@@ -239,7 +246,7 @@ def pivot(results: Iterable[Result]) -> str:
 
 
 class _Column:
-    """The faces that one network sees under one condition, read some at a time."""
+    """Inputs of one network under one condition, predicted in batches."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -247,7 +254,7 @@ class _Column:
         self._read: list[Array] = []
 
     def add(self, view: View, corrupt: Callable[[Image, Box], View] | None = None) -> None:
-        """Cuts the face out of a view; ``corrupt`` is what then happens to the crop."""
+        """Cut the face of a view, and apply ``corrupt`` to the crop if given."""
         spec = self._setup.model.crop
         face = _cut(view, spec, self._setup.downsample)
         self._crops.append(corrupt(face, _box_in_crop(view.box, spec)).image if corrupt else face)
@@ -255,7 +262,7 @@ class _Column:
             self._flush()
 
     def rotations(self) -> Array:
-        """(N, 3, 3) of all faces so far."""
+        """Return the (N, 3, 3) rotations of all faces so far."""
         if self._crops:
             self._flush()
         return np.concatenate(self._read)
@@ -275,12 +282,12 @@ def _cut(view: View, spec: CropSpec, downsample: int) -> Image:
     if not downsample:
         return crop.cut(view.image, view.box, spec)
     small = crop.cut(view.image, view.box, dataclasses.replace(spec, size=downsample))
-    # Through the same cut again, so that the crop contract does the resampling.
+    # Use the same cropping function, so that resampling follows the crop contract.
     return crop.cut(small, Box(0, 0, downsample, downsample), _whole(spec))
 
 
 def _whole(spec: CropSpec) -> CropSpec:
-    """The crop that is all of its box."""
+    """Return the crop that contains exactly its box."""
     return dataclasses.replace(spec, scale=1.0, shift_y=0.0, square=False, border="replicate")
 
 
@@ -291,10 +298,10 @@ def _box_in_crop(box: Box, spec: CropSpec) -> Box:
 
 
 def _errors(rotations: Array, samples: Sequence[Sample], turns: Array) -> Array:
-    """(N, 5): ``ERRORS`` of rotations (N, 3, 3); labels follow the turns (N,) of their pictures, in degrees."""
+    """Compute the (N, 5) ``ERRORS`` of (N, 3, 3) rotations; labels are rotated by (N,) in-plane angles in degrees."""
     labels = np.array([sample.euler for sample in samples])
     true = geometry.turn_picture(geometry.rotation_from_euler(labels), turns)
-    # As they stand in the data set where the picture does; angles of a turned label exist in one branch only.
+    # Use the stored angles for unrotated images; those of rotated labels are decoded.
     labels = np.where(turns[:, None] == 0, labels, geometry.euler_from_rotation(true, BRANCH))
     angles = np.abs(metrics.euler_errors(geometry.euler_from_rotation(rotations, BRANCH), labels))
     return np.column_stack([geometry.geodesic_degrees(rotations, true), angles.mean(1), angles])
@@ -303,12 +310,12 @@ def _errors(rotations: Array, samples: Sequence[Sample], turns: Array) -> Array:
 def _intervals(
     by_face: Mapping[tuple[str, str], Array], weights: Sequence[float] | None, seed: int = 0
 ) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
-    """Bootstrap intervals of geodesic error, MAE and their ratios to the clean ones.
+    """Compute bootstrap intervals of geodesic error, MAE and their ratios to the clean ones.
 
     Args:
-        by_face: (N, 5) errors by network and condition; a resample draws the same faces for all.
-        weights: of the faces.
-        seed: of the resamples.
+        by_face: (N, 5) errors by network and condition. All resamples draw the same faces.
+        weights: Weights of the faces; None for equal weights.
+        seed: Random seed of the bootstrap.
     """
     keys = list(by_face)
     count = len(by_face[keys[0]])
@@ -317,7 +324,7 @@ def _intervals(
     rng = np.random.default_rng(seed)
     uniform = np.full(count, 1.0 / count)
     sums = np.stack([rng.multinomial(count, uniform) @ columns for _ in range(RESAMPLES)])
-    sums = sums[sums[:, -1] > 0]  # a resample of weightless faces has no mean
+    sums = sums[sums[:, -1] > 0]  # skip resamples without weight
     means = {key: sums[:, 2 * i : 2 * i + 2] / sums[:, -1:] for i, key in enumerate(keys)}
     tail = (1.0 - LEVEL) / 2.0
     ends = {}

@@ -1,1 +1,1 @@
-"""Heads rendered with exact labels, written in 300W-LP's layout; needs the extra: synth."""
+"""Synthetic data in the layout of 300W-LP: rendered heads and turned photographs. Needs the extra ``synth``."""

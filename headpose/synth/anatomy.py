@@ -1,4 +1,4 @@
-"""The average head: its axes, its landmarks, and what is looked up by place on it."""
+"""Average head: axes, landmarks, ambient occlusion and outline."""
 
 from __future__ import annotations
 
@@ -17,37 +17,36 @@ from headpose.synth.surface import F32, I32
 from headpose.types import EulerAngles
 
 DRAWN = EulerAngles(yaw=0.0, pitch=3.1, roll=0.0)
-"""The axes in which heads are built and turned, in those of the base mesh, degrees. Every picture depends on them."""
+"""Axes in which heads are built and rotated, relative to the base mesh, degrees. All images depend on them."""
 
 FRAME = EulerAngles(yaw=0.0, pitch=2.4, roll=0.0)
-"""The head axes of 300W-LP in those of the base mesh, degrees: the only constants that photographs may decide.
+"""Head axes of 300W-LP relative to the base mesh, degrees. These are the only constants calibrated on photographs.
 
-Labels alone depend on them. Aligning the average head's 51 inner landmarks with the mean face of 300W-LP's face model
-gives a pitch of 0.55; what a network of such heads reads beyond the labels of photographs is added
-(scripts/measure_frame.py, on 18,728 pseudo-labelled faces of AFLW: docs/synth.md has the figures). Yaw and roll stay
-at 0, so that a mirrored head is a head.
+Only labels depend on them. Aligning the 51 inner landmarks of the average head with the mean face of 300W-LP's face
+model gives a pitch of 0.55 degrees. The rest is the bias of a network trained on rendered heads, measured by
+scripts/measure_frame.py on 18,728 pseudo-labeled faces of AFLW (see docs/synth.md). Yaw and roll are 0 by symmetry.
 """
 
 LABEL = geometry.rotation_from_euler(DRAWN) @ geometry.rotation_from_euler(FRAME).T
-"""(3, 3) float64, the head axes of labels to those in which heads are drawn."""
+"""(3, 3) float64 rotation from the head axes of labels to those in which heads are built."""
 
-_DIRECTIONS = (32, 64)  # of the table of the head's outline: from the top down, and around
-_ARM = 2.0  # decimetres from the middle: the bust ends at 1.3 below the chest and at 3 in the arms
-_SKULL = np.array([0.0, 0.55, -0.35], np.float32)  # in the head's axes; rays of the outline start here
+_DIRECTIONS = (32, 64)  # polar and azimuthal resolution of the outline
+_ARM = 2.0  # decimeters from the center; the bust ends at 1.3 below the chest and at 3 in the arms
+_SKULL = np.array([0.0, 0.55, -0.35], np.float32)  # center of the skull in head axes, decimeters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """The average head, in its own axes: decimetres, origin between the eyes and the ears.
+    """Average head in head axes, in decimeters; the origin is between the eyes and the ears.
 
     Attributes:
-        vertices: (19158, 3) float32.
-        landmarks: (68, 3) float64.
-        rigid: (k,) int32, vertices of skull and face that tell how a head is turned.
-        occlusion: (19158,) float32, share of the sky that a place of the skin sees, in [0, 1].
-        outline: (32, 64) int32, the outermost vertex by direction from the middle of the skull.
-        face: (m,) float64, area of each triangle of the bust that belongs to the face, 0 for the others; the sum is 1.
-        openings: (k, 2) int32, edges at which the bust ends, for each arm and for the chest.
+        vertices: (19158, 3) float32 vertices.
+        landmarks: (68, 3) float64 landmarks.
+        rigid: (k,) int32 vertices of skull and face that define the orientation of a head.
+        occlusion: (19158,) float32 ambient occlusion: visible fraction of the sky in [0, 1].
+        outline: (32, 64) int32 outermost vertex by direction from the center of the skull.
+        face: (m,) float64 area of each triangle of the bust, normalized to a sum of 1; 0 outside of the face.
+        openings: (k, 2) int32 edges at which the bust ends, for each arm and for the chest.
     """
 
     vertices: F32
@@ -60,7 +59,7 @@ class Anatomy:
 
 
 def build(assets: Assets) -> Anatomy:
-    """Derives the average head from the base mesh; takes about a second."""
+    """Derive the average head from the base mesh; takes about a second."""
     raw = person.shape(person.AVERAGE, assets)
     marks = raw[VERTICES]
     eyes = (raw[slice(*HELPERS["left-eye"])].mean(0) + raw[slice(*HELPERS["right-eye"])].mean(0)) / 2
@@ -82,9 +81,10 @@ def build(assets: Assets) -> Anatomy:
 
 
 def to_head_axes(anatomy: Anatomy, vertices: F32) -> F32:
-    """Turns, moves and scales a person's neutral head onto the average one.
+    """Align the neutral head of a person with the average head.
 
-    Least squares over skull and face (Umeyama 1991), so that what is left is shape, not pose.
+    The similarity transform minimizes the squared distances of skull and face (Umeyama 1991), so that only differences
+    of shape remain.
     """
     own, average = (v[anatomy.rigid].astype(np.float64) for v in (vertices, anatomy.vertices))
     own_middle, average_middle = own.mean(0), average.mean(0)
@@ -97,9 +97,9 @@ def to_head_axes(anatomy: Anatomy, vertices: F32) -> F32:
 
 
 def radii(anatomy: Anatomy, vertices: F32) -> tuple[F32, F32]:
-    """The outline of a head: (32, 64) distances from the middle of the skull, which is the second result, (3,).
+    """Return the outline of a head: (32, 64) distances from the center of the skull, and that center, (3,).
 
-    Row 0 looks up, the last row down; column 0 looks along +z (the face), a quarter on along +x.
+    Row 0 points up, the last row down; column 0 points along +z (the face), column 16 along +x.
     """
     middle = _SKULL.copy()
     distance = np.linalg.norm(vertices[anatomy.outline] - middle, axis=-1)
@@ -108,7 +108,7 @@ def radii(anatomy: Anatomy, vertices: F32) -> tuple[F32, F32]:
 
 
 def directions() -> F32:
-    """(32, 64, 3) float32 unit vectors of the table of radii."""
+    """Return the (32, 64, 3) float32 unit vectors of the entries of ``radii``."""
     rows, columns = _DIRECTIONS
     down = (np.arange(rows) + 0.5)[:, None] / rows * np.pi
     around = np.arange(columns)[None] / columns * 2 * np.pi
@@ -118,7 +118,7 @@ def directions() -> F32:
 
 
 def radius_at(table: F32, direction: F32) -> F32:
-    """Looks a table of radii up, between its entries: (...,) for (..., 3) directions of any length."""
+    """Interpolate a table of ``radii`` bilinearly at (..., 3) directions of any length."""
     rows, columns = table.shape
     unit = direction / (np.linalg.norm(direction, axis=-1, keepdims=True) + 1e-9)
     y = np.clip(np.arccos(np.clip(unit[..., 1], -1, 1)) / np.pi * rows - 0.5, 0, rows - 1.001)
@@ -132,7 +132,7 @@ def radius_at(table: F32, direction: F32) -> F32:
 
 
 def _outline(bust: np.ndarray, vertices: F32) -> I32:
-    """For each direction the outermost vertex within six degrees, or else the nearest one."""
+    """Return for each direction the outermost vertex within six degrees, or else the nearest one by angle."""
     offset = vertices[bust] - _SKULL
     distance = np.linalg.norm(offset, axis=1)
     cosine = directions().reshape(-1, 3) @ (offset / distance[:, None]).T
@@ -143,7 +143,7 @@ def _outline(bust: np.ndarray, vertices: F32) -> I32:
 
 
 def _face(assets: Assets, vertices: F32, occlusion: F32) -> Array:
-    """Areas of the triangles within the outline of the 68 landmarks, seen from the front; none in mouth and nose."""
+    """Return the areas of the triangles inside the frontal outline of the 68 landmarks, without mouth and nostrils."""
     outline = cv2.convexHull(vertices[VERTICES][:, :2].astype(np.float32))
     corners = assets.pieces["bust"].source[assets.pieces["bust"].faces]
     a, b, c = (vertices[corners[:, k]].astype(np.float64) for k in range(3))
@@ -156,7 +156,7 @@ def _face(assets: Assets, vertices: F32, occlusion: F32) -> Array:
 
 
 def _openings(assets: Assets, vertices: F32) -> tuple[I32, ...]:
-    """The edges with one triangle whose vertices stay with the shoulders, by place: arm, chest, arm."""
+    """Return the boundary edges of the shoulders: arm, chest, arm."""
     corners = assets.pieces["bust"].source[assets.pieces["bust"].faces]
     edges = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
     _, first, count = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
@@ -167,7 +167,7 @@ def _openings(assets: Assets, vertices: F32) -> tuple[I32, ...]:
 
 
 def _occlusion(assets: Assets, vertices: F32, count: int = 96, side: int = 256) -> F32:
-    """Ambient occlusion of the bust, by depth maps from all sides, weighted by the cosine."""
+    """Compute the cosine-weighted ambient occlusion of the bust from depth maps of many directions."""
     piece = assets.pieces["bust"]
     points = vertices[piece.source]
     normals = vertex_normals(points, piece.faces, piece.source, len(vertices))

@@ -1,4 +1,4 @@
-"""What is behind the head: the surroundings that light it, or something made up."""
+"""Backgrounds: the environment map that lights the scene, or a procedural image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from headpose.synth.surface import F32
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What is behind the head.
+    """Background of an image.
 
     Attributes:
         kind: "plain", "gradient", "shapes", "bokeh", "clutter", "room" or "foliage".
-        blur: how far out of focus it is, as a share of the picture's side.
-        brightness: against the light that falls on the face.
-        saturation: 0 grey, 1 as drawn.
+        blur: Standard deviation of the defocus as a fraction of the image side.
+        brightness: Brightness relative to the light on the face.
+        saturation: Color saturation from 0 (gray) to 1 (unchanged).
     """
 
     kind: str
@@ -33,7 +33,7 @@ _KINDS = {"plain": 0.1, "gradient": 0.14, "shapes": 0.2, "bokeh": 0.14, "clutter
 
 
 def draw(rng: np.random.Generator) -> Background:
-    """Draws a background; half of them are well out of focus."""
+    """Draw a background; half of them are strongly defocused."""
     return Background(
         kind=str(rng.choice(list(_KINDS), p=list(_KINDS.values()))),
         blur=float(rng.uniform(0, 0.008) if rng.random() < 0.5 else rng.uniform(0.008, 0.04)),
@@ -50,19 +50,18 @@ def paint(
     light: Light,
     tilt: Array | None = None,
 ) -> F32:
-    """Paints a background.
+    """Paint a background.
 
     Args:
-        background: what was drawn.
-        rng: for its details.
-        size: side, pixels.
-        environment: (H, W, 3) radiance; if there is one, it is what is seen.
-        light: gives the turn of the environment.
-        tilt: (3, 3) axes of the level camera to those of this camera; None for a level camera. A camera that looks
-            down sees the floor of the environment.
+        background: Settings.
+        rng: Random generator of the details.
+        size: Side of the image in pixels.
+        environment: (H, W, 3) radiance map to show; None for a procedural background.
+        light: Light, which defines the rotation of the environment map.
+        tilt: (3, 3) rotation from the axes of a level camera to those of this camera; None for a level camera.
 
     Returns:
-        (size, size, 3) float32 linear, red, green, blue.
+        (size, size, 3) float32 linear RGB.
     """
     if environment is not None:
         picture = _surroundings(environment, rng, size, light, tilt) * 0.35
@@ -81,7 +80,7 @@ def _surroundings(environment: F32, rng: np.random.Generator, size: int, light: 
     y = y + rng.uniform(-0.2, 0.2)
     z = np.full_like(x, -focal)
     if tilt is not None:
-        x, y, z = np.moveaxis(np.stack([x, y, z], -1) @ tilt, -1, 0)  # the inverse: from the camera to the level
+        x, y, z = np.moveaxis(np.stack([x, y, z], -1) @ tilt, -1, 0)  # from camera axes to level axes
     length = np.sqrt(x**2 + y**2 + z**2)
     down = np.arccos(y / length) / np.pi
     around = (np.arctan2(x, z) - light.turn) / (2 * np.pi) % 1.0
@@ -135,7 +134,7 @@ def _bokeh(rng: np.random.Generator, size: int) -> F32:
 
 
 def _clutter(rng: np.random.Generator, size: int) -> F32:
-    """Shelves, posters and people's clothes, from far enough away."""
+    """Paint clutter that resembles shelves, posters and clothes at a distance."""
     picture = _shapes(rng, size, 12)
     edge = 0
     while edge < size:
@@ -174,7 +173,7 @@ def _foliage(rng: np.random.Generator, size: int) -> F32:
 
 
 def _clouds(rng: np.random.Generator, size: int, octaves: int) -> F32:
-    """(size, size, 1) smooth noise in [0, 1]."""
+    """Return (size, size, 1) smooth noise in [0, 1]."""
     total, weight = np.zeros((size, size), np.float32), 0.0
     for octave in range(octaves):
         cells = rng.random((3 * 2**octave + 1, 3 * 2**octave + 1)).astype(np.float32)

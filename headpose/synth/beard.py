@@ -1,4 +1,4 @@
-"""Beards with hair that stands off the skin; stubble is only painted (``headpose.synth.skin``)."""
+"""Hair geometry of dense beards. Stubble is painted on the skin (``headpose.synth.skin``)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from headpose.synth.skin import Skin
 from headpose.synth.strands import scatter, to_ribbons
 from headpose.synth.surface import F32, Part, part
 
-_DENSE = 0.7  # share of the painted beard from which on it has hairs of its own
+_DENSE = 0.7  # minimum density of a beard with hair geometry
 _STEPS = 4
 
 
 def parts(skin: Skin, hair: Hair, vertices: F32, assets: Assets, anatomy: Anatomy) -> list[Part]:
-    """The hairs of a dense beard, none for another.
+    """Build the hair of a dense beard; return an empty list for other beards.
 
     Args:
-        skin: has the beard's style and density.
-        hair: gives colour and curl.
-        vertices: (19158, 3) of the person with the expression, head axes: a beard moves with the jaw.
-        assets, anatomy: the base mesh.
+        skin: Skin, which defines style and density of the beard.
+        hair: Hair, which defines color and curl.
+        vertices: (19158, 3) vertices of the person with the expression, in head axes.
+        assets: Base mesh.
+        anatomy: Average head.
     """
     if not skin.beard or skin.beard_share < _DENSE:
         return []
@@ -35,7 +36,7 @@ def parts(skin: Skin, hair: Hair, vertices: F32, assets: Assets, anatomy: Anatom
     normals = vertex_normals(own, piece.faces, piece.source, len(vertices))
     roots, out = scatter(own, normals, piece.faces[grows[piece.faces].all(1)], 520, rng)
     length = (0.05 + 0.4 * (skin.beard_share - _DENSE)) * rng.uniform(0.7, 1.3, (len(roots), 1))
-    # Hair under the chin is longer than at the ears and over the lip.
+    # Hair is longer under the chin than at the ears and above the lip.
     length *= 1 + 1.2 * np.clip(-0.35 - roots[:, 1:2], 0, 0.4) / 0.4
     over_lip = (roots[:, 1] > anatomy.landmarks[62, 1]) & (abs(roots[:, 0]) < 0.3)
     length *= np.where(over_lip, 0.4, 1.0)[:, None]

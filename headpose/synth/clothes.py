@@ -1,4 +1,4 @@
-"""What is worn on the shoulders: shirts, jackets, turtlenecks, scarves and hoods."""
+"""Clothes: shirts, jackets, turtlenecks and scarves."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from headpose.synth.surface import F32, MASK_SIDE, Fragments, Material, Paint, P
 
 _KINDS = {"t-shirt": 0.3, "v-neck": 0.15, "shirt": 0.2, "suit": 0.17, "turtleneck": 0.1, "bare": 0.08}
 Colour = tuple[float, float, float]
-"""Linear red, green, blue."""
+"""Linear RGB color."""
 
-# Cloth ends where v, the height over the neckline, passes the middle.
+# Cloth ends where v, the height above the neckline, reaches 0.5.
 _EDGE = np.where(np.arange(MASK_SIDE) < MASK_SIDE // 2 + 1, 255, 0).astype(np.uint8)[:, None].repeat(MASK_SIDE, 1)
 _PATTERNS = ("plain", "plain", "plain", "stripes", "checks", "blotches", "knit")
 
 
 @dataclass(frozen=True, slots=True)
 class Clothes:
-    """What is worn on the shoulders.
+    """Clothes on the shoulders.
 
     Attributes:
         kind: "t-shirt", "v-neck", "shirt", "suit", "turtleneck" or "bare".
         pattern: "plain", "stripes", "checks", "blotches" or "knit".
-        colour, second: linear.
-        scale: of the pattern, waves a decimetre.
-        neckline: how much lower than usual it is, decimetres.
-        loose: distance from the body, decimetres.
-        scarf: thickness of a scarf around the neck, decimetres; 0 for none.
-        scarf_colour: linear.
-        seed: of folds.
+        colour: Linear color.
+        second: Second linear color of the pattern.
+        scale: Frequency of the pattern in waves per decimeter.
+        neckline: Lowering of the neckline in decimeters.
+        loose: Distance from the body in decimeters.
+        scarf: Thickness of a scarf in decimeters; 0 for none.
+        scarf_colour: Linear color of the scarf.
+        seed: Random seed of the folds.
     """
 
     kind: str
@@ -50,7 +51,7 @@ class Clothes:
 
 
 def draw(rng: np.random.Generator) -> Clothes:
-    """Draws clothes: one in twelve shows bare shoulders, one in fifteen wears a scarf."""
+    """Draw clothes: one of twelve people has bare shoulders, one of fifteen wears a scarf."""
     shares = np.array(list(_KINDS.values()))
     kind = str(rng.choice(list(_KINDS), p=shares / shares.sum()))
     return Clothes(
@@ -68,7 +69,7 @@ def draw(rng: np.random.Generator) -> Clothes:
 
 
 def cloth_colour(rng: np.random.Generator) -> Colour:
-    """A linear colour: half of them greys, black or white."""
+    """Draw a linear color; half of them are gray, black or white."""
     grey = np.repeat(rng.choice([rng.uniform(0.01, 0.06), rng.uniform(0.06, 0.4), rng.uniform(0.5, 0.85)]), 3)
     bright = rng.uniform(0.05, 1, 3) ** 2.2
     red, green, blue = (bright if rng.random() < 0.5 else grey * rng.uniform(0.9, 1.1, 3)).tolist()
@@ -76,12 +77,13 @@ def cloth_colour(rng: np.random.Generator) -> Colour:
 
 
 def parts(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) -> list[Part]:
-    """The surfaces of the clothes.
+    """Build the surfaces of the clothes.
 
     Args:
-        clothes: what was drawn.
-        vertices: (19158, 3) of the person, head axes.
-        assets, anatomy: the base mesh.
+        clothes: Clothes to build.
+        vertices: (19158, 3) vertices of the person in head axes.
+        assets: Base mesh.
+        anatomy: Average head.
     """
     result = []
     if clothes.kind != "bare":
@@ -94,7 +96,7 @@ def parts(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) -> 
 
 
 def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: float = 0.0) -> Paint:
-    """A material's colour: cloth with a pattern."""
+    """Return the color function of cloth with a pattern."""
 
     main, other = np.array(colour, np.float32), np.array(second, np.float32)
 
@@ -116,13 +118,13 @@ def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: flo
 
 
 def caps(clothes: Clothes, skin: Colour, vertices: F32, anatomy: Anatomy) -> Part:
-    """Closes the bust where it ends in the arms and below the chest, which a camera from below would see.
+    """Close the bust at the arms and below the chest, where cameras from below would see its inside.
 
     Args:
-        clothes: what was drawn; bare shoulders are closed with skin.
-        skin: linear colour.
-        vertices: (19158, 3) float32 of the person, head axes.
-        anatomy: the average head.
+        clothes: Clothes, which define the color; bare shoulders are closed with skin.
+        skin: Linear skin color.
+        vertices: (19158, 3) float32 vertices of the person in head axes.
+        anatomy: Average head.
     """
     points, faces, first = [], [], 0
     for edges in anatomy.openings:
@@ -136,7 +138,7 @@ def caps(clothes: Clothes, skin: Colour, vertices: F32, anatomy: Anatomy) -> Par
 
 
 def _neckline(kind: str, lower: float, at: F32) -> F32:
-    """Height of the upper edge by place on the average bust, decimetres."""
+    """Return the height of the upper edge of the clothes in decimeters, by position on the average bust."""
     back, front = -0.98, -1.5
     depth = np.clip((at[:, 2] + 0.9) / 1.1, 0, 1)
     line = back + (front - back) * depth**1.3 - lower * depth
@@ -148,7 +150,7 @@ def _neckline(kind: str, lower: float, at: F32) -> F32:
 
 
 def _garment(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) -> Part:
-    """The body's own surface, moved outwards, below the neckline."""
+    """Build a garment: the surface of the body below the neckline, moved outward."""
     piece = assets.pieces["bust"]
     at, own = anatomy.vertices[piece.source], vertices[piece.source]
     kind = "shirt" if clothes.kind == "suit" else clothes.kind
@@ -159,7 +161,7 @@ def _garment(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) 
     folds = noise(at, (3, 1.5, 3), clothes.seed % 31) * 0.08
     off = smooth(0.05, -0.1, above) * (clothes.loose + folds) + 0.03
     moved = own + normals * off[:, None]
-    # Cloth hangs straight from the chest.
+    # Cloth hangs vertically from the chest.
     moved[:, 2] = np.where(
         (at[:, 2] > 0.1) & (at[:, 1] < -2.2), np.maximum(moved[:, 2], moved[:, 2] + 0.1), moved[:, 2]
     )
@@ -179,7 +181,7 @@ def _garment(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) 
 
 
 def _suit(clothes: Clothes) -> Paint:
-    """Jacket, shirt and perhaps a tie, painted."""
+    """Return the color function of a jacket with a shirt and an optional tie."""
     rng = np.random.default_rng(clothes.seed)
     shirt = np.array([0.75, 0.76, 0.8]) * rng.uniform(0.6, 1.1) if rng.random() < 0.7 else rng.random(3)
     tie = rng.random(3) ** 2.2 if rng.random() < 0.6 else shirt
@@ -200,7 +202,7 @@ def _suit(clothes: Clothes) -> Paint:
 
 
 def _ring(vertices: F32, anatomy_chin: float, height: float, widen: float) -> F32:
-    """(32, 3) points around the neck at a height below the chin; the front is lower than the back."""
+    """Return (32, 3) points around the neck at a height relative to the chin; the front is lower than the back."""
     turn = np.arange(32) / 32 * 2 * np.pi
     tilt = -0.3 * np.cos(turn)
     return np.stack(
@@ -218,7 +220,7 @@ def _collar(clothes: Clothes, vertices: F32, anatomy: Anatomy) -> Part:
     chin = float(anatomy.landmarks[8, 1])
     rings = [_ring(vertices, chin, -0.85 + high * t, 0.12 - 0.06 * t) for t in np.linspace(0, 1, 4)]
     closed = np.stack([np.concatenate([ring, ring[:1]]) for ring in rings])
-    if clothes.kind == "shirt" or clothes.kind == "suit":  # open in front
+    if clothes.kind == "shirt" or clothes.kind == "suit":  # the collar is open in front
         closed = np.roll(closed[:, :-1], 15, 1)[:, : 30 if clothes.kind == "shirt" else 32]
     shape = grid(closed)
     colour = clothes.colour if clothes.kind != "suit" else (0.7, 0.7, 0.74)

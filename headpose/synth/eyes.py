@@ -1,4 +1,4 @@
-"""Eyes that look somewhere, lashes, teeth and tongue."""
+"""Eyes with a gaze direction, eyelashes, teeth and tongue."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _DARK_SHARES = np.array([0.85, 0.13, 0.0, 0.01, 0.0, 0.01])
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """What eyes look like and where they look; and the teeth.
+    """Appearance and gaze of the eyes, and color of the teeth.
 
     Attributes:
-        right, up: where they look, degrees against the head, to the image's right of a frontal face and up.
-        iris: linear colour.
-        iris_size, pupil_size: half angles seen from the eye's middle, degrees.
-        lashes: darkness, 0 to 1.
-        teeth: linear colour.
+        right: Horizontal gaze angle relative to the head in degrees, positive to the right in the image.
+        up: Vertical gaze angle relative to the head in degrees, positive up.
+        iris: Linear color of the iris.
+        iris_size: Half angle of the iris seen from the center of the eye, degrees.
+        pupil_size: Half angle of the pupil, degrees.
+        lashes: Darkness of the eyelashes in [0, 1].
+        teeth: Linear color of the teeth.
     """
 
     right: float
@@ -50,7 +52,7 @@ class Eyes:
 
 
 def draw(rng: np.random.Generator, person: Person, rotation: Array) -> Eyes:
-    """Draws eyes: half of them try to look into the camera, as far as eyes turn."""
+    """Draw eyes; half of them look at the camera as far as eyes can turn."""
     camera = rotation.T @ np.array([0.0, 0.0, 1.0])
     right, up = np.rad2deg([np.arctan2(camera[0], camera[2]), np.arcsin(np.clip(camera[1], -1, 1))])
     if rng.random() < 0.5:
@@ -73,21 +75,22 @@ def draw(rng: np.random.Generator, person: Person, rotation: Array) -> Eyes:
 
 
 def lid_targets(eyes: Eyes) -> dict[str, float]:
-    """Lids follow the eyes: amounts of the expression units that go with looking up or down."""
+    """Return the weights of the expression units by which the eyelids follow the gaze up or down."""
     if eyes.up < 0:
         return {f"faceunits/eyeLookDown{side}": min(1.0, -eyes.up / 28) for side in ("Left", "Right")}
     return {f"faceunits/eyeLookUp{side}": min(1.0, eyes.up / 25) for side in ("Left", "Right")}
 
 
 def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anatomy, mouth: bool) -> list[Part]:
-    """Eyeballs, lashes and, if the lips are apart, teeth and tongue.
+    """Build the eyeballs, the eyelashes and, if the lips are parted, teeth and tongue.
 
     Args:
-        eyes: what was drawn.
-        neutral: (19158, 3) of the person at rest, head axes: eyeballs do not move with an expression.
-        vertices: (19158, 3) with the expression.
-        assets, anatomy: the base mesh.
-        mouth: whether to draw its inside.
+        eyes: Appearance and gaze.
+        neutral: (19158, 3) vertices of the neutral person in head axes; eyeballs do not move with the expression.
+        vertices: (19158, 3) vertices with the expression.
+        assets: Base mesh.
+        anatomy: Average head.
+        mouth: Build the inside of the mouth.
     """
     material = Material(_iris_colour(eyes), 0.04, 400, of_face=True, two_sided=False)
     unit, uv, faces = BALL
@@ -120,10 +123,10 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
 
 
 def place(neutral: F32, name: str) -> tuple[F32, F32]:
-    """Return the middle, (3,), and the radius of an eyeball, decimetres.
+    """Return the center, (3,), and the radius of an eyeball in decimeters.
 
     Args:
-        neutral: (19158, 3) vertices of the person at rest.
+        neutral: (19158, 3) vertices of the neutral person.
         name: "left-eye" or "right-eye".
     """
     helper = neutral[slice(*HELPERS[name])]
@@ -147,7 +150,7 @@ def _iris_colour(eyes: Eyes) -> Paint:
 
 
 def _lash_uv(uv: F32) -> F32:
-    """The helper's own texture place, spread so that one mask repeats along the lid."""
+    """Rescale the texture coordinates of the helper mesh so that one mask repeats along the lid."""
     low, high = uv.min(0), uv.max(0)
     spread: F32 = (uv - low) / (high - low)
     return spread
@@ -158,7 +161,7 @@ def _lash_mask(darkness: float) -> U8:
 
 
 def _eyeball(around: int = 28, rings: int = 14) -> tuple[F32, F32, I32]:
-    """A sphere of radius 1 with a cornea, open at the back: vertices, (angle / 90, turn) and faces."""
+    """Create an eyeball of radius 1 with a cornea, open at the back: vertices, (angle / 90, turn) and faces."""
     angle = (np.arange(rings + 1) / rings) ** 1.2 * 105
     turn = np.arange(around + 1) / around
     angles, turns = (grid.ravel() for grid in np.meshgrid(angle, turn, indexing="ij"))

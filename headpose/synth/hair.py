@@ -1,4 +1,4 @@
-"""Hair: strands grown over the head as ribbons, frizz as a shell, or a fitted style of the asset folder."""
+"""Hair: strands as ribbons, frizzy hair as a shell, or a fitted hairstyle of the asset folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLOURS = {
 }
 _DARK = np.array([3.0, 1.0, 0.2, 0.08, 0.04, 0.03, 0.8, 0.8])
 _OLD = np.array([0.3, 0.4, 0.5, 0.5, 0.5, 0.4, 8.0, 9.0])
-# Style -> shares for men and women.
+# Probabilities of each style for men and women.
 _STYLES = {
     "bald": (0.07, 0.005),
     "shaved": (0.09, 0.015),
@@ -48,21 +48,23 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """What hair looks like.
+    """Appearance of the hair.
 
     Attributes:
-        style: one of the procedural styles, or "fitted".
-        fitted: name of the asset folder's style, for "fitted".
-        colour: linear.
-        length: of the strands, decimetres.
-        lift: how far they stand off, decimetres.
-        parting: where the hair is parted, decimetres to the image's right.
-        curl: side movement of strands, 0 straight to 1; ``waves`` how often.
-        hairline, recession: as in ``FaceMap.scalp``.
-        tucked: whether long hair lies behind the ears.
-        painted: density of the hair painted on the scalp.
-        gloss: shine.
-        seed: of the strands.
+        style: Procedural style, or "fitted".
+        fitted: Name of the hairstyle in the asset folder, if ``style`` is "fitted".
+        colour: Linear color.
+        length: Length of the strands in decimeters.
+        lift: Distance from the head in decimeters.
+        parting: Position of the parting in decimeters, positive to the right in the image.
+        curl: Lateral amplitude of the strands from 0 (straight) to 1.
+        waves: Number of waves along a strand.
+        hairline: As in ``FaceMap.scalp``.
+        recession: As in ``FaceMap.scalp``.
+        tucked: True if long hair is behind the ears.
+        painted: Density of the hair painted on the scalp in [0, 1].
+        gloss: Strength of the highlights.
+        seed: Random seed of the strands.
     """
 
     style: str
@@ -82,11 +84,11 @@ class Hair:
 
     @property
     def paint(self) -> PaintedHair:
-        """What is seen of it on the skin."""
+        """Return the part of the hair that is painted on the skin."""
         return PaintedHair(self.colour, self.painted, self.hairline, self.recession)
 
 
-# Style -> shortest and longest, decimetres.
+# Minimum and maximum length of each style, decimeters.
 _LENGTHS = {
     "crop": (0.15, 0.4),
     "side": (0.5, 1.3),
@@ -101,7 +103,7 @@ _LENGTHS = {
 
 
 def draw(rng: np.random.Generator, person: Person, fitted: list[str]) -> Hair:
-    """Draws hair to fit a person; a quarter of the heads wear a fitted style where there are any."""
+    """Draw the hair of a person; a quarter of the heads get a fitted hairstyle if there are any."""
     shares = np.array([_STYLES[name][0 if person.is_male else 1] for name in _STYLES])
     african = person.ancestry[0]
     names = list(_STYLES)
@@ -157,15 +159,16 @@ def parts(
     down: F32,
     under_hat: bool = False,
 ) -> list[Part]:
-    """The surfaces of the hair, none for a bald or shaved head.
+    """Build the surfaces of the hair; an empty list for a bald or shaved head.
 
     Args:
-        hair: what was drawn.
-        vertices: (19158, 3) of the neutral person, head axes.
-        assets, anatomy: the base mesh.
-        folder: with the fitted styles.
-        down: (3,) where hair falls, in head axes.
-        under_hat: leaves what would stick through a hat away.
+        hair: Appearance of the hair.
+        vertices: (19158, 3) vertices of the neutral person in head axes.
+        assets: Base mesh.
+        anatomy: Average head.
+        folder: Asset folder with fitted hairstyles; None without.
+        down: (3,) direction of gravity in head axes.
+        under_hat: Omit hair that would penetrate a hat.
     """
     if hair.style in ("bald", "shaved") or (under_hat and hair.style in ("frizz", "bun", "spikes", "fitted")):
         return []
@@ -199,7 +202,7 @@ def parts(
 
 
 def _falling(hair_part: Part) -> Part:
-    """Hair below the ears rests on the shoulders: it follows the head less the lower it is."""
+    """Let hair below the ears rest on the shoulders: the lower it is, the less it follows the head."""
     y = hair_part.vertices[:, 1]
     weight = np.clip((y + 1.7) / 1.0, 0.15, 1).astype(np.float32)
     return Part(
@@ -215,7 +218,14 @@ def _falling(hair_part: Part) -> Part:
 
 
 def strand_material(hair: Hair, mask: U8 | None, fineness: float, beard: bool = False) -> Material:
-    """Hair of this colour and shine; ``fineness`` is the number of strands across u. A beard hides no face."""
+    """Return the material of hair.
+
+    Args:
+        hair: Color and gloss.
+        mask: (T, T) coverage of locks; None for opaque hair.
+        fineness: Number of strands across u.
+        beard: True for a beard, which does not count as hiding the face.
+    """
     base = np.array(hair.colour, np.float32)
 
     def colour(fragments: Fragments) -> F32:
@@ -230,7 +240,7 @@ def strand_material(hair: Hair, mask: U8 | None, fineness: float, beard: bool = 
 
 @functools.cache
 def locks() -> U8:
-    """(T, T) coverage of eight locks side by side: hairs along v, denser in the middle, thinning to the tip."""
+    """Return the (T, T) coverage of eight locks: hairs along v, denser in the center and thinner at the tip."""
     rng = np.random.default_rng(11)
     side = MASK_SIDE // LOCKS
     rows = np.linspace(0, 1, MASK_SIDE)[:, None]
@@ -245,7 +255,7 @@ def locks() -> U8:
 
 
 def _frizz(hair: Hair, table: F32, middle: F32, rng: np.random.Generator) -> Part:
-    """Frizzy hair: a bumpy shell from the crown down to the hairline, thinning at its edge."""
+    """Build frizzy hair: a bumpy shell from the crown to the hairline that thins out at its edge."""
     columns, rows = 56, 22
     turn = np.arange(columns) / columns * 2 * np.pi
     front = np.cos(turn) * 0.5 + 0.5  # 1 in front

@@ -1,4 +1,4 @@
-"""The files of a folder of rendered heads: where they lie, what each says, and labels for another frame."""
+"""Files of a folder of rendered heads: paths, scenes, and updates of the labels after a change of the head axes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from headpose.synth import scene as scenes
 from headpose.synth.anatomy import LABEL
 
 CHUNK = 20
-"""Pictures that are done or not done together; their scenes are one file."""
+"""Number of images that are written together; their scenes are stored in one file."""
 
-_FOLDER = 10_000  # pictures in a subfolder
+_FOLDER = 10_000  # images per subfolder
 
 
 def picture_path(index: int) -> Path:
-    """A picture's file below the folder; the reader of 300W-LP takes each for a source photograph of its own."""
+    """Return the relative path of an image. The reader of 300W-LP treats each name as a separate source photograph."""
     return Path(f"heads-{index // _FOLDER:02d}") / f"synth_{index:06d}_0.jpg"
 
 
 def firsts(root: Path) -> list[int]:
-    """The first numbers of the chunks that a folder holds, in order."""
+    """Return the first image numbers of the chunks in a folder, in order."""
     return sorted(int(file.name.partition(".")[0]) for file in (root / "scenes").glob("*.jsonl.gz"))
 
 
 def read_scenes(root: Path, first: int, folder: str = "scenes") -> list[dict[str, Any]]:
-    """The lines of a chunk; none if it is not there or damaged."""
+    """Read the scenes of a chunk; return an empty list if the file is missing or damaged."""
     try:
         with gzip.open(root / folder / f"{first:06d}.jsonl.gz", "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
@@ -45,7 +45,7 @@ def read_scenes(root: Path, first: int, folder: str = "scenes") -> list[dict[str
 
 
 def write_scenes(root: Path, first: int, lines: list[dict[str, Any]], folder: str = "scenes") -> None:
-    """The same lines give the same bytes."""
+    """Write the scenes of a chunk. Equal scenes give equal bytes."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as archive:
         archive.write("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
@@ -53,21 +53,21 @@ def write_scenes(root: Path, first: int, lines: list[dict[str, Any]], folder: st
 
 
 def label_fields(rotation: Array) -> dict[str, Any]:
-    """The label of a (3, 3) rotation in scenes and manifests: yaw, pitch, roll in degrees, and the matrix."""
+    """Return the label of a (3, 3) rotation for scenes and manifests: yaw, pitch, roll in degrees, and the matrix."""
     euler = geometry.euler_from_rotation(rotation)
     return {"euler": np.round(euler, 6).tolist(), "rotation": np.round(rotation, 8).tolist()}
 
 
 def rewrite_labels(root: Path, seed: int, poses: str) -> None:
-    """Rewrites the labels of a folder for the head axes that ``anatomy.FRAME`` is now. Idempotent.
+    """Rewrite the labels of a folder for the current head axes, ``anatomy.FRAME``. Idempotent.
 
     Args:
-        root: the folder.
-        seed: that its heads were drawn with.
-        poses: name of their density of poses.
+        root: Folder of the data set.
+        seed: Random seed of the data set.
+        poses: Name of its pose density.
 
     Raises:
-        DataError: a label is missing or damaged.
+        DataError: A label is missing or damaged.
     """
     for first in tqdm(firsts(root), desc="labels", unit="file", disable=None):
         lines = read_scenes(root, first)

@@ -1,4 +1,4 @@
-"""Light: an ambient sky, lamps with shadows, and how surfaces answer to them."""
+"""Lighting: ambient sky, lamps with shadows, and shading."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from headpose.geometry import Array
 from headpose.synth.raster import depth_map
 from headpose.synth.surface import F32, I32, kernel
 
-_SHADOW_SIDE = 128  # texels
-_SHADOW_REACH = 4.4  # decimetres that a shadow map spans
+_SHADOW_SIDE = 128  # texels per side of a shadow map
+_SHADOW_REACH = 4.4  # side of a shadow map, decimeters
 _SHADOW_BIAS = 0.035
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Light:
-    """The light of a scene.
+    """Light of a scene.
 
     Attributes:
-        name: of the kind of light, or of the environment map.
-        sky: (4, 3) float32 ambient radiance: its mean, and its slopes along x, y and z; red, green, blue.
-        towards: (k, 3) float32 unit vectors to the lamps, in camera axes.
-        colours: (k, 3) float32 of the lamps.
-        environment: number of the asset folder's environment map for the background, or -1.
-        turn: of that map around the vertical, radians.
-        exposure: brightness of lit skin aimed at, linear.
-        white_balance: share of the light's colour that the camera takes out, 0 to 1.
+        name: Kind of light, or name of the environment map.
+        sky: (4, 3) float32 ambient radiance in linear RGB: mean, and slopes along x, y and z.
+        towards: (k, 3) float32 unit vectors to the lamps in camera axes.
+        colours: (k, 3) float32 linear RGB of the lamps.
+        environment: Index of the environment map in the asset folder; -1 for none.
+        turn: Rotation of this map about the vertical in radians.
+        exposure: Target brightness of lit skin, linear.
+        white_balance: Fraction of the light's color that the camera removes, in [0, 1].
     """
 
     name: str
@@ -41,7 +41,7 @@ class Light:
     white_balance: float
 
 
-# Kind -> share, number of lamps, ambient share, how far lamps stand off the camera's side, spread of colours.
+# For each kind: probability, number of lamps, ambient fraction, angular spread of the lamps, spread of colors.
 _KINDS = {
     "overcast": (0.16, 1, 0.75, 0.8, 0.03),
     "sun": (0.17, 2, 0.35, 1.0, 0.08),
@@ -54,7 +54,7 @@ _KINDS = {
 
 
 def draw(rng: np.random.Generator, environments: int = 0) -> Light:
-    """Draws a light; with environment maps at hand, two thirds are lit by one of them (``from_environment``)."""
+    """Draw a light; if there are environment maps, two thirds of the scenes use one (``from_environment``)."""
     names = list(_KINDS)
     kind = names[rng.choice(len(names), p=np.array([_KINDS[name][0] for name in names]))]
     _, count, ambient, spread, tint = _KINDS[kind]
@@ -69,7 +69,7 @@ def draw(rng: np.random.Generator, environments: int = 0) -> Light:
     colours *= (1 - min(ambient, 0.9)) / colours.sum(0).mean() * 1.6
     base = np.exp(rng.normal(0, tint * 0.5, 3)) * ambient
     slopes = rng.normal(0, 0.3, (3, 1)) * base
-    slopes[1] = abs(slopes[1]) + 0.15 * base  # the sky is above
+    slopes[1] = abs(slopes[1]) + 0.15 * base  # light comes from above
     environment = int(rng.integers(environments)) if environments and rng.random() < 0.67 else -1
     return Light(
         name=kind,
@@ -98,23 +98,23 @@ def _lamps(rng: np.random.Generator, kind: str, count: int, spread: float) -> F3
 
 
 def turned(light: Light, rotation: Array) -> Light:
-    """The same light for a camera whose axes are turned by ``rotation`` (3, 3), level axes to camera axes."""
+    """Return the light for a rotated camera; ``rotation`` (3, 3) maps level axes to camera axes."""
     turn = rotation.astype(np.float32)
     sky = np.concatenate([light.sky[:1], turn @ light.sky[1:]])
     return dataclasses.replace(light, sky=sky, towards=light.towards @ turn.T)
 
 
 def shadow_maps(light: Light, points: F32, faces: I32, centre: F32) -> tuple[F32, F32]:
-    """Depth seen from each lamp.
+    """Render the shadow map of each lamp.
 
     Args:
-        light: the lamps.
-        points: (n, 3) float32 camera axes.
-        faces: (m, 3) of what casts shadows.
-        centre: (3,) middle of the maps.
+        light: Light with k lamps.
+        points: (n, 3) float32 points in camera axes.
+        faces: (m, 3) triangles that cast shadows.
+        centre: (3,) center of the maps.
 
     Returns:
-        (k, S, S) float32 depths, and (k, 3, 4) affines from camera axes to texels and depth.
+        (k, S, S) float32 depths, and (k, 3, 4) affine transforms from camera axes to texels and depth.
     """
     side = _SHADOW_SIDE
     affines = np.zeros((len(light.towards), 3, 4), np.float32)
@@ -145,19 +145,23 @@ def radiance(
     maps: F32,
     affines: F32,
 ) -> F32:
-    """Light that n fragments send to the camera.
+    """Compute the radiance of n fragments towards the camera.
 
     Args:
         albedo: (n, 3) linear reflectance.
-        finish: (n, 6): specular, gloss, wrap of red, green and blue, share of the sky mirrored (``Material``).
-        normal, position: (n, 3) camera axes.
-        occlusion: (n,) share of the sky seen.
-        eye: (3,) place of the camera.
-        sky, towards, colours: as in ``Light``.
-        maps, affines: from ``shadow_maps``.
+        finish: (n, 6): specular, gloss, wrap of red, green and blue, reflected fraction of the sky (see ``Material``).
+        normal: (n, 3) unit normals in camera axes.
+        position: (n, 3) positions in camera axes.
+        occlusion: (n,) visible fraction of the sky.
+        eye: (3,) position of the camera.
+        sky: As in ``Light``.
+        towards: As in ``Light``.
+        colours: As in ``Light``.
+        maps: Depths from ``shadow_maps``.
+        affines: Transforms from ``shadow_maps``.
 
     Returns:
-        (n, 3) float32.
+        (n, 3) float32 linear RGB.
     """
     side = maps.shape[1]
     result = np.empty_like(albedo)
@@ -215,13 +219,13 @@ def radiance(
 
 
 def from_environment(light: Light, environment: F32, rng: np.random.Generator, count: int = 4) -> Light:
-    """The light of an environment map: lamps drawn by brightness, the rest as the sky.
+    """Approximate an environment map by lamps, drawn by brightness, and an ambient sky.
 
     Args:
-        light: gives the turn of the map and the camera's settings.
-        environment: (H, W, 3) float32 radiance, rows from the top down, column 0 looks along +z.
-        rng: draws the lamps.
-        count: of lamps.
+        light: Light with the rotation of the map and the camera settings.
+        environment: (H, W, 3) float32 radiance, rows from top to bottom; column 0 points along +z.
+        rng: Random generator of the lamps.
+        count: Number of lamps.
     """
     height, width = environment.shape[:2]
     down = (np.arange(height) + 0.5) / height * np.pi
@@ -240,7 +244,7 @@ def from_environment(light: Light, environment: F32, rng: np.random.Generator, c
     summed = np.cumsum(power)
     picked = np.searchsorted(summed, (np.arange(count) + rng.random(count)) / count * summed[-1])
     picked = np.clip(picked, 0, len(flat) - 1)
-    share = rng.uniform(0.25, 0.5)  # of the light that comes from the sky at large
+    share = rng.uniform(0.25, 0.5)  # ambient fraction of the light
     hues = flat[picked] / (flat[picked].mean(1, keepdims=True) + 1e-6)
     around_us = solid_angle[:, None] / solid_angle.sum() * flat
     mean = around_us.sum(0) + 1e-6

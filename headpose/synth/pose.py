@@ -1,4 +1,4 @@
-"""Where the head points, how the shoulders follow, and the densities of both by name."""
+"""Head pose and shoulder pose, and their densities by name."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from headpose.synth.surface import F32, kernel
 from headpose.types import EulerAngles
 
 LARGEST = EulerAngles(yaw=99.0, pitch=60.0, roll=60.0)
-"""As far as heads turn that are drawn evenly, degrees. Among people, pitch and roll go on to 99 where yaw is near 90
-and only their difference is defined."""
+"""Limits of the uniform part of the density ``people``, degrees. In its other part, pitch and roll reach 99 for yaws
+near 90, where only their difference is defined."""
 
-_NECK = EulerAngles(yaw=65.0, pitch=40.0, roll=30.0)  # what a neck can do; shoulders turn for the rest
-_EVEN = 0.25  # of the heads
+_NECK = EulerAngles(yaw=65.0, pitch=40.0, roll=30.0)  # limits of the neck; the shoulders turn by the rest
+_EVEN = 0.25  # fraction of the heads with a uniform pose
 _FURTHEST = 99.0
-_FAR = EulerAngles(yaw=110.0, pitch=70.0, roll=45.0)  # limits of the camera around the head, and of its roll
-_BEHIND = EulerAngles(yaw=15.0, pitch=60.0, roll=45.0)  # the same for the back of a head, yaw from 180 degrees
-_LOWEST_CAMERA = -float(np.sin(np.deg2rad(40.0)))  # its height over the shoulders' horizon, of a distance of 1
+_FAR = EulerAngles(yaw=110.0, pitch=70.0, roll=45.0)  # limits of the camera's azimuth, elevation and roll
+_BEHIND = EulerAngles(yaw=15.0, pitch=60.0, roll=45.0)  # the same for the back of the head, with yaw relative to 180
+_LOWEST_CAMERA = -float(np.sin(np.deg2rad(40.0)))  # sine of the lowest elevation relative to the shoulders
 _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the head points.
+    """Pose of the head and the neck.
 
     Attributes:
-        euler: of the head in front of the camera, degrees.
-        neck: of the head against the shoulders.
-        down: unit vector of gravity in head axes; None where it points down the picture.
+        euler: Pose of the head relative to the camera in degrees.
+        neck: Pose of the head relative to the shoulders in degrees.
+        down: (3,) unit vector of gravity in head axes; None if gravity points down in the image.
     """
 
     euler: EulerAngles
@@ -42,7 +42,7 @@ class Pose:
 
     @property
     def rotation(self) -> Array:
-        """(3, 3) float64, head axes to camera axes."""
+        """(3, 3) float64 rotation from head axes to camera axes."""
         return geometry.rotation_from_euler(self.euler)
 
     @property
@@ -52,7 +52,7 @@ class Pose:
 
     @property
     def tilt(self) -> Array:
-        """(3, 3) float64, axes of the level camera to those of this one: the smallest rotation that moves gravity."""
+        """(3, 3) float64 smallest rotation from the axes of a level camera to those of this camera."""
         falls = self.rotation @ self.gravity
         axis = np.cross([0.0, -1.0, 0.0], falls)
         length = np.linalg.norm(axis)
@@ -62,13 +62,13 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """A distribution of poses.
+    """Distribution of poses.
 
     Attributes:
-        draw: draws one pose.
-        most_hidden: share of the face's outline that hair, hats and objects may cover before all but the pose is
-            drawn again.
-        labelled: whether the pictures get a pose; without one they are negatives.
+        draw: Function that draws a pose.
+        most_hidden: Maximum fraction of the facial outline that hair, hats and objects may cover; otherwise everything
+            except the pose is drawn again.
+        labelled: True if the images are labeled with a pose; otherwise they are negatives.
     """
 
     draw: Callable[[np.random.Generator], Pose]
@@ -77,13 +77,13 @@ class Density:
 
 
 def draw_people(rng: np.random.Generator) -> Pose:
-    """Draws a pose of the density ``people``.
+    """Draw a pose of the density ``people``.
 
-    A quarter of the heads are even over +-99 degrees of yaw, +-60 of pitch and +-60 of roll, so that every pose occurs.
-    The others are people: they turn about the vertical (a third normal with deviation 25, the rest even over +-99),
-    nod (mean -3, deviation 12) and lean (deviation 8); the camera looks from above or below (deviation 10) and
-    is held askew (deviation 8). So a profile is mostly seen from its own height, and its tilt, which a picture hardly
-    shows, is small.
+    A quarter of the poses are uniform over +-99 degrees of yaw, +-60 of pitch and +-60 of roll. The others imitate
+    people: the head turns about the vertical (a third normal with standard deviation 25, the rest uniform over +-99),
+    nods (mean -3, standard deviation 12) and leans (standard deviation 8); the camera has a random elevation (standard
+    deviation 10) and roll (standard deviation 8). Profiles are therefore mostly seen from their own height, with a
+    small tilt.
     """
     return _draw_evenly(rng) if rng.random() < _EVEN else _draw_person(rng)
 
@@ -110,28 +110,28 @@ def _draw_person(rng: np.random.Generator) -> Pose:
 
 
 def draw_far(rng: np.random.Generator) -> Pose:
-    """Draws a pose of the density ``far``: the camera is anywhere around the face.
+    """Draw a pose of the density ``far``: the camera is anywhere around the face.
 
-    The direction from the head to the camera is uniform on the sphere between +-110 degrees of azimuth and +-70 of
-    elevation, in head axes; the camera's roll is even over +-45 degrees (``AugmentRecipe`` turns the crop further).
-    Without that roll, azimuth and elevation are the label's yaw and pitch. Up to 0.6 of the elevation is a nod, the
-    rest is the camera's height, so gravity differs from the picture's vertical.
+    The direction from the head to the camera is uniform on the sphere within +-110 degrees of azimuth and +-70 of
+    elevation, in head axes. The roll of the camera is uniform over +-45 degrees (``AugmentRecipe`` rotates crops
+    further); without it, azimuth and elevation are the yaw and pitch of the label. Up to 0.6 of the elevation is a nod;
+    the rest is the height of the camera, so gravity differs from the vertical of the image.
     """
     yaw = float(rng.uniform(-_FAR.yaw, _FAR.yaw))
     return _around(rng, yaw, _FAR)
 
 
 def draw_back(rng: np.random.Generator) -> Pose:
-    """Draws a pose of the density ``back``: like ``far``, with the camera within 15 degrees of azimuth behind the head.
+    """Draw a pose of the density ``back``: like ``far``, with an azimuth within 15 degrees of the back of the head.
 
-    The elevation is at most 60 degrees; so at most 5 % of a bare face is seen, the edge of a cheek.
+    The elevation is at most 60 degrees, so that at most 5 % of an uncovered face is visible (the edge of a cheek).
     """
     yaw = float(180 + rng.uniform(-_BEHIND.yaw, _BEHIND.yaw))
     return _around(rng, yaw, _BEHIND)
 
 
 def _around(rng: np.random.Generator, yaw: float, limit: EulerAngles) -> Pose:
-    """A camera at an azimuth of ``yaw`` degrees; its elevation is uniform by area of the sphere."""
+    """Draw a camera at an azimuth of ``yaw`` degrees, with an elevation that is uniform on the sphere."""
     highest = np.sin(np.deg2rad(limit.pitch))
     pitch = float(np.rad2deg(np.arcsin(rng.uniform(-highest, highest))))
     turned = geometry.rotation_from_euler([yaw, pitch, 0.0])
@@ -142,14 +142,14 @@ def _around(rng: np.random.Generator, yaw: float, limit: EulerAngles) -> Pose:
 
 
 def _standing(rng: np.random.Generator, yaw: float, pitch: float, camera: Array) -> tuple[EulerAngles, Array]:
-    """The neck's pose and the direction of gravity in head axes, for shoulders that stand upright.
+    """Return the pose of the neck and the direction of gravity in head axes, for upright shoulders.
 
-    The camera is at most 40 degrees below the shoulders' horizon if a neck can do that: nobody is photographed from
-    under the arm.
+    The elevation of the camera relative to the shoulders is at least -40 degrees if the limits of the neck allow it.
 
     Args:
-        rng: source of chance.
-        yaw, pitch: azimuth and elevation of the camera around the head, as those of a label, degrees.
+        rng: Random generator.
+        yaw: Azimuth of the camera around the head in degrees.
+        pitch: Elevation of the camera in degrees.
         camera: (3,) direction to the camera in head axes.
     """
     short_way = (yaw + 180) % 360 - 180
@@ -169,23 +169,23 @@ DENSITIES: Mapping[str, Density] = {
     "far": Density(draw_far, most_hidden=0.9),
     "back": Density(draw_back, most_hidden=1.0, labelled=False),
 }
-"""The densities of poses by name."""
+"""Pose densities by name."""
 
 
 def _chain(*turns: list[float]) -> Array:
-    """(3, 3): turns one after the other, the last one first, each of yaw, pitch, roll in degrees."""
+    """Return the (3, 3) product of rotations, each given as yaw, pitch, roll in degrees; the last is applied first."""
     return np.linalg.multi_dot([geometry.rotation_from_euler(turn) for turn in turns])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bend:
-    """How a pose moves what follows the head and what stays with the shoulders.
+    """Deformation of the neck: vertices follow the head or the shoulders.
 
     Attributes:
-        vector: (3,) float32 rotation of the head against the shoulders, axis times radians.
-        shoulders: (3, 3) float32, shoulders to camera.
-        pivot: (3,) float32 in head axes, where the neck bends.
-        offset: (3,) float32 that brings the head's origin to the camera's.
+        vector: (3,) float32 rotation vector of the head relative to the shoulders, radians.
+        shoulders: (3, 3) float32 rotation from shoulder axes to camera axes.
+        pivot: (3,) float32 point in head axes at which the neck bends.
+        offset: (3,) float32 translation from the origin of the head to that of the camera axes.
     """
 
     vector: F32
@@ -194,15 +194,17 @@ class Bend:
     offset: F32
 
     def __call__(self, vertices: F32, weight: F32) -> F32:
-        """(n, 3) vertices from head axes into camera axes.
+        """Transform (n, 3) vertices from head axes to camera axes.
 
-        What has weight 1 turns with the head exactly, about the origin; less takes less of the neck's rotation.
+        Args:
+            vertices: (n, 3) positions in head axes.
+            weight: (n,) fraction of the neck rotation that a vertex follows; 1 moves rigidly with the head.
         """
         return _bend(vertices, weight, self.vector, self.shoulders, self.pivot, self.offset)
 
 
 def bend(pose: Pose, pivot: F32) -> Bend:
-    """The movement of a pose, for a neck that bends about ``pivot`` (3,) in head axes."""
+    """Return the deformation of a pose, for a neck that bends about ``pivot`` (3,) in head axes."""
     relative, rotation = geometry.rotation_from_euler(pose.neck), pose.rotation
     shoulders = (rotation @ relative.T).astype(np.float32)
     vector = np.deg2rad(geometry.vector_from_rotation(relative)).astype(np.float32)

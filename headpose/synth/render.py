@@ -1,4 +1,4 @@
-"""A scene to a picture with its labels."""
+"""Render a scene to an image with its labels."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from headpose.synth.scene import Built, Scene, Studio
 from headpose.synth.surface import F32, I32, MASK_SIDE, U8, Fragments, Material, Part
 from headpose.types import Box, Image
 
-_SKIN_DEPTH = 0.08  # decimetres between places of the same surface: a triangle of the face and what is seen there
+_SKIN_DEPTH = 0.08  # decimeters; depth tolerance within which a triangle counts as the visible surface
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """A picture and what is known of it.
+    """Rendered image with its labels.
 
     Attributes:
         image: (S, S, 3) uint8 BGR.
-        rotation: (3, 3) float64, head axes (``anatomy.FRAME``) to camera axes.
-        landmarks: (68, 3) pixels x right, y down, and z towards the camera in the same unit.
-        box: tight, of the landmarks.
-        head_landmarks: (68, 3) decimetres in head axes, with the expression.
-        view: the camera.
-        hidden: share of the face's outline that hair, a hat or an object covers.
-        face_seen: share of the face's surface that the camera sees: 0.9 in front, 0.5 in profile, 0 from behind.
+        rotation: (3, 3) float64 rotation from head axes (``anatomy.FRAME``) to camera axes.
+        landmarks: (68, 3) landmarks in pixels: x right, y down, z to the camera.
+        box: Tight box of the landmarks in pixels.
+        head_landmarks: (68, 3) landmarks in head axes with the expression, decimeters.
+        view: Camera.
+        hidden: Fraction of the facial outline that hair, a hat or an object covers.
+        face_seen: Visible fraction of the face's surface: 0.9 from the front, 0.5 in profile, 0 from behind.
     """
 
     image: Image
@@ -49,13 +49,15 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
-    """All parts of a scene in one.
+    """Merged geometry of all parts of a scene.
 
     Attributes:
-        points: (n, 3) float32 camera axes.
-        attributes: (n, 12): u, v, template 3, normal 3, position 3, occlusion (``Fragments``).
-        faces: (m, 3) int32; ``part`` (m,) the part of each.
-        shadow_faces: those that cast shadows.
+        points: (n, 3) float32 positions in camera axes.
+        attributes: (n, 12) vertex attributes: u, v, template (3), normal (3), position (3), occlusion; see
+            ``Fragments``.
+        faces: (m, 3) int32 triangles.
+        part: (m,) part of each triangle.
+        shadow_faces: Triangles that cast shadows.
     """
 
     points: F32
@@ -67,13 +69,13 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Staged:
-    """A scene that was built and looked at, but not lit yet.
+    """Scene after the visibility test and before shading.
 
     Attributes:
-        hidden: share of the face's outline that hair, a hat or an object covers.
-        face_seen: share of the face's surface that the camera sees.
-        triangle: (2 S, 2 S) int32, the nearest triangle at every sample, or -1.
-        geometry: all surfaces.
+        hidden: Fraction of the facial outline that hair, a hat or an object covers.
+        face_seen: Visible fraction of the face's surface.
+        triangle: (2 S, 2 S) int32 nearest triangle of each sample; -1 for none.
+        geometry: Merged geometry.
     """
 
     scene: Scene
@@ -90,12 +92,12 @@ class Staged:
 
 
 def stage(scene: Scene, studio: Studio, size: int) -> Staged:
-    """Builds a scene, sets up the camera and finds what is seen: what tells whether the face is hidden.
+    """Build a scene, set up the camera and test visibility. The result shows whether the face is hidden.
 
     Args:
-        scene: from ``scene.draw``.
-        studio: the assets it was drawn for.
-        size: side of the picture, pixels.
+        scene: Scene from ``scene.draw``.
+        studio: Assets of the scene.
+        size: Side of the image in pixels.
     """
     built = scene.build(studio)
     marks = built.landmarks @ scene.pose.rotation.T
@@ -123,7 +125,7 @@ def stage(scene: Scene, studio: Studio, size: int) -> Staged:
 
 
 def render(staged: Staged, studio: Studio) -> Rendered:
-    """Lights and develops what was staged with the same studio."""
+    """Shade a staged scene and convert it to an 8-bit image. ``studio`` must be the one of ``stage``."""
     scene, view, size = staged.scene, staged.view, staged.view.size
     rng = scene.draws.stream("light")
     lit = scene.light
@@ -154,30 +156,31 @@ def render(staged: Staged, studio: Studio) -> Rendered:
 def _face_seen(
     geometry: Geometry, of_face: NDArray[np.bool_], areas: Array, points: F32, depth: F32, triangle: I32
 ) -> float:
-    """The share of the face's area that the camera sees.
+    """Return the visible fraction of the face's area.
 
-    A triangle of the face is seen if it is turned to the camera and nothing but what belongs to a face (eyes, glasses,
-    a beard) is nearer. It is looked for at the sample of its middle.
+    A triangle of the face is visible if it faces the camera and only parts of a face (eyes, glasses, a beard) are
+    nearer. Visibility is tested at the sample of its center.
 
     Args:
-        geometry: all surfaces; the bust's triangles come first.
-        of_face: (parts,) bool, whether a part belongs to a face (``Material``).
-        areas: (m,) of the bust's triangles, 0 outside of the face (``Anatomy.face``).
-        points: (n, 3) x and y in samples, and 1 / distance.
-        depth, triangle: (2 S, 2 S) 1 / distance and number of the nearest triangle at every sample.
+        geometry: Merged geometry, starting with the triangles of the bust.
+        of_face: (parts,) bool, True for parts of a face (see ``Material``).
+        areas: (m,) areas of the triangles of the bust; 0 outside of the face (``Anatomy.face``).
+        points: (n, 3) x and y in samples, and inverse distance.
+        depth: (2 S, 2 S) inverse distance of the nearest triangle of each sample.
+        triangle: (2 S, 2 S) index of this triangle.
     """
     face = np.flatnonzero(areas)
     a, b, c = (points[geometry.faces[face, k]] for k in range(3))
     middle = (a + b + c) / 3
     across, down = b - a, c - a
-    towards = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < 0  # y points down: as in ``raster.visibility``
+    towards = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < 0  # front faces, as in ``raster.visibility``
     side = len(depth)
     column, row = np.floor(middle[:, :2]).astype(np.int64).T
     inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
     column, row = np.clip(column, 0, side - 1), np.clip(row, 0, side - 1)
     first = triangle[row, column]
     owner = geometry.part[first]
-    at = 1 / np.maximum(middle[:, 2], 1e-6) - 1 / np.maximum(depth[row, column], 1e-6)  # decimetres behind the nearest
+    at = 1 / np.maximum(middle[:, 2], 1e-6) - 1 / np.maximum(depth[row, column], 1e-6)  # decimeters behind the nearest
     clear = (first < 0) | ((owner == 0) & (at < _SKIN_DEPTH)) | of_face[owner]
     return float(areas[face][towards & inside & clear].sum())
 
@@ -206,7 +209,7 @@ def _assemble(parts: Sequence[Part], scene: Scene, pivot: F32) -> Geometry:
 
 
 def _shade(staged: Staged, lit: Light) -> tuple[F32, F32, F32]:
-    """(S, S, 3) light, (S, S) cover in [0, 1], and light of the face's fragments (n, 3)."""
+    """Return (S, S, 3) radiance, (S, S) coverage in [0, 1], and (n, 3) radiance of the fragments of the face."""
     geometry, materials, view = staged.geometry, staged.materials, staged.view
     size = view.size
     room = size * size * 4
@@ -242,7 +245,7 @@ def _shade(staged: Staged, lit: Light) -> tuple[F32, F32, F32]:
 
 
 def _masks(materials: Sequence[Material]) -> tuple[U8, I32]:
-    """The coverage masks, stacked, and the row of each material's."""
+    """Stack the coverage masks; return them and the row of each material."""
     stack = [material.mask for material in materials if material.mask is not None]
     rows = np.cumsum([material.mask is not None for material in materials]) - 1
     mask = np.where([material.mask is not None for material in materials], rows, -1).astype(np.int32)
@@ -264,7 +267,7 @@ def _fragments(values: F32, eye: F32) -> Fragments:
 
 
 def _materials(fragments: Fragments, owner: I32, materials: Sequence[Material]) -> tuple[F32, F32]:
-    """(n, 3) reflectance and (n, 6) finish, each material asked for its own fragments."""
+    """Return the (n, 3) reflectance and (n, 6) finish of all fragments."""
     albedo = np.zeros((len(fragments), 3), np.float32)
     finish = np.array([[m.specular, m.gloss, *m.wrap, m.reflects] for m in materials], np.float32)[owner]
     order = np.argsort(owner, kind="stable")
@@ -284,7 +287,7 @@ def _materials(fragments: Fragments, owner: I32, materials: Sequence[Material]) 
 
 
 def _hull(projected: Array, size: int) -> U8:
-    """(S, S) uint8, 1 inside the convex outline of the landmarks."""
+    """Return (S, S) uint8, 1 inside the convex hull of the landmarks."""
     mask = np.zeros((size, size), np.uint8)
     outline = cv2.convexHull(projected[:, :2].astype(np.float32)).astype(np.int32)
     cv2.fillConvexPoly(mask, outline, (1,))

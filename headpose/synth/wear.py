@@ -1,4 +1,4 @@
-"""What is worn on the head: glasses, hats, head coverings, headphones, masks."""
+"""Headwear: glasses, hats, head scarves, headphones and masks."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ _HATS = {"beanie": 0.27, "cap": 0.27, "brim": 0.13, "scarf": 0.15, "headband": 0
 
 @dataclass(frozen=True, slots=True)
 class Glasses:
-    """A pair of glasses.
+    """Glasses.
 
     Attributes:
-        half_width, half_height: of a lens, decimetres.
-        squareness: 2 is an ellipse, 5 almost a rectangle.
-        rim: radius of the frame, decimetres.
-        wrap: how far it bends around the face.
-        lower: how far it has slid down the nose, decimetres.
-        colour: of the frame, linear.
-        lens: linear colour of the lenses.
-        density: share of the lens that is opaque: 0.2 shows reflections only, 1 are mirror sunglasses.
+        half_width: Half width of a lens in decimeters.
+        half_height: Half height of a lens in decimeters.
+        squareness: Exponent of the outline: 2 is an ellipse, 5 is almost a rectangle.
+        rim: Radius of the frame in decimeters.
+        wrap: Curvature around the face.
+        lower: Downward offset in decimeters.
+        colour: Linear color of the frame.
+        lens: Linear color of the lenses.
+        density: Opacity of the lenses: 0.2 shows reflections only, 1 is mirrored sunglasses.
     """
 
     half_width: float
@@ -57,16 +58,17 @@ class Glasses:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """What is worn on the head.
+    """Headwear of a person.
 
     Attributes:
-        glasses: or None.
-        hat: a key of the procedural hats, a name of the asset folder's, or "".
-        hat_colour, hat_second: linear.
-        pattern: of the cloth.
-        size: 0 small and tight, 1 wide.
-        tilt: of the hat, degrees.
-        mask: whether mouth and nose are covered.
+        glasses: Glasses; None for none.
+        hat: Name of a procedural hat or of a hat in the asset folder; "" for none.
+        hat_colour: Linear color of the hat.
+        hat_second: Second linear color of the pattern.
+        pattern: Pattern of the cloth.
+        size: Size from 0 (small and tight) to 1 (wide).
+        tilt: Tilt of the hat in degrees.
+        mask: True if a mask covers mouth and nose.
     """
 
     glasses: Glasses | None
@@ -80,7 +82,7 @@ class Wear:
 
 
 def draw(rng: np.random.Generator, fitted: list[str]) -> Wear:
-    """Draws what is worn: glasses on a fifth, something on the head of a ninth, a mask on one in forty."""
+    """Draw headwear: glasses for a fifth of the people, headwear for a ninth, a mask for one of forty."""
     glasses = _draw_glasses(rng) if rng.random() < 0.21 else None
     shares = np.array(list(_HATS.values()))
     hat = str(rng.choice(list(_HATS), p=shares / shares.sum())) if rng.random() < 0.12 else ""
@@ -116,24 +118,24 @@ def _draw_glasses(rng: np.random.Generator) -> Glasses:
 
 
 def covers_hair(wear: Wear) -> bool:
-    """Whether the hat presses the hair down."""
+    """Return whether the hat presses the hair down."""
     return wear.hat not in ("", "headphones", "headband")
 
 
 def hides_hair(wear: Wear) -> bool:
-    """Whether no hair is seen."""
+    """Return whether the headwear hides all hair."""
     return wear.hat in ("scarf", "helmet")
 
 
 def parts(wear: Wear, vertices: F32, landmarks: Array, anatomy: Anatomy, folder: AssetFolder | None) -> list[Part]:
-    """The surfaces of what is worn.
+    """Build the surfaces of the headwear.
 
     Args:
-        wear: what was drawn.
-        vertices: (19158, 3) of the neutral person, head axes.
-        landmarks: (68, 3) of that head.
-        anatomy: the average head.
-        folder: with the fitted hats.
+        wear: Headwear to build.
+        vertices: (19158, 3) vertices of the neutral person in head axes.
+        landmarks: (68, 3) landmarks of this head.
+        anatomy: Average head.
+        folder: Asset folder with fitted hats; None without.
     """
     table, middle = radii(anatomy, vertices)
     result: list[Part] = []
@@ -157,7 +159,7 @@ def parts(wear: Wear, vertices: F32, landmarks: Array, anatomy: Anatomy, folder:
 
 
 def _front(columns: int) -> F32:
-    """1 at the front of a shell from the crown, 0 at its back, by column."""
+    """Return for each column of a shell a value from 1 (front) to 0 (back)."""
     return (np.cos(np.arange(columns) / columns * 2 * np.pi) * 0.5 + 0.5).astype(np.float32)
 
 
@@ -203,7 +205,7 @@ def _brim(wear: Wear, table: F32, middle: F32, landmarks: Array) -> Shape:
 
 
 def _head_scarf(wear: Wear, table: F32, middle: F32, landmarks: Array) -> Shape:
-    """From the back of the head around the face; it hides hair, ears and neck."""
+    """Build a head scarf around the face that hides hair, ears and neck."""
     columns = 56
     turn = np.arange(columns) / columns * 2 * np.pi
     up, down = np.clip(np.cos(turn), 0, 1), np.clip(-np.cos(turn), 0, 1)
@@ -250,7 +252,7 @@ _HAT_SHAPES = {
 
 
 def _mask(table: F32, middle: F32, landmarks: Array) -> Shape:
-    """A surgical mask with its two bands, from the nose to below the chin."""
+    """Build a surgical mask with two bands, from the nose to below the chin."""
     columns = 40
     turn = np.arange(columns) / columns * 2 * np.pi
     wide, up = abs(np.sin(turn)), np.cos(turn)

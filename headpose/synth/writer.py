@@ -1,11 +1,11 @@
-"""Many heads to a folder in 300W-LP's layout, by several processes, and on from where it stopped.
+"""Write rendered heads to a folder in the layout of 300W-LP, with several processes, resumable.
 
-The folder holds ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (ten thousand to a subfolder),
-``scenes/000000.jsonl.gz`` (what was drawn, twenty pictures to a file), ``manifest.csv`` (the columns of
-``headpose.datasets.manifest``, the rotation matrix r00 ... r22, ``hidden``, and for other densities than ``people``
-``face_seen``) and ``synth.json`` (the settings). Backs of heads have no label: instead of ``.mat`` files and
-``manifest.csv`` there is ``negatives.csv`` (``headpose.datasets.negatives``). Where
-``anatomy.FRAME`` has changed since, the labels that are there are turned, and the pictures stay.
+The folder contains ``heads-00/synth_000000_0.jpg`` with its ``.mat`` (10,000 per subfolder),
+``scenes/000000.jsonl.gz`` (the scenes of 20 images per file), ``manifest.csv`` (the columns of
+``headpose.datasets.manifest``, the rotation matrix r00 ... r22, ``hidden``, and ``face_seen`` for densities other than
+``people``) and ``synth.json`` (settings). Backs of heads have no label: the folder then contains ``negatives.csv``
+(``headpose.datasets.negatives``) instead of ``.mat`` files and ``manifest.csv``. If ``anatomy.FRAME`` has changed since
+the folder was written, the labels are updated and the images are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from headpose.synth.render import Rendered, render, stage
 from headpose.synth.scene import Scene, Studio
 
 VERSION = 3
-"""Of the drawing: it changes when the same seed gives other pictures."""
+"""Version of the renderer; it changes when the same seed gives different images."""
 
 _ATTEMPTS = 4
 _SETTINGS, _MANIFEST, _NEGATIVES = "synth.json", "manifest.csv", "negatives.csv"
@@ -46,14 +46,14 @@ _DEFAULT_POSES = "people"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides the pictures.
+    """Settings that determine the images.
 
     Attributes:
-        seed: of all of them.
-        size: side, pixels.
-        asset_folder: path of more assets, or "".
-        without: names of ``groups.GROUPS`` that are left out.
-        poses: name of the density of poses (``pose.DENSITIES``).
+        seed: Random seed of the data set.
+        size: Side of an image in pixels.
+        asset_folder: Path of an asset folder; "" for none.
+        without: Names of ``groups.GROUPS`` to remove.
+        poses: Name of the pose density (``pose.DENSITIES``).
     """
 
     seed: int
@@ -68,9 +68,10 @@ class Settings:
 
 
 def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendered]:
-    """The picture of a number, drawn again as long as hair or an object hides too much of the face (``Density``).
+    """Render the image of an index.
 
-    The pose stays when the rest is drawn again. In the fifth draw nothing is on the head or before it.
+    If hair or an object hides too much of the face (see ``Density``), everything except the pose is drawn again. The
+    fifth attempt has a shaved head without headwear and occluders.
     """
     for attempt in range(_ATTEMPTS + 1):
         drawn = groups.without(scenes.draw(settings.seed, index, studio, attempt, settings.poses), settings.without)
@@ -83,21 +84,22 @@ def make(settings: Settings, index: int, studio: Studio) -> tuple[Scene, Rendere
 
 
 def write(settings: Settings, count: int, out: str | os.PathLike[str], workers: int = 1) -> int:
-    """Writes heads 0 ... count - 1 to a folder; those that are there already stay.
+    """Write the first ``count`` heads to a folder; existing ones are kept.
 
-    The files do not depend on ``workers``, nor on how often the work was interrupted.
+    The files depend neither on ``workers`` nor on interruptions.
 
     Args:
-        settings: seed, size and assets.
-        count: number of pictures.
-        out: folder; made if it is not there.
-        workers: number of processes.
+        settings: Settings of the data set.
+        count: Number of images.
+        out: Folder; created if missing.
+        workers: Number of processes.
 
     Returns:
-        The number of pictures made now.
+        Number of new images.
 
     Raises:
-        HeadPoseError: assets are missing, the folder cannot be written, is in use, or holds pictures of other settings.
+        HeadPoseError: Assets are missing, or the folder cannot be written, is in use, or contains images with other
+            settings.
     """
     root = Path(out)
     with folders.occupied(root):
@@ -109,7 +111,7 @@ def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     turned = _has_other_axes(root, ours)
     firsts = [first for first in range(0, count, layout.CHUNK) if not _is_done(root, first, count)]
     chunks = [(first, min(first + layout.CHUNK, count)) for first in firsts]
-    # Before anything is written: what is wrong with the assets is told, and their cache made once, not by each worker.
+    # Load the assets first, so that their errors are reported before anything is written and their cache is built once.
     studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
     _make_folders(root)
     if turned and settings.density.labelled:
@@ -124,17 +126,17 @@ def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
 
 
 def _record(settings: Settings) -> dict[str, Any]:
-    """What decides the files of a folder, as it is kept in it."""
+    """Return the settings that determine the files of a folder, as stored in it."""
     folder = Path(settings.asset_folder).absolute().name if settings.asset_folder else ""
     ours = {"version": VERSION, "frame": list(FRAME), **asdict(settings)}
     ours |= {"asset_folder": folder, "without": sorted(set(settings.without))}
     if settings.poses == _DEFAULT_POSES:
-        del ours["poses"]  # so that a folder of ``people`` is what it was before there were other densities
+        del ours["poses"]  # keeps folders of ``people`` compatible with earlier versions
     return ours
 
 
 def _has_other_axes(root: Path, ours: dict[str, Any]) -> bool:
-    """Whether the labels that are there are of other head axes; an error if anything else of the settings differs."""
+    """Return whether the existing labels have other head axes; raise DataError if any other setting differs."""
     file = root / _SETTINGS
     for manifest_file in (root / _MANIFEST, root / _NEGATIVES):
         if not file.exists() and manifest_file.exists():
@@ -161,14 +163,14 @@ def _make_folders(root: Path) -> None:
 
 
 def _is_done(root: Path, first: int, count: int) -> bool:
-    """A chunk's scenes are written after its pictures; a last chunk may have been shorter in an earlier run."""
+    """Return whether a chunk is complete. Its scenes are written last; a shorter run may have ended within it."""
     return len(layout.read_scenes(root, first)) >= min(layout.CHUNK, count - first)
 
 
 def _run(
     settings: Settings, root: Path, chunks: list[tuple[int, int]], workers: int, studio: Studio | None
 ) -> Iterator[int]:
-    """Yields the number of pictures of each finished chunk."""
+    """Yield the number of images of each finished chunk."""
     if studio is None:
         return
     if workers == 1:
@@ -180,11 +182,11 @@ def _run(
         yield from pool.imap_unordered(_work, chunks)
 
 
-_worker: dict[str, Any] = {}  # what a process keeps between chunks
+_worker: dict[str, Any] = {}  # state of a worker process between chunks
 
 
 def _start_worker(settings: Settings, root: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     cv2.setNumThreads(1)
     _worker.update(settings=settings, root=root, studio=scenes.open_studio(settings.asset_folder or None))
 
@@ -208,7 +210,7 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
 
 
 def label_bytes(rendered: Rendered) -> bytes:
-    """The .mat of a picture (``w300lp.pack_label``); its scale is in pixels a decimetre."""
+    """Return the .mat file of an image (``w300lp.pack_label``); its scale is in pixels per decimeter."""
     view = rendered.view
     return w300lp.pack_label(
         rendered.rotation, rendered.landmarks, rendered.box, view.centre, view.focal / view.distance
@@ -228,7 +230,7 @@ def _line(settings: Settings, index: int, drawn: Scene, rendered: Rendered) -> d
 
 
 def _write_manifest(settings: Settings, root: Path, count: int) -> None:
-    """Writes the manifest of the labelled heads, or that of the negatives, from the scenes."""
+    """Write the manifest of the labeled heads or of the negatives from the scenes."""
     labelled = settings.density.labelled
     shares = ["hidden"] if settings.poses == _DEFAULT_POSES else ["hidden", "face_seen"]
     pose = [*manifest.COLUMNS[5:], *(f"r{row}{column}" for row in range(3) for column in range(3))] if labelled else []
