@@ -224,10 +224,10 @@ class Turner:
         # Where both sides are seen they differ by the light; that difference fades into what only the mirror shows.
         both = np.minimum(own, other)
         offset = here - there
-        pull = np.where(both > 0.6, np.inf, 0.02).astype(np.float32)
+        pull = np.where(both > 0.6, np.inf, 0.004).astype(np.float32)
         offset[both <= 0.6] = 0
         zero = np.zeros_like(offset)
-        texture.diffuse(offset, pull, zero, self._start, self._neighbours, _SWEEPS // 2)
+        texture.diffuse(offset, pull, zero, self._start, self._neighbours, _SWEEPS)
         share = (1 - own) * other
         certain = own + share
         colour = own[:, None] * here + share[:, None] * (there + offset)

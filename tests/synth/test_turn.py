@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headpose import geometry
-from headpose.synth import scene, surroundings, texture, turn
+from headpose.synth import hairline, scene, surroundings, texture, turn
 from headpose.synth.anatomy import LABEL
 from headpose.synth.background import Background
 from headpose.synth.pose import Pose
@@ -39,6 +39,10 @@ def rendered(studio, euler, index=0, bare=True):
     return render(stage(dataclasses.replace(drawn, pose=pose, background=wall), studio, 96), studio)
 
 
+def fit_rendered(turner, source, image=None):
+    return turner.fit(source.image if image is None else image, source.box, source.rotation, source.landmarks[:, :2])
+
+
 @pytest.mark.parametrize(("by", "largest_error"), [("points", 0.02), ("box", 0.034)])
 def test_turned_landmarks_are_those_of_the_head_in_that_pose(studio, turner, load_program, by, largest_error):
     """People with expressions whom the shape space has not seen, turned to +-99 degrees of yaw and +-60 of pitch."""
@@ -62,7 +66,7 @@ def test_turned_landmarks_are_those_of_the_head_in_that_pose(studio, turner, loa
 def test_a_turned_picture_is_nearest_to_the_head_rendered_at_its_label(studio, turner, before, after):
     """The pixels, not the landmarks: against the same head 7 degrees to each side."""
     source = rendered(studio, before)
-    fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+    fitted = fit_rendered(turner, source)
     turned = turner.turn(fitted, view_of(after, follow=1.0))
     assert geometry.geodesic_degrees(turned.rotation, geometry.rotation_from_euler(after)) < 1e-9
 
@@ -88,7 +92,7 @@ def inner_difference(turned, other):
 
 def test_the_photographs_own_pose_gives_the_photograph_back(studio, turner):
     source = rendered(studio, (20, -5, 3))
-    fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+    fitted = fit_rendered(turner, source)
     turned = turner.turn(fitted, view_of((20, -5, 3)))
     assert inner_difference(turned, source) < 0.02
     assert turned.unseen < 0.1
@@ -101,7 +105,7 @@ def test_the_photographs_own_pose_gives_the_photograph_back(studio, turner):
 def test_the_unseen_side_is_the_mirror_image_of_the_seen_one(studio, turner):
     """Of a head seen from one side, turned to the other: an even face is as if photographed there."""
     source = rendered(studio, (45, 0, 0))
-    fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+    fitted = fit_rendered(turner, source)
     turned = turner.turn(fitted, view_of((-30, 0, 0)))
     assert turned.unseen < 0.15
     here, other = (inner_difference(turned, rendered(studio, (yaw, 0, 0))) for yaw in (-30, 30))
@@ -112,7 +116,7 @@ def test_the_unseen_side_is_the_mirror_image_of_the_seen_one(studio, turner):
 def test_nothing_of_the_head_stays_in_the_background(studio, turner):
     """The wall is grey and plain: what is left of the face would stand out."""
     source = rendered(studio, (0, 0, 0))
-    fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+    fitted = fit_rendered(turner, source)
     wall = np.median(fitted.behind.reshape(-1, 3), axis=0)
     assert abs(fitted.behind - wall).max() < 40
     assert abs(fitted.photo - wall).max() > 100
@@ -174,7 +178,7 @@ def test_diffusion_meets_its_goal_and_its_fixed_values():
 
 def test_only_what_faces_the_camera_is_seen(studio, turner):
     source = rendered(studio, (60, 0, 0))
-    fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+    fitted = fit_rendered(turner, source)
     own = fitted.attributes[:, 4]
     x, y, z = turner.space.mean.T
     cheek = (abs(x) > 0.25) & (abs(x) < 0.5) & (abs(y) < 0.25) & (z > 0.3)
@@ -196,7 +200,7 @@ def test_shoulders_follow_by_their_share_and_no_neck_breaks():
 def test_people_and_expressions_survive_the_turn(studio, turner):
     for index in range(3):
         source = rendered(studio, (10, 0, 0), index, bare=False)
-        fitted = turner.fit(source.image, source.box, source.rotation, source.landmarks[:, :2])
+        fitted = fit_rendered(turner, source)
         turned = turner.turn(fitted, view_of((50, 5, 0)))
         other = rendered(studio, (50, 5, 0), index, bare=False)
         ours, true = (each.landmarks[:, :2] for each in (turned, other))
@@ -225,3 +229,75 @@ def test_no_photograph_is_too_odd(turner, shape, box, euler):
     assert np.isfinite(turned.landmarks).all()
     assert 0 <= turned.unseen <= 1
     assert np.isfinite(fitted.attributes).all()
+
+
+def test_the_surroundings_stay_where_they_are(studio, turner):
+    """A red mark on the wall, in a picture in the photograph's own pose, has moved as the landmarks have."""
+    source = rendered(studio, (10, 0, 0))
+    photo = source.image.copy()
+    photo[30:36, 2:12] = (0, 0, 255)
+    turned = turner.turn(fit_rendered(turner, source, photo), view_of((10, 0, 0)))
+    rows, columns = np.nonzero((turned.image[:, :, 2] > 180) & (turned.image[:, :, 0] < 80))
+    before, after = (each.landmarks[:, :2] - each.landmarks[:, :2].mean(0) for each in (source, turned))
+    scale = (before * after).sum() / (before**2).sum()
+    expected = (np.array([7, 33]) - source.landmarks[:, :2].mean(0)) * scale + turned.landmarks[:, :2].mean(0)
+    assert [columns.mean() + 0.5, rows.mean() + 0.5] == pytest.approx(expected, abs=1.5)
+
+
+def test_what_is_no_skin_at_the_edge_of_the_face_is_left_out(studio, turner):
+    """A green thing beside the cheek does not become a part of the side of the head."""
+    source = rendered(studio, (0, 0, 0))
+    photo = source.image.copy()
+    jaw = source.landmarks[14, :2]
+    cv2.circle(photo, tuple(int(v) for v in jaw), 4, (0, 255, 0), -1)
+    turned = turner.turn(fit_rendered(turner, source, photo), view_of((-70, 0, 0)))
+    green = turned.image[:, :, 1].astype(int) - turned.image[:, :, [0, 2]].max(2)
+    assert (green > 80).sum() < 8
+
+
+def test_the_mirror_image_is_as_bright_as_the_side_that_it_stands_for(studio, turner):
+    source = rendered(studio, (25, 0, 0))
+    ramp = np.linspace(0.3, 1.0, 96, dtype=np.float32)[None, :, None]  # the far side is in the shade
+    fitted = fit_rendered(turner, source, (source.image * ramp).astype(np.uint8))
+    own, other = fitted.attributes[:, 4], fitted.attributes[:, 5]
+    x, y, z = turner.space.mean.T
+    dark = (own < 0.05) & (other > 0.9) & (x < -0.2) & (abs(y) < 0.3) & (z > 0.2)
+    assert dark.sum() > 5
+    mirrored = texture.sample_all(fitted.photo, np.ascontiguousarray(fitted.attributes[:, 2:4]))
+    near = (own > 0.9) & (x < -0.05) & (abs(y) < 0.3) & (z > 0.2)
+    here = texture.sample_all(fitted.photo, np.ascontiguousarray(fitted.attributes[:, :2]))[near].mean()
+    matched = (mirrored + fitted.attributes[:, 6:9])[dark].mean()
+    assert mirrored[dark].mean() > here + 25
+    assert here - 10 < matched < (mirrored[dark].mean() + here) / 2
+
+
+def test_unseen_hair_has_the_colour_of_the_hair_and_unseen_skin_that_of_the_skin(studio, turner):
+    drawn = bare_scene(studio, (0, 0, 0))
+    dark = dataclasses.replace(drawn.hair, style="shaved", painted=0.95, colour=(0.02, 0.015, 0.01))
+    source = render(stage(dataclasses.replace(drawn, hair=dark), studio, 96), studio)
+    fitted = fit_rendered(turner, source)
+    colour = fitted.attributes[:, 9:12].mean(1)
+    x, y, z = turner.space.mean.T
+    crown = (y > 0.9) & (z < -0.5) & (turner.space.source >= 0)
+    neck = (abs(x) < 0.4) & (y < -0.3) & (y > -0.9) & (z < -0.5)
+    cheek = (abs(x) > 0.2) & (abs(x) < 0.4) & (abs(y) < 0.2) & (z > 0.5)
+    assert colour[crown].mean() < 0.6 * colour[cheek].mean()
+    assert colour[neck].mean() > 0.75 * colour[cheek].mean()
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.0, 1.0), (1.25, 1.25), (3.0, 1.55), (0.6, 0.96)])
+def test_the_scalp_grows_to_the_outline_of_the_hair(studio, turner, ratio, expected):
+    source = rendered(studio, (0, 0, 0))
+    found = fit_rendered(turner, source).fit
+    found = dataclasses.replace(found, origin=found.origin + 60)
+    vertices = turner.space.vertices(found.amounts)
+    middle = found.project((found.rotation @ hairline.SKULL)[None])[0, :2]
+    skull, mask = np.zeros((2, 260, 260), np.uint8)
+    centre, radius = (round(middle[0]), round(middle[1])), 24
+    cv2.circle(skull, centre, radius, (1,), -1)
+    cv2.circle(mask, centre, round(radius * ratio), (1,), -1)
+    scalp = vertices[:, 1] > 0.9
+    grown = hairline.grow(vertices, scalp.astype(np.float32), found, mask, skull)
+    assert grown[~scalp] == pytest.approx(vertices[~scalp], abs=1e-5)
+    factor = np.linalg.norm(grown - hairline.SKULL, axis=1) / np.linalg.norm(vertices - hairline.SKULL, axis=1)
+    assert factor[scalp] == pytest.approx(expected, abs=0.06)
