@@ -222,7 +222,7 @@ class Compression:
         later = ("teacher", "data")  # keys that folders of old do not have
         baseline = {key: value for key, value in whole["baseline"].items() if key not in later or value}
         for source in baseline.get("data", ()):
-            if not source["share"]:  # nor this one
+            if not source["share"]:  # 0.1.0 had no shares, and its folders can still be continued
                 del source["share"]
         return {"baseline": baseline, section: whole[section], "run": run}
 

@@ -376,6 +376,8 @@ def test_ones_own_data_replace_those_of_the_training_recipe(heads, run, tmp_path
     assert run(heads / "tiny.toml", "--data", mine, "--out", out, *few)[0] == 0
     assert json.loads((out / "split.json").read_text())["training"] < 30
     assert told(out, "teacher") == ("unknown", "unknown", "baseline")
+    (noted,) = json.loads((out / "prune" / "recipe.json").read_text())["baseline"]["data"]
+    assert "share" not in noted  # a folder from before there were shares is still the same compression
     # Without them it would be another compression.
     assert_error(run(heads / "tiny.toml", "--out", out, *few), "data have changed since the run began")
     assert_error(run(heads / "tiny.toml", "--data", "no.csv", "--out", out), "--data no.csv: there is no such file")
