@@ -120,8 +120,10 @@ def _robustness(named: list[Named], arguments: argparse.Namespace) -> None:
 
 def _stability(named: list[Named], arguments: argparse.Namespace) -> None:
     result = arguments.out / layout.STABILITY
-    made = _read(result).get("networks_sha256", {})
-    if all(made.get(each.facts.name) == each.identity for each in named):
+    made = _read(result)
+    same = all(made.get("networks_sha256", {}).get(each.facts.name) == each.identity for each in named)
+    clips = {each["clip"] for each in made.get("clips", [])} == {clip.stem for clip in arguments.clips}
+    if same and clips and bool(made.get("rendered")) == bool(arguments.sequences):
         return _skipped(result)
     options = [each.argument for each in named] + _peers(arguments)
     options += ["--sequences", arguments.sequences] if arguments.sequences else []

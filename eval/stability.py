@@ -67,18 +67,24 @@ def _run(arguments: argparse.Namespace) -> None:
     predictors = {model.name: faces_predictor(model) for model in models}
     if len(predictors) < len(models):
         raise HeadPoseError(f"two of the networks have one name: {', '.join(model.name for model in models)}")
+    digests = {model.name: network_sha256(model) for model in models}
     rendered = _rendered(predictors, arguments) if arguments.sequences else []
-    measured = [each for clip in arguments.clips for each in _clip(predictors, clip, arguments)]
-    result = Stability(
-        protocol=stability.in_words(arguments.heads if rendered else 0, len(arguments.clips), arguments.detector),
-        rendered=rendered,
-        clips=measured,
-    )
+    result = _written(rendered, [], digests, arguments)
+    for clip in arguments.clips:
+        result = _written(rendered, [*result.clips, *_clip(predictors, clip, arguments)], digests, arguments)
     print("\n\n".join(document.markdown_block(block) for block in tables.stability(result).blocks))
-    if arguments.json:
-        record = dataclasses.asdict(result)
-        record["networks_sha256"] = {model.name: network_sha256(model) for model in models}
+
+
+def _written(
+    rendered: list[RenderedFigures], clips: list[ClipFigures], digests: dict[str, str], arguments: argparse.Namespace
+) -> Stability:
+    """All figures so far. They are written at once: a run that is cut short leaves what it has measured."""
+    heads, videos = arguments.heads if rendered else 0, len({each.clip for each in clips})
+    result = Stability(stability.in_words(heads, videos, arguments.detector), rendered, clips)
+    if arguments.json and (rendered or clips):
+        record = {**dataclasses.asdict(result), "networks_sha256": digests}
         files.write_text(arguments.json, json.dumps(record, indent=1) + "\n")
+    return result
 
 
 def _rendered(predictors: dict[str, FacesPredictor], arguments: argparse.Namespace) -> list[RenderedFigures]:

@@ -80,6 +80,10 @@ def test_stability_is_measured_where_there_is_something_to_measure_on(run, setti
     assert started(run(*arguments)) == []
     assert main(["report", str(tmp_path / "results"), "--docs", str(tmp_path / "page.md")]) == 0
     assert "Jitter on 1 videos (clip)" in (tmp_path / "page.md").read_text()
+    another = clip.with_stem("another")
+    another.write_bytes(clip.read_bytes())
+    assert started(run(*arguments, another)) == ["eval/stability.py"]
+    assert started(run(*arguments, another)) == []
     colour_network(tmp_path / "colour.onnx", gain=1.0001)
     assert started(run(*arguments)) == ["eval/aflw2000.py", "eval/stability.py"]
 

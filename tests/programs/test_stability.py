@@ -77,6 +77,15 @@ def test_a_video_with_a_face(run, networks, photo, tmp_path):
     assert "boxes of blazeface" in done.stdout
 
 
+def test_a_run_that_ends_early_leaves_the_videos_it_has_read(run, networks, photo, tmp_path):
+    clip = write_video(tmp_path / "a.avi", [cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA)] * 20)
+    done = run(*networks, "--clips", clip, write_video(tmp_path / "b.avi", 20), "--json", tmp_path / "out.json")
+    assert done.returncode == 1 and "b has no face" in done.stderr
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert {each["clip"] for each in record["clips"]} == {"a"}
+    assert "Videos: 1," in record["protocol"]
+
+
 def test_what_cannot_be_measured(run, networks, photo, tmp_path):
     write_video(tmp_path / "empty.avi", 20)
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
