@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
@@ -34,17 +34,18 @@ def reverse_proxy(port: int, path: str, *, strip: bool = True, forwarded: bool =
             if forwarded:
                 headers["X-Forwarded-Host"] = self.headers["Host"]
             behind = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            behind.request(self.command, self.path.removeprefix(path) if strip else self.path, body or None, headers)
-            answer = behind.getresponse()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in _NOT_PASSED_ON:
-                    self.send_header(name, value)
-            self.end_headers()
-            while part := answer.read1(1 << 16):  # events come one by one
-                self.wfile.write(part)
-                self.wfile.flush()
-            behind.close()
+            with closing(behind):  # also where the visitor has left
+                asked = self.path.removeprefix(path) if strip else self.path
+                behind.request(self.command, asked, body or None, headers)
+                answer = behind.getresponse()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in _NOT_PASSED_ON:
+                        self.send_header(name, value)
+                self.end_headers()
+                while part := answer.read1(1 << 16):  # events come one by one
+                    self.wfile.write(part)
+                    self.wfile.flush()
 
         do_POST = do_HEAD = do_GET  # noqa: N815
 

@@ -220,7 +220,7 @@ REFUSALS = {
     "another network": (_alter_network, f"is not model {NETWORK} of this version"),
     "no network": (remove(f"weights/{NETWORK}.onnx"), f"model {NETWORK} is not complete: .*onnx does not exist"),
     "no card": (remove(f"weights/{NETWORK}.md"), f"model {NETWORK} is not complete: .*md does not exist"),
-    "no page": (remove("README.md"), r"cannot build the package: OSError: .*README\.md"),
+    "no page": (remove("README.md"), r"cannot build the package: .*README\.md"),
 }
 
 
