@@ -85,7 +85,9 @@ def test_a_model_that_does_not_exist_or_is_no_network_is_one_line(quantize, fold
     assert_error(quantize("--precision", "fp16", model="nothing"), "unknown model")
     assert_error(quantize("--precision", "fp16", model=folder / "nothing.onnx"), "does not exist")
     (folder / "broken.onnx").write_bytes(b"no network")
-    assert_error(quantize("--precision", "fp16", model=folder / "broken.onnx"), "no network that ONNX Runtime can run")
+    assert_error(
+        quantize("--precision", "fp16", model=folder / "broken.onnx"), "not a network that ONNX Runtime can run"
+    )
 
 
 def test_a_folder_that_does_not_exist_is_one_line(folder, tmp_path, capfd):

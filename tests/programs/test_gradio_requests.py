@@ -169,7 +169,7 @@ def test_settings_that_the_page_does_not_have_are_refused_in_a_line(visitor, jpe
     session = uuid.uuid4().hex
     visitor.join("photo", [{"path": visitor.upload(jpeg, "a.jpg")}, *settings], session)
     ok, output = visitor.result(session)
-    assert not ok and re.search("out of its range|no model", output["error"])
+    assert not ok and re.search("out of its range|model .* is not available here", output["error"])
 
 
 def test_nothing_is_fetched_from_elsewhere(visitor, listener):

@@ -53,12 +53,12 @@ def test_overrides_reach_every_depth():
         ("run.batch='many'", "run.batch"),
         ("run.batch", "key=value"),
         ("data.sources.7.path=x", "7"),
-        ("augment.flip=1.5", "augment.flip is a number from 0 to 1; got 1.5"),
+        ("augment.flip=1.5", "augment.flip must be a number from 0 to 1; got 1.5"),
         ("crop.size=4", "crop.size"),
         ("network.depths=[2,2]", "stage"),
         ("run.images=0", "run.images"),
         ("optimiser.rate=true", "number"),
-        ("run.images=5\nrun.batch=2", "run.images is a whole number"),  # not the first line alone
+        ("run.images=5\nrun.batch=2", "run.images must be a whole number"),  # not the first line alone
         ("run.growing=[{size=64,until=900_000}]", "run.growing"),
         ("run.growing=[{size=64,until=200},{size=96,until=100}]", "run.growing"),
     ],
