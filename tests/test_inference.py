@@ -167,7 +167,7 @@ def test_a_name_is_checked_against_the_manifest(network, monkeypatch):
     assert load_model("small").crop == PLAIN
     other = dataclasses.replace(info, crop=CropSpec(size=16, scale=1.5))
     monkeypatch.setattr(weights, "manifest", lambda: {"small": other})
-    with pytest.raises(WeightsError, match="differs from that in models.toml"):
+    with pytest.raises(WeightsError, match=r"differs from that in models\.toml"):
         load_model("small")
 
 
