@@ -4,8 +4,8 @@
     python apps/webcam.py video.mp4 --draw cube
     python apps/webcam.py 0 --no-window --json - --frames 100
 
-Press h to list the keys. Key m mirrors the window only: mirroring flips the signs of yaw and roll, so poses are
-estimated on the original image, and the original image is recorded and saved.
+Press h to list the keys. Key m mirrors the window only. Mirroring flips the signs of yaw and roll, so poses are
+estimated on the original image, and recordings and saved images are not mirrored.
 """
 
 from __future__ import annotations
