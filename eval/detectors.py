@@ -259,10 +259,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         ("speed", "CPU time per frame"),
     ):
         measure = measures.add_parser(name, help=text)
-        measure.add_argument("--detector", choices=DETECTORS, default="blazeface")
+        measure.add_argument(
+            "--detector", choices=DETECTORS, default="blazeface", help="detector to measure (blazeface)"
+        )
         measure.add_argument("--model-path", type=named_path, help="model file of the detector (default: packaged)")
         measure.add_argument("--min-score", type=float, help="minimum score of a face")
-        measure.add_argument("--min-face", type=float, help="smallest face that blazeface detects, pixels")
+        measure.add_argument("--min-face", type=float, help="blazeface only: smallest detected face, pixels")
         measure.add_argument("--json", default="-", help="file for the result (default: stdout)")
         if name == "speed":
             measure.add_argument(
@@ -271,7 +273,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             measure.add_argument("--repeats", type=int, default=30, help="timed calls per frame size (30)")
             continue
         measure.add_argument("--data", type=named_path, required=True, help="folder with helen/, aflw/ and aflw2000/")
-        measure.add_argument("--seed", type=int, default=0)
+        measure.add_argument("--seed", type=int, default=0, help="random seed (0)")
         if name == "recall":
             measure.add_argument("--set", choices=READERS, default="aflw2000")
         if name in ("offsets", "recall"):

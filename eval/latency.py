@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         "--adapter", nargs="+", metavar="FILE", help="third-party networks: .toml files, see eval/adapters/"
     )
     parser.add_argument(
-        "--peers", metavar="DIR", help="folder of third-party networks; without --adapter, all in it are measured"
+        "--peers", metavar="DIR", help="folder of third-party networks; if no adapter is named, all that it contains"
     )
     parser.add_argument("--reference", metavar="NAME", help="network that ratios refer to (default: the first)")
     parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="detector (default: blazeface)")
