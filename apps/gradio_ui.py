@@ -61,7 +61,7 @@ BUTTONS: Any = ["fullscreen", "download"]  # without the button that uploads to 
 CURVE_POINTS = 500  # maximum number of plotted points per angle; more slow the browser down
 PREVIEW_EVERY_S = 0.5
 MOST_FACES = 100
-LOWEST_FPS, HIGHEST_FPS = 1.0, 120.0  # range of the frame rate of annotated videos, whatever the source has
+LOWEST_FPS, HIGHEST_FPS = 1.0, 120.0  # range of the frame rate of annotated videos
 # Handlers get the inputs as sent by the browser: with preprocessing, gradio would open a file before we check it.
 RAW: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
 SIZE: dict[str, Any] = {"height": 380, "min_width": 300}  # of image and video components, pixels

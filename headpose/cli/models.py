@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_as_object(info) for info in models], indent=2, ensure_ascii=False))
     elif not models:
-        print("no network in this version's manifest")
+        print("no networks in this version's manifest")
     else:
         _print_table(models)
         print(LICENSES)
