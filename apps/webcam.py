@@ -1,11 +1,11 @@
-"""Head pose on a camera, a video or a GStreamer pipeline, live in a window.
+"""Live head pose of a camera, a video or a GStreamer pipeline, in a window.
 
     python apps/webcam.py                                    # the first camera
     python apps/webcam.py video.mp4 --draw cube
     python apps/webcam.py 0 --no-window --json - --frames 100
 
-Keys: h shows them all. The mirror (m) is one of the window only: what is estimated, recorded and saved
-is the camera's own picture, because a mirrored one gives yaw and roll the other sign.
+Press h to list the keys. Key m mirrors the window only. Mirroring flips the signs of yaw and roll, so poses are
+estimated on the original image, and recordings and saved images are not mirrored.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
 from headpose.weights import is_path, manifest
 
-MESSAGE_S = 3.0  # how long a message stays on the screen
+MESSAGE_S = 3.0  # seconds for which a message is shown
 HELP = (
     "1-9  model",
     "a  axes    c  cube    n  box only",
-    "m  mirror (of the window only)",
-    "f  smoothed, or as measured",
+    "m  mirror the window",
+    "f  smooth on/off",
     "t  times of the stages",
-    "s  save a picture",
-    "r  record, and stop",
+    "s  save an image",
+    "r  start/stop recording",
     "h  this help    q, Esc  quit",
     "yaw green   pitch red   roll blue",
 )
@@ -74,7 +74,7 @@ _SETS |= {"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snaps
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the user has asked for; the session makes it so."""
+    """Display settings chosen by the user. The session applies them."""
 
     model: str
     style: Style = "axes"
@@ -88,7 +88,13 @@ class View:
 
 
 def press(view: View, key: int, models: Sequence[str]) -> View:
-    """The view after a key of ``cv2.waitKeyEx`` (-1 for none); 1 to 9 pick from ``models``."""
+    """Return the view after a key press.
+
+    Args:
+        view: Current view.
+        key: Key code from ``cv2.waitKeyEx``, -1 for none.
+        models: Names of the networks that the keys 1 to 9 select.
+    """
     letter = letter_of(key)
     changes: dict[str, Any] = _SETS.get(letter, {})
     if letter in _SWITCHES:
@@ -99,7 +105,7 @@ def press(view: View, key: int, models: Sequence[str]) -> View:
 
 
 class Stopwatch:
-    """How long something takes, on average over its last 30 times."""
+    """Context manager that measures the mean duration of its last 30 uses."""
 
     def __init__(self) -> None:
         self._taken: deque[float] = deque(maxlen=30)
@@ -116,7 +122,7 @@ class Stopwatch:
 
 
 class TimedDetector:
-    """A detector with a stopwatch, without the faces whose score is below ``min_score``."""
+    """Detector that measures its time and drops faces with a score below ``min_score``."""
 
     def __init__(self, detector: FaceDetector, min_score: float = 0.0) -> None:
         self.name, self._detector, self._min_score, self.watch = detector.name, detector, min_score, Stopwatch()
@@ -127,7 +133,7 @@ class TimedDetector:
 
 
 class TimedModel:
-    """A network with a stopwatch."""
+    """Network that measures its time."""
 
     def __init__(self, model: PoseModel) -> None:
         self.name, self.crop, self._model, self.watch = model.name, model.crop, model, Stopwatch()
@@ -138,7 +144,7 @@ class TimedModel:
 
 
 class Estimation:
-    """An estimator whose network can be switched and whose stages are timed."""
+    """Estimator that measures the time of each stage and can switch the network."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -152,7 +158,7 @@ class Estimation:
         self.switch(args.model)
 
     def switch(self, name: str) -> None:
-        """Takes another network, loading it the first time; a HeadPoseError leaves the old one in place."""
+        """Switch to another network, and load it on first use. After a HeadPoseError the current one stays in use."""
         if name not in self._models:
             self._models[name] = TimedModel(load_model(name, device=self._args.device, threads=self._args.threads))
         self.name, self._model = name, self._models[name]
@@ -163,18 +169,18 @@ class Estimation:
             return self._estimator.estimate(image)
 
     def times(self) -> dict[str, float]:
-        """Milliseconds of each stage, and of all."""
+        """Return the time of each stage and of all stages in milliseconds."""
         whole, faces, poses = (watch.milliseconds for watch in (self._whole, self._detector.watch, self._model.watch))
         return {"faces": faces, "crops": max(0.0, whole - faces - poses), "poses": poses, "all": whole}
 
 
 def dated(suffix: str) -> Path:
-    """``headpose-20260131-235959-123`` and the suffix, in the working folder."""
+    """Return a path in the working directory such as ``headpose-20260131-235959-123`` plus the suffix."""
     return Path(f"headpose-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3] + suffix)
 
 
 class Session:
-    """The loop: a frame, its poses, and what the view asks for."""
+    """Main loop: estimate the poses of each frame, write the outputs, show the frame and handle keys."""
 
     def __init__(
         self,
@@ -187,7 +193,7 @@ class Session:
         names = list(manifest())
         self.models = (names if args.model in names else [args.model, *names])[:9]
         self.view = View(args.model, args.draw, args.mirror, args.smooth, recording=args.record is not None)
-        self._tracker = FaceTracker()  # also fed while it is not asked, so that a face keeps its number
+        self._tracker = FaceTracker()  # runs without smoothing too, so that numbers stay
         self.frames = 0
         self._interrupted = False
         self._limit = args.frames
@@ -196,18 +202,23 @@ class Session:
         self._message, self._message_until = "h: help", time.monotonic() + MESSAGE_S
 
     def run(self, frames: Iterable[Frame], keep_pace: bool) -> bool:
-        """Goes on until the user, ``--frames`` or the source ends it; False if it was the source.
+        """Process frames until the user or ``--frames`` stops the loop, or the source ends.
 
         Args:
-            keep_pace: show no frame before its time.
+            frames: Frames of the source.
+            keep_pace: Show each frame at its time, for videos.
+
+        Returns:
+            False if the source ended, True otherwise.
         """
         started = time.monotonic()
         with self._signals_wait_for_the_frame():
             for frame in frames:
                 poses = self._estimation(frame.image)
                 tracked = self._tracker.update(poses, frame.time_s)
-                poses = tracked if self.view.smooth else sorted(poses, key=lambda pose: pose.box.center[0])  # stays
-                self._give_out(frame, poses)
+                # Without smoothing, sort by position: the order by score changes from frame to frame.
+                poses = tracked if self.view.smooth else sorted(poses, key=lambda pose: pose.box.center[0])
+                self._write(frame, poses)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
                     key = self._window.show(self._picture(frame, poses), early_s)
@@ -218,17 +229,17 @@ class Session:
         return self._interrupted
 
     def finish_recording(self) -> None:
-        """Closes a recording that still runs and says where it is; HeadPoseError if the file is not whole."""
+        """Finish a recording, if one runs, and print its path; HeadPoseError if the file is incomplete."""
         if finished := self._recorder.stop():
             self._say(f"saved {finished}")
 
     @contextlib.contextmanager
     def _signals_wait_for_the_frame(self) -> Iterator[None]:
-        """Ctrl-C, and the SIGTERM that ends a service, let the frame at work be finished: files stay whole."""
+        """Finish the current frame after Ctrl-C or SIGTERM (which stops a service), so that files are complete."""
 
         def interrupt(number: int, stack: object) -> None:
             if self._interrupted:
-                raise KeyboardInterrupt  # asked for twice
+                raise KeyboardInterrupt  # second signal
             self._interrupted = True
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -238,8 +249,8 @@ class Session:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _give_out(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        """Rows, recording and snapshot of one frame: of the camera's own picture, whatever the window shows."""
+    def _write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+        """Write the rows, recording and snapshot of one frame, always of the image that is not mirrored."""
         self.frames += 1
         self._ended.append(time.monotonic())
         if self._rows is not None:
@@ -265,7 +276,7 @@ class Session:
             self.view = replace(self.view, recording=False)
 
     def _switch(self) -> None:
-        """Loads the network that the view asks for; keeps the old one if it cannot be had."""
+        """Switch to the network of the view; keep the current one if it cannot be loaded."""
         if self.view.model == self._estimation.name:
             return
         try:
@@ -279,7 +290,7 @@ class Session:
         self._message, self._message_until = message, time.monotonic() + MESSAGE_S
 
     def _picture(self, frame: Frame, poses: Sequence[HeadPose]) -> Image:
-        """What the window shows."""
+        """Return the annotated image that the window shows."""
         draw = draw_mirrored if self.view.mirror else draw_poses
         picture = draw(frame.image, poses, self.view.style)
         state = [f"{Path(self._estimation.name).stem}   {self.per_second:.0f} frames/s"]
@@ -296,15 +307,15 @@ class Session:
 
     @property
     def per_second(self) -> float:
-        """Frames per second, over the last 30."""
+        """Frames per second over the last 30 frames."""
         span = self._ended[-1] - self._ended[0] if len(self._ended) > 1 else 0.0
         return (len(self._ended) - 1) / span if span else 0.0
 
 
 def run(source: FrameSource, args: argparse.Namespace) -> None:
-    """Everything but opening the source; raises what ``main`` prints."""
+    """Run the program on an open source; a HeadPoseError has the message to print."""
     if source.kind not in ("camera", "video"):
-        raise HeadPoseError(f"{source.name} is neither a camera nor a video: use `headpose estimate` for pictures")
+        raise HeadPoseError(f"{source.name} is not a camera or a video: use `headpose estimate` for images")
     inputs = [*source_files(args.source), args.model if is_path(args.model) else None, args.detector_model]
     check_outputs(inputs, text={"--json": args.json}, data={"--record": args.record})
     estimation = Estimation(args)
@@ -321,16 +332,16 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
         session.finish_recording()
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
-    for note in getattr(source, "notes", ()):  # a source of one's own may have none
+    for note in getattr(source, "notes", ()):  # optional in custom sources
         print(f"webcam: {note}", file=sys.stderr)
     if source.problems:
         raise HeadPoseError("; ".join(source.problems))
     if live and not stopped:
-        raise HeadPoseError(f"{source.name} has stopped giving pictures: is it still plugged in?")
+        raise HeadPoseError(f"{source.name} returns no more frames: is it still connected?")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; wrong usage ends the process with status 2."""
+    """Parse the command line; wrong usage exits with status 2."""
     parser = argparse.ArgumentParser(
         prog="webcam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -338,46 +349,44 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "source",
         nargs="?",
         default="0",
-        help="a camera's number (0) or device, a video, a URL (rtsp, http, ...), or a GStreamer pipeline in quotes",
+        help="number (0) or device of a camera, video, URL (rtsp, http, ...), or GStreamer pipeline in quotes",
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
-    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"({DETECTORS[0]})")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .onnx file of the network ({DEFAULT_MODEL})")
+    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"face detector ({DETECTORS[0]})")
     parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="the detector's own file (yunet needs one)"
+        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
     )
     parser.add_argument(
-        "--min-face", type=positive, default=80, metavar="PX", help="smallest face blazeface looks for, pixels (80)"
+        "--min-face", type=positive, default=80, metavar="PX", help="smallest face that blazeface detects, pixels (80)"
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
-    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="processor threads (all)")
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces (all)")
-    parser.add_argument(
-        "--min-score", type=float, default=0.0, metavar="S", help="leave out faces whose score is below S, 0 to 1 (0)"
-    )
-    parser.add_argument("--draw", choices=STYLES, default="axes", help="what is drawn (axes)")
-    parser.add_argument("--mirror", action="store_true", help="begin with a mirrored window")
-    parser.add_argument("--smooth", action="store_true", help="begin with smoothed poses, a number for each face")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
+    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (all)")
+    parser.add_argument("--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces (all)")
+    parser.add_argument("--min-score", type=float, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (0)")
+    parser.add_argument("--draw", choices=STYLES, default="axes", help="drawing style (axes)")
+    parser.add_argument("--mirror", action="store_true", help="mirror the window at the start")
+    parser.add_argument("--smooth", action="store_true", help="smooth the poses at the start, with track numbers")
     parser.add_argument(
         "--record", type=named_path, metavar="FILE", help="record from the start (.mp4, .mkv, .avi, .webm)"
     )
     parser.add_argument(
-        "--json", type=non_empty, metavar="FILE", help="write one JSON object a face and line; - for stdout"
+        "--json", type=non_empty, metavar="FILE", help="write one JSON object per face and line; - for stdout"
     )
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
-    parser.add_argument("--no-window", action="store_true", help="run without a display; Ctrl-C ends it")
+    parser.add_argument("--no-window", action="store_true", help="run without a window; Ctrl-C stops the program")
     add_verbose(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit status."""
+    """Run the program and return the exit status."""
     return run_program("webcam", lambda: _main(arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
     if not 0.0 <= args.min_score <= 1.0:
-        raise HeadPoseError(f"--min-score is a number from 0 to 1, not {args.min_score:g}")
+        raise HeadPoseError(f"--min-score must be a number from 0 to 1, got {args.min_score:g}")
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):

@@ -1,13 +1,13 @@
-"""Accuracy on AFLW2000-3D: Euler MAE, geodesic error, bins by |yaw|, bootstrap intervals, and the protocol in words.
+"""Evaluate accuracy on AFLW2000-3D: Euler MAE, geodesic error, bins by |yaw|, bootstrap intervals and the protocol.
 
     python eval/aflw2000.py --data AFLW2000 --model student [--json result.json] [--predictions angles.csv]
     python eval/aflw2000.py --data AFLW2000 --adapter eval/adapters/fsanet.toml --peers DIR    # other people's networks
     python eval/aflw2000.py --data AFLW2000 --score angles.csv --audit      # every published protocol
     python eval/aflw2000.py --data AFLW2000 --score a.csv --versus b.csv    # paired test
-    python eval/aflw2000.py --data AFLW2000 --model student --invariance    # batch, order, mirror, turned pictures
+    python eval/aflw2000.py --data AFLW2000 --model student --invariance    # batch, order, mirroring, rotated images
     python eval/aflw2000.py --data faces.csv --model student                # a manifest; see --set-kind
 
-docs/protocols.md says what each choice is and how much it moves.
+docs/protocols.md explains each choice and its effect on the result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,14 @@ INVARIANCE_FACES = 400
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where predictions come from: a network, or a file of them, once it is ``read``."""
+    """Source of predictions: a network or a file.
+
+    Attributes:
+        about: Description for the JSON record; the first value is the name.
+        model: The network; None for a file.
+        angles: Form of the predictions: rotations or angles of a network, or angles of a file.
+        read: Predictions of the file after it has been read; None for a network.
+    """
 
     about: dict[str, Any]
     model: OnnxPoseModel | Adapter | None
@@ -62,16 +69,16 @@ def _main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if bool(arguments.adapter) != bool(arguments.peers):
-        parser.error("--adapter FILE and --peers DIR go together")
+        parser.error("--adapter FILE and --peers DIR must be used together")
     if arguments.score and (arguments.invariance or arguments.crop != "own"):
-        parser.error("--invariance and --crop need a network: they do not go with --score")
+        parser.error("--invariance and --crop need a network and cannot be used with --score")
     show_log("aflw2000")
     _evaluate(arguments)
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    # What can fail at once fails before the minute of work.
+    # Check the inputs and outputs before the evaluation, which takes a minute.
     network = arguments.model if arguments.model and weights.is_path(arguments.model) else None
     files.check_outputs(
         [arguments.data, arguments.score, arguments.versus, network, arguments.adapter, arguments.peers],
@@ -107,14 +114,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.invariance and source.model:
         part = chosen.part(arguments.invariance)
         checks = invariance.check(source.model, part.samples, arguments.batch)
-        print(f"\nInvariance, degrees between two answers, {len(part.names)} faces\n\n{invariance.table(checks)}")
+        print(f"\nInvariance, degrees between two predictions, {len(part.names)} faces\n\n{invariance.table(checks)}")
         record["invariance"] = [dataclasses.asdict(check) | {"verdict": check.verdict} for check in checks]
     if arguments.json:
         files.write_text(arguments.json, json.dumps(record, indent=2) + "\n")
 
 
 def _score(source: Source, faces: FaceSet, angles: Array, missed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Prints the headline result and its protocol; gives both for JSON."""
+    """Print the main result and its protocol, and return both for JSON."""
     result = accuracy.score(geometry.rotation_from_euler(angles), faces.samples, angles=angles)
     setting = protocols.Setting(
         title=faces.title,
@@ -137,7 +144,15 @@ def _score(source: Source, faces: FaceSet, angles: Array, missed: int, arguments
 
 
 def _found(faces: FaceSet, read: Mapping[str, Predictions]) -> FaceSet:
-    """The faces that a detector has found for each file that says where its faces are. The others are counted."""
+    """Return the faces that are in every file with detected boxes; warn about the number of missing faces.
+
+    Args:
+        faces: Faces of the test set.
+        read: Predictions by file name.
+
+    Raises:
+        DataError: A file with detected boxes has none of the faces.
+    """
     for file, given in read.items():
         if not given.detected:
             continue
@@ -145,7 +160,7 @@ def _found(faces: FaceSet, read: Mapping[str, Predictions]) -> FaceSet:
         if not kept.names:
             raise DataError(
                 f"{file} has none of the {len(faces.names)} faces of the data: its column image must name their "
-                f"pictures, such as {faces.samples[0].image.name}, and the boxes lie on their faces"
+                f"images, such as {faces.samples[0].image.name}, and its boxes must overlap the faces"
             )
         if len(kept.names) < len(faces.names):
             part = f"{len(kept.names)} of the {len(faces.names)} faces"
@@ -155,7 +170,7 @@ def _found(faces: FaceSet, read: Mapping[str, Predictions]) -> FaceSet:
 
 
 def _audited(source: Source, faces: FaceSet, chosen: FaceSet) -> FaceSet:
-    """All faces, or those that a file of predictions has; those of the chosen list it must have."""
+    """Return the faces to audit: all of them, or those in the file of predictions plus the chosen list."""
     whole = faces.select("all")
     return whole.among({*source.read.angles, *chosen.names}) if source.read else whole
 
@@ -174,7 +189,7 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def _detector(arguments: argparse.Namespace, source: Source) -> str:
-    """BIWI's labels have no box that a network's input could be cut from."""
+    """Return the name of the detector, or "" to use the labels' boxes. BIWI's labels have no usable boxes."""
     default = "blazeface" if arguments.set_kind == "biwi" and source.model else "labels"
     boxes = arguments.boxes or default
     return "" if boxes == "labels" else str(boxes)
@@ -190,7 +205,7 @@ def _predict(source: Source, faces: FaceSet, arguments: argparse.Namespace, rule
 def _audit(
     source: Source, scored: FaceSet, given: Array, chosen: FaceSet, angles: Array, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Prints every protocol, and with a network the other crops; gives the same for JSON."""
+    """Print the result under every protocol and, for a network, with the other crops; return the same for JSON."""
     result = audit.audit(given, scored.samples)
     print(f"\nAudit of {source.name} on {scored.title}\n\n{audit.markdown(result)}")
     record = dataclasses.asdict(result)
@@ -200,7 +215,7 @@ def _audit(
             continue
         try:
             other = _predict(source, chosen, arguments, rule)
-        except DataError as error:  # a set without such points: the rest of the audit stands
+        except DataError as error:  # the set lacks the landmarks for this crop: continue with the others
             print(f"\ncrop {rule}: not measured, {error}")
             continue
         differences = paired.compare(other, angles, chosen.samples)
@@ -211,34 +226,37 @@ def _audit(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aflw2000", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, metavar="PATH", help="folder of the test set, or a manifest's .csv")
     parser.add_argument(
-        "--set-kind", choices=testsets.KINDS, help="what --data is (default: manifest for a .csv, else aflw2000)"
+        "--data", required=True, metavar="PATH", help="folder of the test set, or .csv file of a manifest"
     )
     parser.add_argument(
-        "--sequences", type=_sequences, default=biwi.ALL, metavar="LIST", help="of BIWI: all, held-out, or 1,5,9"
+        "--set-kind", choices=testsets.KINDS, help="kind of --data (default: manifest for a .csv file, else aflw2000)"
     )
+    parser.add_argument(
+        "--sequences", type=_sequences, default=biwi.ALL, metavar="LIST",
+        help="sequences of BIWI: all, held-out, or a list such as 1,5,9 (default: all)",
+    )  # fmt: skip
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", metavar="NAME", help="a name of the manifest, or an .onnx file")
-    what.add_argument("--adapter", metavar="FILE", help="somebody else's network: a .toml as in eval/adapters/")
-    what.add_argument("--score", metavar="FILE", help="score a CSV (of --predictions, or of headpose estimate --csv)")
-    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that --adapter names")
-    parser.add_argument("--crop", choices=crops.RULES, default="own", help="how inputs are cut (default: %(default)s)")
+    what.add_argument("--model", metavar="NAME", help="name of a network, or an .onnx file")
+    what.add_argument("--adapter", metavar="FILE", help="third-party network: a .toml file as in eval/adapters/")
+    what.add_argument("--score", metavar="FILE", help="CSV from --predictions or headpose estimate --csv to score")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
+    parser.add_argument("--crop", choices=crops.RULES, default="own", help="crop of the inputs (default: %(default)s)")
     parser.add_argument(
-        "--boxes", choices=("labels", *DETECTORS), help="what the crop starts from (default: labels; BIWI: blazeface)"
+        "--boxes", choices=("labels", *DETECTORS), help="boxes of the crops (default: labels; for BIWI blazeface)"
     )
     parser.add_argument("--audit", action="store_true", help="score under every published protocol")
     parser.add_argument("--versus", metavar="FILE", help="paired test against another CSV of predictions")
     parser.add_argument(
         "--invariance", type=positive, nargs="?", const=INVARIANCE_FACES, metavar="N",
-        help="check batch, order, mirror and turned pictures on N faces (default: %(const)s)",
+        help="check batch size, order, mirroring and rotated images on N faces (default: %(const)s)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     parser.add_argument("--predictions", metavar="FILE", help="write a CSV: image, yaw, pitch, roll in degrees")
-    parser.add_argument("--list", choices=protocols.LISTS, default="99", help="largest |angle| (default: %(default)s)")
-    parser.add_argument("--batch", type=positive, default=64, metavar="N", help="faces a call (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--list", choices=protocols.LISTS, default="99", help="maximum |angle| (default: %(default)s)")
+    parser.add_argument("--batch", type=positive, default=64, metavar="N", help="batch size (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (default: all)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (default: auto)")
     return parser
 
 
@@ -248,10 +266,10 @@ def _sequences(text: str) -> tuple[int, ...]:
         return named[text]
     numbers = text.split(",")
     if not all(number.isdecimal() and int(number) in biwi.ALL for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither all, held-out nor numbers of 1 to 24 with commas")
+        raise argparse.ArgumentTypeError(f"{text!r} must be all, held-out, or numbers from 1 to 24 separated by commas")
     return tuple(sorted({int(number) for number in numbers}))
 
 
 if __name__ == "__main__":
-    cv2.setNumThreads(1)  # one picture at a time is too little work to share
+    cv2.setNumThreads(1)  # a single image is too little work for several threads
     sys.exit(main())

@@ -1,12 +1,12 @@
-"""Measures the face detectors: offsets to the tight box, recall, small faces in large frames, time.
+"""Evaluate the face detectors: offsets to the tight box, recall, small faces in large frames, and speed.
 
-    python eval/detectors.py offsets --data DIR                  # on HELEN's hand-annotated points
+    python eval/detectors.py offsets --data DIR                  # on HELEN's hand-annotated landmarks
     python eval/detectors.py recall --data DIR --set aflw2000    # at IoU 0.4, by |yaw|
-    python eval/detectors.py small --data DIR                    # 40-pixel faces pasted into 1920x1080
-    python eval/detectors.py speed                               # processor time of a frame at one thread
+    python eval/detectors.py small --data DIR                    # 40-pixel faces pasted into 1920x1080 frames
+    python eval/detectors.py speed                               # CPU time per frame with one thread
 
-DIR holds helen/, aflw/ and aflw2000/. What is tuned is tuned on the first two; AFLW2000-3D is for reports only. Runs
-with the same arguments measure the same pixels.
+DIR contains helen/, aflw/ and aflw2000/. Settings are tuned on the first two only; AFLW2000-3D is for reports. Runs
+with the same arguments use the same pixels.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ EDGES = ("left", "top", "right", "bottom")
 
 
 def read_helen(data: Path) -> list[Sample]:
-    """HELEN's own 68 points, all of them seen."""
+    """Read HELEN. All 68 landmarks are annotated and visible."""
     return w300lp.read(data / "helen")
 
 
 def read_aflw2000(data: Path) -> list[Sample]:
-    """The projected 68 points."""
+    """Read AFLW2000-3D. The 68 landmarks are projected."""
     return aflw2000.read(data / "aflw2000")
 
 
 def read_aflw(data: Path) -> list[Sample]:
-    """Crops of AFLW. Their boxes come from a detector: good enough for recall, not for offsets."""
+    """Read the crops of AFLW with detected boxes. These are accurate enough for recall, but not for offsets."""
     labels = data / "aflw/labels.csv"
     samples = manifest.read(labels)
     with labels.open(newline="") as file:
@@ -60,18 +60,18 @@ READERS = {"helen": read_helen, "aflw": read_aflw, "aflw2000": read_aflw2000}
 
 
 def sample(faces: list[Sample], count: int, seed: int) -> list[Sample]:
-    """``count`` faces drawn without repetition, all of them if there are fewer."""
+    """Return ``count`` random faces without repetition, or all faces if there are fewer."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return [faces[index] for index in sorted(order)]
 
 
 def best_match(boxes: list[Box], truth: Box) -> tuple[float, Box | None]:
-    """The box with the largest IoU with the truth, and that IoU."""
+    """Return the largest IoU of a box with the truth, and that box; 0 and None without boxes."""
     return max(((box.iou(truth), box) for box in boxes), key=lambda pair: pair[0], default=(0.0, None))
 
 
 def measure_offsets(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any]:
-    """Median distance of the tight box's edges from those of the detector's own box, and IoUs."""
+    """Measure the median offsets of the tight box's edges from the detector's original box, and the mean IoUs."""
     edges, before, after = [], [], []
     for face in faces:
         iou, found = best_match([f.box for f in detector.detect(read_image(face.image))], face.box)
@@ -94,7 +94,7 @@ def measure_offsets(detector: FaceDetector, faces: list[Sample]) -> dict[str, An
 
 
 def measure_recall(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any]:
-    """Recall at IoU 0.4 in all and by |yaw|; other boxes are counted, though some are unlabelled faces."""
+    """Measure the recall at IoU 0.4, over all faces and by |yaw|, and count other boxes. Some are unlabeled faces."""
     ious, other = [], 0
     for face in faces:
         boxes = [f.box for f in detector.detect(read_image(face.image))]
@@ -115,7 +115,7 @@ def measure_recall(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any
 
 
 def background(rng: np.random.Generator, width: int, height: int, faces: list[Sample]) -> Image:
-    """A frame without faces: coloured 1/f noise, shapes and letters, and corners cut from photographs."""
+    """Return a frame without faces: colored 1/f noise, shapes, letters, and corners of photographs."""
     noise = np.zeros((height, width, 3), np.float32)
     for octave in range(2, 9):
         coarse = rng.normal(0, 1, (max(2, height >> octave), max(2, width >> octave), 3)).astype(np.float32)
@@ -123,9 +123,8 @@ def background(rng: np.random.Generator, width: int, height: int, faces: list[Sa
     frame = np.clip(rng.uniform(60, 190, 3) + noise * rng.uniform(10, 40), 0, 255).astype(np.uint8)
     for _ in range(40):
         _draw_shape(frame, rng)
-    for index in rng.integers(
-        0, len(faces), 60
-    ):  # HELEN's pictures are twice the tight box: their corners are not face
+    # HELEN's images are twice as large as the tight box: their corners show no face.
+    for index in rng.integers(0, len(faces), 60):
         picture = read_image(faces[index].image)
         side = int(min(picture.shape[:2]) * 0.22)
         corner = picture[:side, :side] if rng.random() < 0.5 else picture[:side, -side:]
@@ -151,16 +150,29 @@ def _draw_shape(frame: Image, rng: np.random.Generator) -> None:
 
 
 def cover(picture: Image, width: int, height: int) -> Image:
-    """A photograph scaled until it covers the frame, and cut to it."""
+    """Scale a photograph to cover the frame, keeping its aspect ratio, and cut it to the frame's size."""
     scale = max(width / picture.shape[1], height / picture.shape[0])
     size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)[:height, :width]
 
 
 def paste(frame: Image, face: Sample, size: float, rng: np.random.Generator, taken: list[Box]) -> Box:
-    """Pastes a face, its tight box ``size`` pixels on the longer side, with the surroundings that its picture has.
+    """Paste a face with the surroundings in its image into a frame, at a random free place.
 
-    The patch fades out over its outer tenth; it keeps away from ``taken``.
+    The patch fades out over its outer tenth.
+
+    Args:
+        frame: (H, W, 3) uint8 BGR, changed in place.
+        face: Face to paste.
+        size: Longer side of the pasted tight box in pixels.
+        rng: Random generator.
+        taken: Patches that must not overlap; the new one is appended.
+
+    Returns:
+        Tight box of the pasted face in the frame.
+
+    Raises:
+        DataError: There is no place for the patch.
     """
     picture = read_image(face.image)
     scale = size / max(face.box.width, face.box.height)
@@ -170,13 +182,13 @@ def paste(frame: Image, face: Sample, size: float, rng: np.random.Generator, tak
     height, width = patch.shape[:2]
     scale_x, scale_y = width / picture.shape[1], height / picture.shape[0]
     if width >= frame.shape[1] or height >= frame.shape[0]:
-        raise DataError(f"a face of {size:g} pixels with its surroundings does not fit the frame: lower --size")
+        raise DataError(f"a face of {size:g} pixels with its surroundings is larger than the frame: lower --size")
     for _ in range(1000):
         x, y = int(rng.integers(0, frame.shape[1] - width)), int(rng.integers(0, frame.shape[0] - height))
         if all(Box(x, y, x + width, y + height).iou(other) == 0 for other in taken):
             break
     else:
-        raise DataError("the frame has no room for so many faces: lower --faces or --size")
+        raise DataError("the faces do not fit into the frame: lower --faces or --size")
     taken.append(Box(x, y, x + width, y + height))
     ramp_x = np.clip(10 * (0.5 - np.abs((np.arange(width) + 0.5) / width - 0.5)), 0, 1)
     ramp_y = np.clip(10 * (0.5 - np.abs((np.arange(height) + 0.5) / height - 0.5)), 0, 1)
@@ -188,7 +200,7 @@ def paste(frame: Image, face: Sample, size: float, rng: np.random.Generator, tak
 
 
 def measure_small(detector: FaceDetector, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Recall of pasted faces and false positives, on frames with faces and on the same frames without."""
+    """Measure the recall of pasted faces, and count false positives in the same frames with and without faces."""
     rng = np.random.default_rng(arguments.seed)
     sources = {"helen": read_helen(arguments.data), "aflw": read_aflw(arguments.data)}
     photographs = list_images(arguments.backgrounds) if arguments.backgrounds else []
@@ -223,7 +235,7 @@ def measure_small(detector: FaceDetector, arguments: argparse.Namespace) -> dict
 
 
 def measure_speed(detector: FaceDetector, picture: Path, repeats: int) -> dict[str, Any]:
-    """Processor time of one call, milliseconds, on a photograph that covers the frame."""
+    """Measure the CPU time of one call in milliseconds, on a photograph scaled to three frame sizes."""
     result = {}
     for width, height in ((640, 480), (1280, 720), (1920, 1080)):
         frame = cover(read_image(picture), width, height)
@@ -241,43 +253,45 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the face detectors.")
     measures = parser.add_subparsers(dest="measure", required=True)
     for name, text in (
-        ("offsets", "median offsets from the detector's box to the tight one, on HELEN"),
+        ("offsets", "median offsets from the detector's box to the tight box, on HELEN"),
         ("recall", "recall at IoU 0.4 by |yaw|"),
-        ("small", "recall and false positives of small faces pasted into large frames"),
-        ("speed", "processor time of one frame"),
+        ("small", "recall and false positives for small faces pasted into large frames"),
+        ("speed", "CPU time per frame"),
     ):
         measure = measures.add_parser(name, help=text)
-        measure.add_argument("--detector", choices=DETECTORS, default="blazeface")
-        measure.add_argument("--model-path", type=named_path, help="file of the detector, if not its own")
-        measure.add_argument("--min-score", type=float)
-        measure.add_argument("--min-face", type=float, help="blazeface only: smallest face to look for, pixels")
-        measure.add_argument("--json", default="-", help="file for the result (default: the terminal)")
+        measure.add_argument(
+            "--detector", choices=DETECTORS, default="blazeface", help="detector to measure (blazeface)"
+        )
+        measure.add_argument("--model-path", type=named_path, help="model file of the detector (default: packaged)")
+        measure.add_argument("--min-score", type=float, help="minimum score of a face")
+        measure.add_argument("--min-face", type=float, help="blazeface only: smallest detected face, pixels")
+        measure.add_argument("--json", default="-", help="file for the result (default: stdout)")
         if name == "speed":
             measure.add_argument(
                 "--image", type=named_path, default=Path(__file__).parent.parent / "examples/astronaut.jpg"
             )
-            measure.add_argument("--repeats", type=int, default=30)
+            measure.add_argument("--repeats", type=int, default=30, help="timed calls per frame size (30)")
             continue
         measure.add_argument("--data", type=named_path, required=True, help="folder with helen/, aflw/ and aflw2000/")
-        measure.add_argument("--seed", type=int, default=0)
+        measure.add_argument("--seed", type=int, default=0, help="random seed (0)")
         if name == "recall":
             measure.add_argument("--set", choices=READERS, default="aflw2000")
         if name in ("offsets", "recall"):
-            measure.add_argument("--count", type=int, default=0, help="pictures drawn by the seed; 0 is all")
+            measure.add_argument("--count", type=int, default=0, help="number of random faces; 0 for all")
         if name == "small":
-            measure.add_argument("--frames", type=int, default=24)
-            measure.add_argument("--faces", type=int, default=12, help="in each frame")
-            measure.add_argument("--size", type=float, default=40, help="longer side of the tight box, pixels")
-            measure.add_argument("--width", type=int, default=1920)
-            measure.add_argument("--height", type=int, default=1080)
+            measure.add_argument("--frames", type=int, default=24, help="number of frames (24)")
+            measure.add_argument("--faces", type=int, default=12, help="number of faces per frame (12)")
+            measure.add_argument("--size", type=float, default=40, help="longer side of the tight box, pixels (40)")
+            measure.add_argument("--width", type=int, default=1920, help="width of a frame, pixels (1920)")
+            measure.add_argument("--height", type=int, default=1080, help="height of a frame, pixels (1080)")
             measure.add_argument(
-                "--backgrounds", type=named_path, help="folder of photographs without faces; made up if absent"
+                "--backgrounds", type=named_path, help="folder of photographs without faces (default: generated)"
             )
     return parser.parse_args(arguments)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs what the command line asks for."""
+    """Run the chosen measurement and return its result for JSON."""
     detector = create_detector(
         arguments.detector,
         threads=1,

@@ -1,10 +1,10 @@
-"""Time, memory and share of the machine's peak of networks, ours and other people's, in one run.
+"""Measure latency, memory and the fraction of the machine's peak of several networks in one run.
 
 python eval/latency.py --model student [--threads 1,2] [--json latency.json]
 python eval/latency.py --models student,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
 python eval/latency.py --model student --device tensorrt --rounds 50          # see docs/devices.md
 
-Each network is timed alone, with its crop, and from a JPEG of a frame to the smoothed pose (decode, detect, crop,
+Each network is timed alone, with its crop, and from the JPEG of a frame to the smoothed pose (decode, detect, crop,
 network, track). Times are for one face.
 """
 
@@ -35,7 +35,7 @@ from headpose.types import Box, Image
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
-PEAK = "(peak)"  # in the place of a network's name: the matrix product
+PEAK = "(peak)"  # stands for a network's name: the matrix product that measures the peak
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def _main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if not (arguments.model or arguments.models):
-        parser.error("name a network: --model NAME, or --models A,B")
+        parser.error("give a network: --model NAME or --models A,B")
     if arguments.adapter and not arguments.peers:
         parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
     show_log("latency", arguments.verbose)
@@ -63,7 +63,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     models = _models(names, arguments, arguments.threads[0])
     reference = arguments.reference or models[0].name
     if reference not in {model.name for model in models}:
-        raise HeadPoseError(f"the reference {reference} is none of {', '.join(model.name for model in models)}")
+        raise HeadPoseError(f"the reference {reference} is not one of {', '.join(model.name for model in models)}")
     arguments.device = next((model.device for model in models if isinstance(model, OnnxPoseModel)), "cpu")
     box = latency.only_face(_detector(arguments, 1), frame)
     known = {model.name: networks.facts(model) for model in models}
@@ -74,7 +74,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     for run in runs:
         _print(run, known)
     _print_networks(known, memories)
-    print(f"\nratio: to {reference}, {latency.BOTH}; cpu: the process's own time; peak: the product's fastest call")
+    print(f"\nratio: to {reference}, {latency.BOTH}; cpu: CPU time of the process; peak: the product's fastest call")
     for run in runs:
         _print_shares(run, reference)
     if arguments.json:
@@ -96,7 +96,7 @@ def _measure(arguments: argparse.Namespace) -> None:
 def _run(
     names: list[str], arguments: argparse.Namespace, threads: int, frame: Image, box: Box, reference: str
 ) -> dict[str, Any]:
-    """Times everything with one number of threads."""
+    """Time all networks with one number of threads, and return the record for JSON."""
     cv2.setNumThreads(threads if threads > 0 else -1)
     models, detector = _models(names, arguments, threads), _detector(arguments, threads)
     tasks: dict[Part, latency.Task] = {}
@@ -120,15 +120,15 @@ def _run(
 
 
 def _disturbed(rows: dict[Part, Timing]) -> list[str]:
-    """A line if the machine was busy: one thread's time on the processor is the clock's on an idle one."""
+    """Return a warning if the machine was busy. On an idle one, the CPU time of one thread equals the wall time."""
     found = [part for part, timing in rows.items() if timing.disturbed]
     if not found:
         return []
     worst = max(found, key=lambda part: abs(rows[part].median / max(rows[part].cpu, 1e-6) - 1))
     timing = rows[worst]
     return [
-        f"the machine was busy: {len(found)} of {len(rows)} rows differ by more than 20 % from their time on the "
-        f"processor, {' '.join(worst).strip()} the most ({timing.median:.3f} against {timing.cpu:.3f} ms)"
+        f"the machine was busy: {len(found)} of {len(rows)} rows differ by more than 20 % from their CPU time, "
+        f"{' '.join(worst).strip()} the most ({timing.median:.3f} against {timing.cpu:.3f} ms)"
     ]
 
 
@@ -138,7 +138,7 @@ def _as_record(timing: Timing, unit: float) -> dict[str, float]:
 
 def _print(run: dict[str, Any], known: dict[str, NetworkFacts]) -> None:
     title = f"threads {run['threads'] or 'all'}"
-    print(f"{title:<62}{'median':>9}{'p95':>9}{'cpu':>9}{'ratio':>8}{'a second':>10}   milliseconds")
+    print(f"{title:<62}{'median':>9}{'p95':>9}{'cpu':>9}{'ratio':>8}{'calls/s':>10}   milliseconds")
     for row in run["times_ms"]:
         name = f"{row['network']}: {row['stage']}" if row["network"] else row["stage"]
         times = f"{row['median']:9.3f}{row['p95']:9.3f}{row['cpu']:9.3f}"
@@ -158,7 +158,7 @@ def _print(run: dict[str, Any], known: dict[str, NetworkFacts]) -> None:
 
 
 def _print_shares(run: dict[str, Any], reference: str) -> None:
-    """Prints where the time of a whole frame goes: with a small network, to the detector."""
+    """Print the share of each stage in the time of a frame. With a small network the detector takes most of it."""
     rows = run["times_ms"]
     whole = next(row["median"] for row in rows if (row["network"], row["stage"]) == (reference, latency.WHOLE))
     shared = [(row["stage"], row["median"]) for row in rows if not row["network"]]
@@ -195,7 +195,7 @@ def _models(names: list[str], arguments: argparse.Namespace, threads: int) -> li
     options = {"adapters": ADAPTERS, "peers": arguments.peers, "device": arguments.device, "threads": threads}
     models = [networks.load(name, **options) for name in names]
     if len({model.name for model in models}) < len(models):
-        raise HeadPoseError(f"two of the networks have one name: {', '.join(model.name for model in models)}")
+        raise HeadPoseError(f"two networks have the same name: {', '.join(model.name for model in models)}")
     return models
 
 
@@ -207,28 +207,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", nargs="+", metavar="NAME", help="our names, or .onnx files")
-    parser.add_argument("--models", type=networks.listed, metavar="A,B", help="the same, and adapters by name or .toml")
+    parser.add_argument("--model", nargs="+", metavar="NAME", help="names of networks, or .onnx files")
     parser.add_argument(
-        "--adapter", nargs="+", metavar="FILE", help="other people's networks: .toml, see eval/adapters/"
+        "--models", type=networks.listed, metavar="A,B", help="networks as in --model, or names or files of adapters"
     )
     parser.add_argument(
-        "--peers", metavar="DIR", help="folder of the networks that adapters name; alone: all of eval/adapters there"
+        "--adapter", nargs="+", metavar="FILE", help="third-party networks: .toml files, see eval/adapters/"
     )
-    parser.add_argument("--reference", metavar="NAME", help="the network that ratios are to (default: the first)")
-    parser.add_argument("--detector", choices=DETECTORS, default="blazeface")
-    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument(
+        "--peers", metavar="DIR", help="folder of third-party networks; if no adapter is named, all that it contains"
+    )
+    parser.add_argument("--reference", metavar="NAME", help="network that ratios refer to (default: the first)")
+    parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="detector (default: blazeface)")
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="device of the networks (default: cpu)")
     parser.add_argument(
         "--threads",
         type=_threads,
         default=[1],
         metavar="N,M",
-        help="of the processor, one run each; 0: all (default: 1)",
+        help="numbers of CPU threads, one run for each; 0 for all (default: 1)",
     )
-    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="turns of each (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=5, metavar="N", help="timed calls a turn (default: %(default)s)")
-    parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="a photo with one face")
-    parser.add_argument("--frame", type=_size, default=(640, 480), metavar="WxH", help="its size (default: 640x480)")
+    parser.add_argument(
+        "--rounds", type=int, default=30, metavar="N", help="rounds over all networks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--calls", type=int, default=5, metavar="N", help="timed calls of each in a round (default: %(default)s)"
+    )
+    parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="photo with one face")
+    parser.add_argument(
+        "--frame", type=_size, default=(640, 480), metavar="WxH", help="size of the frame (default: 640x480)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     add_verbose(parser)
     return parser
@@ -236,14 +244,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _threads(text: str) -> list[int]:
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between, as in 1,2")
+        raise argparse.ArgumentTypeError(f"{text!r} must be numbers separated by commas, such as 1,2")
     return list(map(int, text.split(",")))
 
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 640x480")
+        raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT, such as 640x480")
     return int(match[1]), int(match[2])
 
 

@@ -1,12 +1,12 @@
-"""Head pose (yaw, pitch, roll) of every face in a picture, from small networks on any processor.
+"""Head pose estimation: yaw, pitch and roll of every face in an image, with small networks on any processor.
 
     from headpose import HeadPoseEstimator
 
     for pose in HeadPoseEstimator()("photo.jpg"):
         print(pose.yaw, pose.pitch, pose.roll)
 
-The names below are the public ones; ``headpose.geometry`` has the convention of the angles. They are
-imported on first use, so ``import headpose`` costs nothing.
+This module exports the public names. They are imported on first use, so ``import headpose`` is fast.
+``headpose.geometry`` defines the angles.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from headpose._version import __version__
 
-# A library says nothing unless its user asks: logging.getLogger("headpose") has what there is to say.
+# A library prints no log records by default; configure the logger "headpose" to see them.
 logging.getLogger("headpose").addHandler(logging.NullHandler())
 
-# ONNX Runtime (1.31, say) otherwise keeps a device's number in the home folder and sends events to its maker. It reads
-# this when it is first imported; whoever wants the events sets the variable, and this leaves it as it is.
+# By default ONNX Runtime (for example 1.31) stores a device ID in the home folder and sends telemetry. It reads the
+# variable at its first import. A value set by the user is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
     from headpose.weights import list_models
 
-# The names stand three times here because a type checker reads only literal imports and a literal __all__;
-# tests/test_package.py compares them. The package lazy-loader would state them once, in a stub, but it reads that
-# stub at run time (a frozen program has none), mypy then no longer checks this file, and dir() loses other names.
+# The names are listed three times because a type checker reads only literal imports and a literal __all__;
+# tests/test_package.py compares the lists. With the package lazy-loader they would be listed once, in a stub. But it
+# reads the stub at run time (a frozen program has none), mypy no longer checks this file, and dir() lacks other names.
 _HOME = {
     "Box": "types",
     "CropSpec": "types",

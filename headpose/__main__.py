@@ -1,4 +1,4 @@
-"""``python -m headpose``: the command line."""
+"""Entry point of ``python -m headpose``: the command line."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Configuration files: found by name or path, and turned into frozen dataclasses without a loose end.
+"""Configuration files: read them by name or path and convert them to validated frozen dataclasses.
 
-The dataclasses are pydantic's, so that each setting states its type and range where it is declared. This module holds
-the types that several recipes share, and turns pydantic's errors into one line in the words of a recipe.
+The dataclasses are pydantic's, so that each setting declares its type and range. This module defines the types that
+several recipes share, and converts pydantic's errors to one line that names the recipe's key.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""For every table of a recipe: an unknown key is an error. Numbers are strict by their own types, below."""
+"""Configuration of every recipe table: an unknown key is an error. The types below make numbers strict."""
 
 Flag = Annotated[bool, Field(strict=True)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Weight = Annotated[float, Field(strict=True, ge=0, le=10**6)]
-"""Of a loss, 0 for none."""
+"""Weight of a loss; 0 disables it."""
 Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Images = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 Channels = Annotated[int, Field(strict=True, ge=1, le=65536)]
 Batch = Annotated[int, Field(strict=True, ge=1, le=65536)]
 Processors = Annotated[int, Field(strict=True, ge=0, le=1024)]
-"""Threads or processes; how many this machine has is looked up when they are started."""
+"""Number of threads or worker processes. It is compared with the machine's CPUs when they start, not here."""
 Side = Annotated[int, Field(strict=True, ge=8, le=1024)]
-"""Of a network's input, pixels."""
+"""Side of a network's input in pixels."""
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", description="a string without a null character")]
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$", description="a path")]
 
 
 def _short(name: str) -> str:
-    """File systems take names of 255 bytes, and an ending follows."""
+    """Return the name; ValueError if it is too long. File systems allow 255 bytes, including extensions."""
     if (length := len(name.encode())) > _MOST_BYTES:
-        raise ValueError(f"too long: {length} bytes, {_MOST_BYTES} are the most")
+        raise ValueError(f"too long: {length} bytes, the maximum is {_MOST_BYTES}")
     return name
 
 
@@ -76,16 +76,20 @@ Name = Annotated[
     Field(
         pattern=r'^[^\x00-\x1f/\\:*?"<>|. -]([^\x00-\x1f/\\:*?"<>|]*[^\x00-\x1f/\\:*?"<>|. ])?$',
         max_length=100,
-        description='the name of files: 1 to 100 characters, none of / \\ : * ? " < > |, '
-        "no dot, space or dash first, no dot or space last",
+        description='a file name: 1 to 100 characters except / \\ : * ? " < > |, '
+        "with no dot, space or dash at the start and no dot or space at the end",
     ),
 ]
 
 
 def table(kind: type[Any]) -> BeforeValidator:
-    """For a setting whose type is a plain dataclass: its values are as strict as those of the recipes' own tables.
+    """Return a validator for a setting whose type is a plain dataclass.
 
-    The ValueErrors of the dataclass become errors of the recipe.
+    The validator is as strict as those of the recipes' own tables: unknown keys and wrong types are errors. A
+    ValueError from the dataclass becomes an error of the recipe.
+
+    Args:
+        kind: The dataclass.
     """
     hints = get_type_hints(kind, include_extras=True)
     wanted: dict[str, Any] = {
@@ -107,11 +111,15 @@ def table(kind: type[Any]) -> BeforeValidator:
 
 
 def parse(kind: type[T], values: Any) -> T:
-    """A frozen dataclass, and those within it, from plain values.
+    """Convert plain values to a frozen dataclass, including nested dataclasses.
+
+    Args:
+        kind: Dataclass of the recipe.
+        values: Values as read from TOML or JSON.
 
     Raises:
-        RecipeError: an unknown key, a missing one, a wrong type, or a value out of range: the first that is found, by
-            its full path.
+        RecipeError: A key is unknown or missing, or a value has the wrong type or is out of range. The message names
+            the full path of the first such key.
     """
     try:
         return read(kind, values)
@@ -122,46 +130,54 @@ def parse(kind: type[T], values: Any) -> T:
 
 
 def read(kind: type[T], values: Any) -> T:
-    """As ``parse``, with pydantic's own error: for a table within a table."""
+    """Convert plain values to a dataclass like ``parse``, but raise pydantic's ValidationError. For nested tables."""
     found: T = _adapter(kind).validate_python(values)  # type: ignore[arg-type]  # to mypy no class is hashable
     return found
 
 
 def line(kind: type[Any], error: ValidationError) -> str:
-    """What is wrong with the values of a dataclass: one line."""
+    """Return the message of the first error of a dataclass's values, in one line."""
     found = error.errors(include_url=False)
-    # A key that is misspelt is also one that is missing: the former says more.
+    # A misspelled key is also reported as a missing one: prefer the former, which is more helpful.
     first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
     return " ".join(_describe(kind, first).split())
 
 
-def read_file(name_or_path: str, there_are: Mapping[str, Traversable]) -> dict[str, Any]:
-    """The values of a recipe of the package, by name, of a TOML file, or of the ``recipe.json`` of a run.
+def read_file(name_or_path: str, packaged_recipes: Mapping[str, Traversable]) -> dict[str, Any]:
+    """Read the values of a recipe.
+
+    Args:
+        name_or_path: Name of a packaged recipe, path of a TOML file, or path of the ``recipe.json`` of a run.
+        packaged_recipes: Packaged recipes by name, from ``packaged``.
 
     Raises:
-        RecipeError: no such recipe, or the file is damaged.
+        RecipeError: The recipe does not exist, or the file is damaged.
     """
     try:
-        if name_or_path in there_are:
-            text = there_are[name_or_path].read_text("utf-8")
+        if name_or_path in packaged_recipes:
+            text = packaged_recipes[name_or_path].read_text("utf-8")
         else:
-            text = Path(name_or_path).read_text("utf-8-sig")  # as Windows' editor writes it
+            text = Path(name_or_path).read_text("utf-8-sig")  # editors on Windows write a byte order mark
         values = json.loads(text) if name_or_path.endswith(".json") else tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(
-            f"no recipe {name_or_path!r}: give one of {', '.join(there_are)}, or the path of a TOML file"
+            f"no recipe {name_or_path!r}: give one of {', '.join(packaged_recipes)}, or the path of a TOML file"
         ) from error
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {name_or_path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of either format, or no text, or a null character in the path
+    except (ValueError, RecursionError) as error:  # invalid TOML, JSON or UTF-8, or a null character in the path
         raise RecipeError(f"{name_or_path!r} is not a recipe: {error}") from error
     if not isinstance(values, dict):
-        raise RecipeError(f"{name_or_path!r} is not a recipe: an object is wanted")
+        raise RecipeError(f"{name_or_path!r} is not a recipe: it must contain an object")
     return values
 
 
 def packaged(package: str) -> dict[str, Traversable]:
-    """The recipes in a folder of the package, by name."""
+    """Return the recipes in a folder of the package, by name.
+
+    Args:
+        package: Name of the package that contains the TOML files.
+    """
     folder = importlib.resources.files(package)
     files = {Path(entry.name).stem: entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
     return dict(sorted(files.items()))
@@ -181,7 +197,7 @@ def _describe(kind: type[Any], error: ErrorDetails) -> str:
     if case in _UNKNOWN:
         return _unknown(kind, steps)
     if error["loc"][-1:] == ("[key]",):
-        return f"{path} does not do: a name here is {_key_of(_follow(kind, steps[:-1])[0])}"
+        return f"{path}: the key must be {_allowed_key(_follow(kind, steps[:-1])[0])}"
     if case == "missing":
         if isinstance(steps[-1], int):
             return f"{'.'.join(map(str, steps[:-1]))} has too few values"
@@ -192,20 +208,20 @@ def _describe(kind: type[Any], error: ErrorDetails) -> str:
         if start and reason.startswith(start):  # "crop size must be" -> "crop.size must be"
             return f"{path}.{reason.removeprefix(start)}"
         return f"{path}: {reason}" if path else reason
-    return f"{path or 'it'} is {_allowed(kind, steps, error)}; got {_shown(error['input'])}"
+    return f"{path or 'it'} must be {_allowed(kind, steps, error)}; got {_shown(error['input'])}"
 
 
 def _allowed(kind: type[Any], steps: Sequence[int | str], error: ErrorDetails) -> str:
-    """What a setting may be."""
+    """Return the allowed values of the setting that an error is about, in words."""
     hint, extras = _follow(kind, steps)
-    if told := allowed(hint, extras):
-        return told
+    if description := allowed(hint, extras):
+        return description
     case, ctx = error["type"], error.get("ctx", {})
     if case == "too_long":
         return f"a list of at most {ctx['max_length']} values"
     if case == "too_short":
         return f"a list of at least {ctx['min_length']} values"
-    words = {
+    types_in_words = {
         "bool_type": "true or false",
         "int_type": "a whole number",
         "float_type": "a number",
@@ -214,11 +230,19 @@ def _allowed(kind: type[Any], steps: Sequence[int | str], error: ErrorDetails) -
         "dict_type": "a table",
         "dataclass_type": "a table",
     }
-    return words.get(case, f"not this ({error['msg']})")
+    return types_in_words.get(case, f"another value ({error['msg']})")
 
 
 def allowed(hint: Any, extras: Sequence[Any]) -> str:
-    """What a setting of this type may be, where its type, or what it is annotated with, says more than a word."""
+    """Return the allowed values of a setting in words.
+
+    Args:
+        hint: Type of the setting, without ``Annotated``.
+        extras: Annotations of the type.
+
+    Returns:
+        The description or the range of its ``Field``, or the choices of a ``Literal``; "" if there is neither.
+    """
     limits: dict[str, Any] = {}
     for each in extras:
         if isinstance(each, FieldInfo):
@@ -237,7 +261,7 @@ def allowed(hint: Any, extras: Sequence[Any]) -> str:
 
 
 def fields(kind: type[Any]) -> Iterator[tuple[str, Any, Sequence[Any], Any]]:
-    """Each setting of a table: its key, its type, what that is annotated with, and its default or ``MISSING``."""
+    """Yield the key, type, annotations and default (or ``MISSING``) of each setting of a table."""
     for each in dataclasses.fields(kind):
         hint, extras = _follow(kind, [each.name])
         made = each.default_factory
@@ -248,7 +272,7 @@ def _unknown(kind: type[Any], steps: Sequence[int | str]) -> str:
     table_path = "".join(f"{step}." for step in steps[:-1])
     known = list(_keys(_follow(kind, steps[:-1])[0]))
     close = difflib.get_close_matches(str(steps[-1]), known, 1)
-    hint = f"did you mean {table_path}{close[0]}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {table_path}{close[0]}?" if close else f"the known keys are {', '.join(known)}"
     return f"unknown key {table_path}{steps[-1]}: {hint}"
 
 
@@ -259,7 +283,7 @@ def _keys(hint: Any) -> Iterator[str]:
 
 
 def _follow(hint: Any, steps: Sequence[int | str]) -> tuple[Any, Sequence[Any]]:
-    """The type at a path within a type, and what it is annotated with."""
+    """Return the type at a path within a type, and its annotations."""
     extras: Sequence[Any] = ()
     for step in steps:
         hint, extras = next((found for option in _options(hint) if (found := _within(option, step))), (None, ()))
@@ -284,10 +308,10 @@ def _within(hint: Any, step: int | str) -> tuple[Any, Sequence[Any]] | None:
     return inner, extras
 
 
-def _key_of(hint: Any) -> str:
-    """What the keys of a ``dict`` with annotated keys may be."""
-    (told,) = (each.description for each in get_args(hint)[0].__metadata__ if isinstance(each, FieldInfo))
-    return str(told)
+def _allowed_key(hint: Any) -> str:
+    """Return the allowed keys of a ``dict`` with annotated keys, in words."""
+    (description,) = (each.description for each in get_args(hint)[0].__metadata__ if isinstance(each, FieldInfo))
+    return str(description)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

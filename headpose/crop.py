@@ -1,6 +1,6 @@
 """The crop: convert an image and a tight box to a network's input.
 
-Only this module cuts, resizes and normalises for a network, and only it converts BGR to RGB. Training, evaluation and
+Only this module cuts, resizes and normalizes for a network, and only it converts BGR to RGB. Training, evaluation and
 the runtime all use it, so a network sees the same pixels in each.
 
 A crop is one sub-pixel affine warp. When it shrinks the image by a factor s, the crop is sampled on a grid that is
@@ -67,11 +67,11 @@ def cut(image: Image, box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) 
         InputError: ``image`` is not (H, W, 3) uint8.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise InputError(f"an image is (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}")
+        raise InputError(f"an image must be (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
     per_pixel = max(np.linalg.norm(source_from_crop(box, spec)[:, :2], axis=0))
     finer = max(1, min(math.ceil(per_pixel - 1e-6), _LARGEST_GRID // spec.size))
     affine = source_from_crop(box, spec, spec.size * finer, clockwise_degrees)
-    # From pixel corners to pixel centres, which is what warpAffine counts in.
+    # From pixel corners to pixel centers, which is what warpAffine counts in.
     affine[:, 2] += affine[:, :2] @ np.full(2, 0.5) - 0.5
     grid = cv2.warpAffine(
         image,
@@ -84,7 +84,7 @@ def cut(image: Image, box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) 
 
 
 def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
-    """Convert crops to normalised tensors.
+    """Convert crops to normalized tensors.
 
     Args:
         crops: (..., S, S, 3) uint8 BGR crops.
@@ -104,7 +104,7 @@ def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
 
 
 def network_input(image: Image, boxes: list[Box], spec: CropSpec) -> NDArray[np.float32]:
-    """Return (N, 3, S, S) float32: one normalised crop for each box of one image."""
+    """Return (N, 3, S, S) float32: one normalized crop for each box of one image."""
     if not boxes:
         return np.zeros((0, 3, spec.size, spec.size), np.float32)
     return normalise(np.stack([cut(image, box, spec) for box in boxes]), spec)

@@ -1,4 +1,4 @@
-"""Looks over an installation: versions, packages in each other's way, networks, the detector."""
+"""Check of an installation: versions, conflicting packages, devices, networks and the detector."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ _REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)[^;\[]*;.*extra\s*==\s*['\
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the examination.
+    """Result of one check.
 
     Attributes:
-        status: ``ok``; ``note`` for what is worth knowing; ``problem`` for what breaks ``headpose estimate`` with its
-            defaults.
-        subject: what was looked at.
-        detail: what was found, and what to do about it.
+        status: ``ok``; ``note`` for a limitation; ``problem`` if ``headpose estimate`` fails with its defaults.
+        subject: Checked component.
+        detail: Result of the check, and how to fix a problem.
     """
 
     status: Literal["ok", "note", "problem"]
@@ -38,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything that ``headpose doctor`` prints, in order."""
+    """Run all checks and return their results in the order in which ``headpose doctor`` prints them."""
     return [
         Finding("ok", "headpose", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
         *_namesake(),
@@ -85,7 +84,7 @@ def _opencv() -> Iterator[Finding]:
     build = cv2.getBuildInformation()
     gui = _build_entry(build, "GUI")
     if gui in ("", "NONE"):
-        yield Finding("note", "windows", "this OpenCV is a headless build and opens none: install opencv-python")
+        yield Finding("note", "windows", "this OpenCV is a headless build and opens no windows: install opencv-python")
     else:
         yield Finding("ok", "windows", gui)
     gstreamer = _build_entry(build, "GStreamer").startswith("YES")
@@ -110,7 +109,7 @@ def _onnx_runtime() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    """Tries the detector's network on every device, but on TensorRT, which would build an engine for minutes."""
+    """Yield the result of loading the detector on each device, except TensorRT, whose engine takes minutes to build."""
     from headpose.detection.blazeface import MODEL
     from headpose.inference import create_session, installed_devices
 
@@ -153,7 +152,7 @@ def _models() -> Iterator[Finding]:
     for name in models:
         try:
             yield Finding("ok", f"model {name}", f"{weights.find(name)}, SHA-256 as in the manifest")
-        except HeadPoseError as error:  # the others are optional: some are not in the wheel
+        except HeadPoseError as error:  # all but the default are optional: some are not in the wheel
             yield Finding("problem" if name == DEFAULT_MODEL else "note", f"model {name}", str(error))
 
 

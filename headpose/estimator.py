@@ -1,4 +1,4 @@
-"""From a picture to the head poses in it."""
+"""Head pose estimation: detect the faces of an image and predict their poses."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from headpose.detection import FaceDetector
 
 DEFAULT_MODEL = "student"
-"""Name of the network that everything takes when none is named."""
+"""Name of the default network."""
 
 Boxes = Sequence[Box | Sequence[float]]
 """Tight boxes, each a ``Box`` or x1, y1, x2, y2 in pixels."""
 
-_LARGEST_BOX = 10  # longer sides of the picture; of a larger face the picture shows a patch of skin
+_LARGEST_BOX = 10  # maximum box side, relative to the image's longer side; of larger faces only skin is visible
 
 
 class HeadPoseEstimator:
-    """Find the faces of a picture and read their poses.
+    """Detect the faces of an image and estimate their poses.
 
-    An estimator can be called: ``estimator(image)`` is ``estimator.estimate(image)``. It can be pickled, for example
-    into the processes of ``multiprocessing``: the copy loads the network and the detector from their files again.
+    An estimator is callable: ``estimator(image)`` is the same as ``estimator.estimate(image)``. It can be pickled, for
+    example for ``multiprocessing``: the copy loads the network and the detector from their files again.
 
     Example:
         >>> estimator = HeadPoseEstimator()
@@ -42,9 +42,9 @@ class HeadPoseEstimator:
         yaw +0.5  pitch -7.0  roll +2.8
 
     Attributes:
-        model: the network.
-        detector: what finds the faces.
-        max_faces: how many of the best faces are read; None for all.
+        model: Head pose network.
+        detector: Face detector.
+        max_faces: Maximum number of faces per image, highest score first; None for all.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class HeadPoseEstimator:
         threads: int = 0,
         max_faces: int | None = None,
     ) -> None:
-        """Loads the network and the detector.
+        """Load the network and the detector.
 
         Args:
-            model: a name (``headpose models`` lists them), the path of an .onnx file, or a loaded network.
-            detector: a name of ``headpose.detection.DETECTORS``, or a detector.
-            device: one of ``headpose.inference.DEVICES``.
-            threads: of the processor, for what is loaded here by name; 0 leaves it to ONNX Runtime, and more than the
-                machine has are that many.
-            max_faces: read only that many faces, the best by score.
+            model: Name of a network (``headpose models`` lists them), path of an .onnx file, or a loaded network.
+            detector: One of ``headpose.detection.DETECTORS``, or a detector object.
+            device: One of ``headpose.inference.DEVICES``, for a network or detector that is loaded here.
+            threads: Number of CPU threads per call, for a network or detector that is loaded here. 0 uses ONNX
+                Runtime's default; values above the number of CPUs are reduced to it.
+            max_faces: Maximum number of faces per image, highest score first; None for all.
 
         Raises:
-            HeadPoseError: no such network, detector or device, or a file of theirs is unusable.
+            HeadPoseError: The network, detector or device does not exist, or a file is unusable.
         """
         if max_faces is not None and (
             isinstance(max_faces, bool) or not isinstance(max_faces, int | np.integer) or max_faces < 1
@@ -84,49 +84,50 @@ class HeadPoseEstimator:
         self.detector: FaceDetector = detector
 
     def estimate(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
-        """Read the poses of the heads in a picture.
+        """Estimate the head poses in an image.
 
         Args:
-            image: the path of a picture file, a PIL image, or a (H, W, 3) uint8 array; not mirrored (a mirrored
-                picture flips yaw and roll).
-            boxes: tight boxes (or x1, y1, x2, y2 in pixels) to use instead of the detector's.
-            color: channel order of an array, ``"bgr"`` (OpenCV, ``read_image``) or ``"rgb"`` (imageio, Matplotlib).
+            image: Path of an image file, PIL image, or (H, W, 3) uint8 array. It must not be mirrored: mirroring flips
+                the signs of yaw and roll.
+            boxes: Tight boxes to use instead of the detector's, each a ``Box`` or x1, y1, x2, y2 in pixels.
+            color: Channel order of an array, ``"bgr"`` (OpenCV, ``read_image``) or ``"rgb"`` (imageio, Matplotlib).
 
         Returns:
-            One pose a face: the detector's best score first, at most ``max_faces``; for given ``boxes``
-            all of them, in their order, with score 1. Empty if there is no face.
+            One pose per face: at most ``max_faces``, highest score first. If ``boxes`` is given, one pose per box, in
+            the same order, with score 1. Empty if no face is found.
 
         Raises:
-            ImageError: ``image`` cannot be read, is not (H, W, 3) uint8, or is longer than 32766 pixels on a side.
-            InputError: a given box is empty, not finite, smaller than a pixel, ten times as large as the picture,
-                or does not touch it; or ``color`` is unknown.
+            ImageError: ``image`` cannot be read, is not (H, W, 3) uint8, or has a side longer than 32766 pixels.
+            InputError: A given box is empty, not finite, smaller than a pixel, more than ten times as large as the
+                image, or outside of it; or ``color`` is unknown.
         """
         pixels = as_image(image, color=color)
         faces = self._faces(pixels, boxes)
         return self._poses(faces, [crop.network_input(pixels, [face.box for face in faces], self.model.crop)])
 
     def __call__(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
-        """Read the poses of the heads in a picture; the same as ``estimate``."""
+        """Estimate the head poses in an image; same as ``estimate``."""
         return self.estimate(image, boxes, color=color)
 
     def estimate_batch(
         self, images: Iterable[ImageLike], boxes: Iterable[Boxes | None] | None = None, *, color: Color = "bgr"
     ) -> list[list[HeadPose]]:
-        """Read the poses of the heads in several pictures, with one call of the network for all faces.
+        """Estimate the head poses in several images, with one call of the network for all faces.
 
-        Pictures are read one after the other; only the crops are kept.
+        Images are read one at a time, and only the crops are kept in memory.
 
         Args:
-            images: pictures as ``estimate`` takes them; a generator too.
-            boxes: for each picture its boxes, or None to use the detector.
-            color: channel order of the arrays, ``"bgr"`` or ``"rgb"``.
+            images: Images, each as in ``estimate``. May be a generator.
+            boxes: Boxes of each image, as in ``estimate``, or None to use the detector.
+            color: Channel order of arrays, ``"bgr"`` or ``"rgb"``.
 
         Returns:
-            For each picture what ``estimate`` returns.
+            The poses of each image, as ``estimate`` returns them.
 
         Raises:
-            ImageError, InputError: as for ``estimate``, with the number of the picture, from 0 on.
-            InputError: ``images`` is one picture, or ``boxes`` is not as long as ``images``.
+            ImageError: An image is invalid (see ``estimate``). The message has its index, which starts at 0.
+            InputError: A box or ``color`` is invalid (see ``estimate``), ``images`` is a single image, or ``boxes``
+                and ``images`` differ in length.
 
         Example:
             >>> one, other = HeadPoseEstimator().estimate_batch(["photo.jpg", read_image("photo.jpg")])
@@ -134,7 +135,7 @@ class HeadPoseEstimator:
             (1, 1)
         """
         if isinstance(images, str | os.PathLike) or is_pillow(images) or not isinstance(images, Iterable):
-            raise InputError("images is a list of pictures: give [image], or use estimate for one")
+            raise InputError("images must be a list of images: pass [image], or use estimate for one image")
         pictures = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
         found: list[list[Face]] = []
         crops = []
@@ -152,7 +153,7 @@ class HeadPoseEstimator:
         if boxes is None:
             return sorted(self.detector.detect(image), key=lambda face: -face.score)[: self.max_faces]
         if _is_single(boxes):
-            raise InputError("boxes is a list of boxes: give [box] for one face")
+            raise InputError("boxes must be a list of boxes: pass [box] for one face")
         return [Face(_given_box(box, index, image), 1.0) for index, box in enumerate(boxes)]
 
     def _poses(self, faces: list[Face], crops: list[NDArray[np.float32]]) -> list[HeadPose]:
@@ -163,10 +164,17 @@ class HeadPoseEstimator:
 
 
 class Estimators:
-    """One estimator for each of ``models``, loaded when it is first asked for. Threads take turns."""
+    """Several estimators with one detector, each loaded on first use. Thread-safe: calls run one at a time."""
 
     def __init__(self, models: Sequence[str], detector: str, device: str = "auto", threads: int = 0) -> None:
-        """Loads nothing yet; the arguments are those of ``HeadPoseEstimator``."""
+        """Store the settings; nothing is loaded yet.
+
+        Args:
+            models: Names of networks, or paths of .onnx files.
+            detector: One of ``headpose.detection.DETECTORS``.
+            device: One of ``headpose.inference.DEVICES``.
+            threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
+        """
         self.models = tuple(models)
         self._detector: str | FaceDetector = detector
         self._device, self._threads = device, threads
@@ -174,9 +182,16 @@ class Estimators:
         self._lock = threading.Lock()
 
     def load(self, model: str) -> HeadPoseEstimator:
-        """The estimator of one of ``models``; HeadPoseError if it is none of them."""
-        if model not in self.models:  # a request may hold anything: no file is loaded because a page says so
-            raise HeadPoseError(f"there is no model {str(model)[:80]} here")
+        """Return the estimator of a network, and load it on the first call.
+
+        Args:
+            model: One of ``models``.
+
+        Raises:
+            HeadPoseError: ``model`` is not one of ``models``, or cannot be loaded.
+        """
+        if model not in self.models:  # a web request may contain anything: never load a file that it names
+            raise HeadPoseError(f"model {str(model)[:80]} is not available here")
         with self._lock:
             if model not in self._loaded:
                 self._loaded[model] = HeadPoseEstimator(
@@ -186,22 +201,32 @@ class Estimators:
             return self._loaded[model]
 
     def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
-        """Poses of the ``max_faces`` best faces that score ``min_score`` or more."""
+        """Estimate the head poses in an image with one of the networks.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            model: One of ``models``.
+            max_faces: Maximum number of faces, highest score first.
+            min_score: Minimum score of a face, in [0, 1].
+
+        Raises:
+            HeadPoseError: ``model`` is not one of ``models``, or estimation fails.
+        """
         estimator = self.load(model)
-        # A lock for each picture, not a queue of jobs: a photo gets its turn between two frames of a video.
+        # The lock is held for one image, not for a whole video, so a photo runs between two frames of a video.
         with self._lock:
             poses = estimator.estimate(image)
         return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:
-    """Each picture with its boxes; InputError if one of the two ends before the other."""
+    """Yield each image with its boxes; InputError if ``images`` and ``boxes`` differ in length."""
     if _is_single(boxes):
-        raise InputError("boxes is a list with the boxes of each picture")
+        raise InputError("boxes must be a list with one entry for each image")
     missing = object()
     for image, given in itertools.zip_longest(images, boxes, fillvalue=missing):
         if image is missing or given is missing:
-            raise InputError("boxes must have one entry for each picture, a list of boxes or None")
+            raise InputError("boxes must have one entry for each image: a list of boxes or None")
         yield image, given  # type: ignore[misc]
 
 
@@ -218,7 +243,7 @@ def _given_box(box: Box | Sequence[float], index: int, image: Image) -> Box:
             raise InputError(f"box {index} is not x1, y1, x2, y2: {error}") from None
     height, width = image.shape[:2]
     if box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0:
-        raise InputError(f"box {index} lies outside the {width}x{height} picture: {box.as_tuple()}")
+        raise InputError(f"box {index} lies outside of the {width}x{height} image: {box.as_tuple()}")
     if min(box.width, box.height) < 1 or max(box.width, box.height) > _LARGEST_BOX * max(width, height):
-        raise InputError(f"box {index} is no face's in a {width}x{height} picture, by its size: {box.as_tuple()}")
+        raise InputError(f"box {index} is too small or too large for a {width}x{height} image: {box.as_tuple()}")
     return box

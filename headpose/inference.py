@@ -125,7 +125,7 @@ class OnnxPoseModel:
             return np.zeros((0, 3, 3))
         # The output does not always reveal this: an INT8 network converts NaN to a number, and returns an angle.
         if not np.isfinite(inputs).all():
-            raise HeadPoseError(f"model {self.name} was given an input that is not a finite number")
+            raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
         (output,) = self._session.run(["rotation"], {"image": inputs})
         return _checked_rotations(np.asarray(output, np.float64), len(inputs), self.name)
 
@@ -146,7 +146,9 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
     if not weights.is_path(name_or_path):
         info = weights.lookup(str(name_or_path))
         if info.crop != model.crop:
-            raise WeightsError(f"{model.path} has another crop than models.toml gives {info.name}: export it again")
+            raise WeightsError(
+                f"the crop in {model.path} differs from that in models.toml for {info.name}: export it again"
+            )
     return model
 
 
@@ -205,7 +207,7 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
             session = _open(path, candidate, threads)
         except Exception as error:
             if candidate == "cpu":
-                raise WeightsError(f"{path} is no network that ONNX Runtime can run: {_first_line(error)}") from None
+                raise WeightsError(f"{path} is not a network that ONNX Runtime can run: {_first_line(error)}") from None
             failed = failed or f"device {candidate} is installed but does not start ({_first_line(error)})"
             continue
         # ONNX Runtime silently drops a provider whose libraries are missing.
@@ -232,7 +234,7 @@ def _check_texts(session: Session, path: str | os.PathLike[str]) -> None:
         for tensor in (*session.get_inputs(), *session.get_outputs()):
             tensor.name  # noqa: B018
     except UnicodeDecodeError:
-        raise WeightsError(f"{path} is damaged: a name or the metadata in it are not UTF-8 text") from None
+        raise WeightsError(f"{path} is damaged: its names or metadata are not UTF-8 text") from None
 
 
 def bounded_threads(threads: int) -> int:
@@ -251,7 +253,7 @@ def bounded_threads(threads: int) -> int:
         raise InputError(f"threads must be 0 or more, got {threads}")
     there = os.cpu_count() or 1
     if threads > there:
-        warn_once(f"{threads} threads are more than this machine has: using {there}")
+        warn_once(f"{threads} threads are more than this machine has CPUs: using {there}")
     return min(threads, there)
 
 
@@ -320,10 +322,10 @@ def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
 def _check_signature(session: onnxruntime.InferenceSession, crop: CropSpec, path: Path) -> None:
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
     if list(inputs) != ["image"] or "rotation" not in {tensor.name for tensor in session.get_outputs()}:
-        raise WeightsError(f"{path} is no head pose network: it needs one input, image, and an output rotation")
+        raise WeightsError(f"{path} is not a head pose network: it needs one input, image, and an output rotation")
     shape = inputs["image"].shape
     if inputs["image"].type != "tensor(float)" or len(shape) != 4 or isinstance(shape[0], int):
-        raise WeightsError(f"{path}: the input image must be float32 (N, 3, S, S) with a dynamic N, it is {shape}")
+        raise WeightsError(f"{path}: the input image must be float32 (N, 3, S, S) with a dynamic N, got {shape}")
     expected = (3, crop.size, crop.size)
     if any(isinstance(side, int) and side != wanted for side, wanted in zip(shape[1:], expected, strict=True)):
         raise WeightsError(f"{path} takes {shape[1:]} but its metadata crops to {list(expected)}: export it again")
@@ -333,9 +335,11 @@ def _checked_rotations(output: NDArray[np.float64], count: int, name: str) -> ND
     """Return (N, 3, 3) rotations; raise HeadPoseError if the output is not a rotation, so that no angle is wrong."""
     if output.shape != (count, 3, 3) or not np.isfinite(output).all():
         raise HeadPoseError(
-            f"model {name} gave no rotation: shape {list(output.shape)}, or a value that is not a number"
+            f"model {name} returned no rotation: shape {list(output.shape)}, or a value that is not a number"
         )
     departure = np.abs(np.swapaxes(output, -1, -2) @ output - np.eye(3)).max()
     if departure > _ROUNDED or (np.linalg.det(output) < 0).any():
-        raise HeadPoseError(f"model {name} gave no rotation: its matrix is not orthonormal (off by {departure:.2g})")
+        raise HeadPoseError(
+            f"model {name} returned no rotation: the matrix is not orthonormal (off by {departure:.2g})"
+        )
     return output if departure <= _EXACT else geometry.nearest_rotation(output)

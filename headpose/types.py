@@ -1,4 +1,4 @@
-"""Value objects that travel between the parts of the package."""
+"""Value objects shared by the modules of the package."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from headpose.errors import ImageError, InputError
 from headpose.licenses import License
 
 Image = NDArray[np.uint8]
-"""(H, W, 3) uint8, channels blue, green, red."""
+"""Image array: (H, W, 3) uint8, channels in BGR order."""
 
 
 def check_image(image: object) -> None:
     """Raise ImageError unless ``image`` is a non-empty (H, W, 3) uint8 array."""
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"an image is an array, (H, W, 3) uint8 BGR; got {type(image).__name__}")
+        raise ImageError(f"an image must be an array, (H, W, 3) uint8 BGR; got {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ImageError(f"an image is (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
+        raise ImageError(f"an image must be (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An axis-aligned rectangle in pixels; pixel (i, j) covers [i, i + 1) x [j, j + 1).
+    """Axis-aligned rectangle in pixels. Pixel (i, j) covers [i, i + 1) x [j, j + 1).
 
-    Unless a name says otherwise, the TIGHT box of the 68 facial landmarks: from the brows to the
-    chin, from jaw to jaw. It may reach outside the picture.
+    Unless stated otherwise it is the tight box of the 68 facial landmarks, from the eyebrows to the chin and from jaw
+    to jaw. It may extend outside of the image.
+
+    Attributes:
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge, above ``x1``.
+        y2: Bottom edge, above ``y1``.
 
     Example:
         >>> x1, y1, x2, y2 = Box(10, 20, 40, 80)
@@ -41,7 +47,7 @@ class Box:
         (30, 60)
 
     Raises:
-        InputError: a coordinate is not a finite number, or the box is empty.
+        InputError: A coordinate is not a finite number, or the box is empty.
     """
 
     x1: float
@@ -52,12 +58,12 @@ class Box:
     def __post_init__(self) -> None:
         try:
             finite = all(map(math.isfinite, self))
-        except (TypeError, OverflowError):  # text, None; an integer that no float holds
+        except (TypeError, OverflowError):  # a string or None; an integer that is too large for a float
             finite = False
         if not finite:
             raise InputError(f"box has a coordinate that is not a number: {self}")
         if self.x2 <= self.x1 or self.y2 <= self.y1:
-            raise InputError(f"box is empty: x2 > x1 and y2 > y1 are needed, got {self}")
+            raise InputError(f"box is empty: it needs x2 > x1 and y2 > y1, got {self}")
 
     def __iter__(self) -> Iterator[float]:
         """Yield x1, y1, x2, y2."""
@@ -65,21 +71,25 @@ class Box:
 
     @property
     def width(self) -> float:
+        """Width in pixels."""
         return self.x2 - self.x1
 
     @property
     def height(self) -> float:
+        """Height in pixels."""
         return self.y2 - self.y1
 
     @property
     def center(self) -> tuple[float, float]:
+        """Center (x, y) in pixels."""
         return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
 
     def as_tuple(self) -> tuple[float, float, float, float]:
+        """Return (x1, y1, x2, y2)."""
         return self.x1, self.y1, self.x2, self.y2
 
     def iou(self, other: Box) -> float:
-        """Intersection over union, in [0, 1]."""
+        """Return the intersection over union with another box, in [0, 1]."""
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         if width <= 0 or height <= 0:
@@ -90,14 +100,19 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A detected face: its tight box and the detector's confidence in [0, 1]."""
+    """Detected face.
+
+    Attributes:
+        box: Tight box.
+        score: Confidence of the detector, in [0, 1].
+    """
 
     box: Box
     score: float
 
 
 class EulerAngles(NamedTuple):
-    """Degrees, in the convention of ``headpose.geometry``."""
+    """Euler angles in degrees, in the convention of ``headpose.geometry``."""
 
     yaw: float
     pitch: float
@@ -106,12 +121,12 @@ class EulerAngles(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadPose:
-    """The pose of one face.
+    """Pose of one face.
 
     Attributes:
-        face: where it is in the picture.
-        rotation: (3, 3) float64, head axes to camera axes (``headpose.geometry``).
-        track: the number that ``headpose.tracking`` gave the face, 1 or more; None without a tracker.
+        face: Detected face: its box and score.
+        rotation: (3, 3) float64 rotation matrix from head axes to camera axes (see ``headpose.geometry``).
+        track: Track number assigned by ``headpose.tracking``, 1 or more; None without a tracker.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -124,39 +139,40 @@ class HeadPose:
 
     @property
     def box(self) -> Box:
+        """Tight box of the face."""
         return self.face.box
 
     @property
     def euler(self) -> EulerAngles:
-        """Yaw, pitch and roll in degrees, the triple with the smaller |pitch| + |roll|."""
+        """Yaw, pitch and roll in degrees: of the two equivalent triples, the one with the smaller |pitch| + |roll|."""
         return EulerAngles(*map(float, geometry.euler_from_rotation(self.rotation)))
 
     @property
     def yaw(self) -> float:
-        """Degrees; positive when the nose points to the left of the image."""
+        """Yaw in degrees; positive when the nose points to the left side of the image."""
         return self.euler.yaw
 
     @property
     def pitch(self) -> float:
-        """Degrees; positive when the nose points up."""
+        """Pitch in degrees; positive when the nose points up."""
         return self.euler.pitch
 
     @property
     def roll(self) -> float:
-        """Degrees; positive when the head is tilted clockwise on the screen."""
+        """Roll in degrees; positive when the head is tilted clockwise on the screen."""
         return self.euler.roll
 
     @property
     def score(self) -> float:
-        """The detector's confidence in the face, in [0, 1]; 1 for a box that the caller gave."""
+        """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values under the names of ``json_lines``: what ``json.dumps`` takes.
+        """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
         Returns:
-            track (None without a tracker), box [x1, y1, x2, y2] (pixels), score, yaw, pitch, roll (degrees),
-            rotation (3 rows of 3).
+            ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
+            ``roll`` (degrees) and ``rotation`` (list of three rows).
         """
         return {
             "track": self.track,
@@ -174,29 +190,30 @@ class HeadPose:
 
     @property
     def axes(self) -> NDArray[np.float64]:
-        """(3, 3) rows: where the head's x (its left), y (up), z (out of the nose) point on screen.
+        """(3, 3) float64 directions of the head's axes on the screen.
 
-        Each row is (right, down, towards the camera), unit length.
+        The rows are unit vectors: x (the head's left), y (up) and z (out of the nose). The columns are right, down and
+        towards the camera.
         """
         return self.rotation.T * np.array([1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
 class CropSpec:
-    """How a network's input is cut out of a picture. Stored with the weights, never passed by hand.
+    """Settings of the crop that is a network's input. They are stored with the weights.
 
     Attributes:
-        size: side of the input, pixels, 8 to 1024.
-        scale: side of the crop as a multiple of the tight box (of its longer side if ``square``), 0.5 to 4.
-        shift_y: downward shift of the crop's centre, in heights of the tight box, -1 to 1.
-        square: cut a square around the longer side; otherwise the box's own aspect is stretched.
-        interpolation: between pixels; shrinking always averages over the area besides.
-        border: what lies outside the picture, its edge pixel or black.
-        channels: order of the network's input channels.
-        mean, std: per channel in that order, of values in [0, 1]; 0 to 1 and 0.001 to 10.
+        size: Side of the input in pixels, 8 to 1024.
+        scale: Side of the crop as a multiple of the tight box (of its longer side if ``square``), 0.5 to 4.
+        shift_y: Downward shift of the crop's center, as a fraction of the tight box's height, -1 to 1.
+        square: Crop a square around the longer side. If false, the crop has the box's aspect ratio and is stretched.
+        interpolation: Interpolation between pixels. When the crop shrinks the image, pixels are also averaged by area.
+        border: Fill outside of the image: its edge pixels (``replicate``) or ``black``.
+        channels: Order of the network's input channels.
+        mean, std: Mean and standard deviation of each input channel, for values in [0, 1]; 0 to 1 and 0.001 to 10.
 
     Raises:
-        InputError: a value has the wrong type or is out of its range.
+        InputError: A value has the wrong type or is out of range.
     """
 
     size: int
@@ -219,25 +236,32 @@ class CropSpec:
             if name in ("scale", "shift_y"):
                 object.__setattr__(self, name, _number(name, values, low, high))
             elif isinstance(values, str) or not isinstance(values, Iterable) or len(values := tuple(values)) != 3:
-                raise InputError(f"crop {name} needs three numbers, got {values!r}")
+                raise InputError(f"crop {name} must be three numbers, got {values!r}")
             else:
                 object.__setattr__(self, name, tuple(_number(name, value, low, high) for value in values))
         if not isinstance(self.square, bool):
-            raise InputError(f"crop square is true or false, got {self.square!r}")
+            raise InputError(f"crop square must be true or false, got {self.square!r}")
         for name, choices in _CROP_CHOICES.items():
             if getattr(self, name) not in choices:
-                raise InputError(f"crop {name} is one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise InputError(f"crop {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, lists for tuples: what goes into TOML and into ONNX metadata."""
+        """Return the settings as a dictionary for TOML and ONNX metadata, with lists instead of tuples."""
         values = dataclasses.asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropSpec:
-        """Inverse of ``to_dict``; InputError on an unknown key or a value out of range."""
+        """Create the settings from a dictionary.
+
+        Args:
+            values: Settings by name, as ``to_dict`` returns them. Settings other than ``size`` may be missing.
+
+        Raises:
+            InputError: A key is unknown, ``size`` is missing, or a value is out of range.
+        """
         if not isinstance(values, dict):
-            raise InputError(f"a crop is a table of settings, got {type(values).__name__}")
+            raise InputError(f"a crop must be a table of settings, got {type(values).__name__}")
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise InputError(f"unknown crop setting: {', '.join(sorted(map(str, unknown)))}")
@@ -246,8 +270,8 @@ class CropSpec:
         return cls(**values)
 
 
-# What a network has ever been trained with lies well inside; beyond is a damaged file, which an INT8 network would
-# answer with an angle all the same. 0.00392 = 1 / 255 is the std of networks that take values up to 255.
+# Trained networks lie well inside these ranges. Other values mean a damaged file, with which an INT8 network would
+# still return an angle. 0.00392 = 1 / 255 is the std of networks that take values up to 255.
 _CROP_RANGES = {
     "scale": (0.5, 4.0),
     "shift_y": (-1.0, 1.0),
@@ -258,7 +282,7 @@ _CROP_CHOICES = {"interpolation": ("linear", "cubic"), "border": ("replicate", "
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
-    """A setting of a crop as float; InputError if it is no number or out of its range (NaN is)."""
+    """Return a crop setting as a float; InputError if it is not a number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
         raise InputError(f"crop {name} must be a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
@@ -266,21 +290,21 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One entry of the manifest of weights (``models.toml``).
+    """Entry of the manifest of weights (``models.toml``).
 
     Attributes:
-        name: what users call it.
-        file: file name of the ONNX network.
-        sha256: of that file, hexadecimal.
-        bytes: its size.
+        name: Name of the network.
+        file: Name of the ONNX file.
+        sha256: SHA-256 of the file, 64 hexadecimal digits.
+        bytes: Size of the file in bytes.
         precision: ``fp32``, ``fp16`` or ``int8``.
         license: ``permissive`` (any use) or ``research-only`` (trained on photographs under research-only terms).
-        license_terms: terms of use of the weights, as free text.
-        data: what it was trained on, in words.
-        recipe: name of the recipe that made it.
-        parent: the model it was compressed from, or "".
-        crop: how its input is cut out.
-        metrics: measured figures by name; degrees, see the model's card for the commands.
+        license_terms: Terms of use of the weights, free text.
+        data: Description of the training data.
+        recipe: Name of the recipe.
+        parent: Name of the network that it was compressed from, or "".
+        crop: Crop settings of its input.
+        metrics: Measured values by name, in degrees. The model card lists the commands.
     """
 
     name: str
@@ -299,17 +323,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled face of a data set.
+    """Labeled face of a data set.
 
     Attributes:
-        image: the picture's file.
-        box: tight box of the 68 landmarks, pixels.
-        euler: the label as the data set gives it, not re-wrapped.
-        weight: of this sample in the loss and in weighted means, >= 0.
-        group: name of the source photograph (or of a cluster of near-duplicates): samples of one
-            group never fall on both sides of a split.
-        spread: largest difference of one annotator from the label, degrees, >= 0, where ``weight``
-            comes from it (``datasets.manifest.weight_from_spread``); otherwise None.
+        image: Path of the image file.
+        box: Tight box of the 68 landmarks in pixels.
+        euler: Label in degrees, as stored in the data set, not wrapped.
+        weight: Weight of the sample in the loss and in weighted means, 0 or more.
+        group: Name of the source photograph, or of a cluster of near-duplicates. All samples of a group are on the
+            same side of a split.
+        spread: Largest deviation of an annotator from the label in degrees, >= 0, if ``weight`` is derived from it
+            (``datasets.manifest.weight_from_spread``); otherwise None.
     """
 
     image: Path
@@ -321,5 +345,5 @@ class Sample:
 
     @property
     def rotation(self) -> NDArray[np.float64]:
-        """(3, 3) float64, head axes to camera axes."""
+        """(3, 3) float64 rotation matrix from head axes to camera axes."""
         return geometry.rotation_from_euler(self.euler)

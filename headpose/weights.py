@@ -1,4 +1,4 @@
-"""Which networks there are, where their files lie, and whether those files are what they claim to be."""
+"""Manifest of the networks, search for their files, and check of the files' hashes."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def _packaged_manifest() -> dict[str, ModelInfo]:
 
 
 def manifest() -> dict[str, ModelInfo]:
-    """The networks of this package by name, in the order of ``models.toml``."""
+    """Return the networks of this package by name, in the order of ``models.toml``."""
     return dict(_packaged_manifest())
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """List the names of the networks that ``HeadPoseEstimator`` and ``load_model`` take.
+    """List the names of the networks that ``HeadPoseEstimator`` and ``load_model`` accept.
 
     Args:
-        pattern: a glob that the names must match, for example ``"student*"``.
+        pattern: Glob pattern that the names must match, for example ``"student*"``.
 
     Returns:
-        The names, in the order of ``models.toml``; empty if none matches.
+        The names, in the order of ``models.toml``; empty if no name matches.
 
     Example:
         >>> "student" in list_models("student*")
@@ -54,11 +54,17 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, ModelInfo]:
-    """Reads a manifest of weights.
+    """Read a manifest of weights.
+
+    Args:
+        path: Path of a TOML file with the layout of ``models.toml``.
+
+    Returns:
+        The entries by name, in the order of the file.
 
     Raises:
-        WeightsError: the file is missing or no TOML, or an entry has an unknown key, lacks one, or
-            has a value of the wrong type or out of range.
+        WeightsError: The file is missing or is not TOML, or an entry has an unknown key, lacks a key, or has a value of
+            the wrong type or out of range.
     """
     try:
         tables = tomllib.loads(Path(path).read_text("utf-8"))
@@ -68,14 +74,16 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, ModelInfo]:
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file of a network.
+    """Return the path of a network's file.
 
-    A path (it has a folder in it or ends in ``.onnx``) is taken as it is. A name of the manifest is
-    looked for in ``$HEADPOSE_WEIGHTS``, the checkout's ``weights/``, the installed package and the
-    user's cache, in that order; the first file found must have the manifest's SHA-256.
+    The file of a name in the manifest is searched for in ``$HEADPOSE_WEIGHTS``, the checkout's ``weights/``, the
+    installed package and the user's cache, in that order. The first file found must have the SHA-256 of the manifest.
+
+    Args:
+        name_or_path: Name in the manifest, or path of a file (see ``is_path``), which is returned unchanged.
 
     Raises:
-        WeightsError: no such file, no such name, or a file that is not the manifest's.
+        WeightsError: The file does not exist, the name is unknown, or the file has another SHA-256.
     """
     if is_path(name_or_path):
         path = Path(name_or_path)
@@ -90,38 +98,53 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             return path
     looked_in = ", ".join(map(str, search_folders()))
     raise WeightsError(
-        f"model {info.name} is not here: headpose fetch {info.name} brings it ({info.file} is in none of {looked_in})"
+        f"model {info.name} is missing: run headpose fetch {info.name} ({info.file} is not in {looked_in})"
     )
 
 
 def lookup(name: str) -> ModelInfo:
-    """The manifest's entry of that name; WeightsError, with the names there are, if there is none."""
+    """Return the manifest's entry of a network.
+
+    Args:
+        name: Name of the network.
+
+    Raises:
+        WeightsError: The name is unknown. The message lists the known names.
+    """
     models = manifest()
     if name not in models:
-        there_is = ", ".join(models) or "none"
-        raise WeightsError(f"unknown model {name!r}: there is {there_is}; or give the path of an .onnx file")
+        known = ", ".join(models) or "none"
+        raise WeightsError(f"unknown model {name!r}: the known models are {known}; or give the path of an .onnx file")
     return models[name]
 
 
 def is_path(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether ``find`` takes the argument for a file's path rather than for a name."""
+    """Return whether ``find`` reads the argument as a path: no string, contains a separator or ends in ``.onnx``."""
     if not isinstance(name_or_path, str):
         return True
     return name_or_path.endswith(".onnx") or "/" in name_or_path or os.sep in name_or_path
 
 
 def verify(path: Path, info: ModelInfo) -> None:
-    """WeightsError unless the file has the SHA-256 of the manifest's entry."""
+    """Check a file against the manifest.
+
+    Args:
+        path: Path of the file.
+        info: Entry of the manifest.
+
+    Raises:
+        WeightsError: The SHA-256 of the file differs from that of the entry.
+    """
     actual = files.sha256_of(path)
     if actual != info.sha256:
         raise WeightsError(
             f"{path} is not model {info.name} of this version: its SHA-256 is {actual[:12]}..., "
-            f"not {info.sha256[:12]}...; get that file again, or give its path to use it as it is"
+            f"not {info.sha256[:12]}...; fetch the file again, or give its path to use it unchecked"
         )
 
 
 def search_folders() -> list[Path]:
-    """Where ``find`` looks for a named network's file, in order. Folders that may not exist."""
+    """Return the folders in which ``find`` searches for a named network, in order. They may not exist."""
     named = os.environ.get("HEADPOSE_WEIGHTS")
     first = [Path(named).expanduser()] if named else []
     return [*first, _PACKAGE.parent / "weights", _PACKAGE / "_weights", cache_folder()]
@@ -141,7 +164,7 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
         return WeightsError(f"{path}, model {name}: {what}")
 
     if not isinstance(table, dict):
-        raise wrong("an entry is a table")
+        raise wrong("an entry must be a table")
     table = licenses.with_current_keys(table)
     fields = {field.name for field in dataclasses.fields(ModelInfo)} - {"name"}
     if unknown := set(table) - fields:
@@ -152,7 +175,7 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
     if bad := [key for key in sorted(texts) if not isinstance(table[key], str)]:
         raise wrong(f"{bad[0]} must be text")
     if table["file"] in ("", "..") or Path(table["file"]).name != table["file"]:
-        raise wrong("file must be a file's name, without a folder")
+        raise wrong("file must be a file name without a folder")
     if isinstance(table["bytes"], bool) or not isinstance(table["bytes"], int) or table["bytes"] <= 0:
         raise wrong("bytes must be a whole number above 0")
     if len(table["sha256"]) != 64 or set(table["sha256"]) - set("0123456789abcdef"):

@@ -1,25 +1,26 @@
-"""Converts MediaPipe's short-range BlazeFace from TensorFlow Lite to ONNX.
+"""Convert MediaPipe's short-range BlazeFace from TensorFlow Lite to ONNX.
 
     pip download mediapipe==0.10.21 --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64
     python scripts/convert_blazeface.py mediapipe-0.10.21-*.whl
 
-writes ``blazeface-short.onnx`` and the ``.tflite`` it comes from into ``headpose/detection/data``. The
-network (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019; Apache-2.0) is
-convolutions all through, so the ONNX takes any N and any H and W that are multiples of 16:
+These commands write ``blazeface-short.onnx`` and its source, ``blazeface-short.tflite``, to
+``headpose/detection/data``. The network (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile
+GPUs", 2019; Apache-2.0) is fully convolutional, so the ONNX file accepts any N, and any H and W that are multiples of
+16:
 
     image   (N, 3, H, W) float32, RGB in [-1, 1]
-    boxes   (N, A, 16) float32, centre x, centre y, width, height, six key points: pixels from the anchor
+    boxes   (N, A, 16) float32, center x, center y, width, height, six key points: pixels relative to the anchor
     scores  (N, A) float32, logits
-    A = 2 (H/8) (W/8) + 6 (H/16) (W/16), the stride-8 anchors first, each row by row
+    A = 2 (H/8) (W/8) + 6 (H/16) (W/16), the stride-8 anchors first, each in row-major order
 
-Every channel count is rounded up to a multiple of 16 with channels that stay zero: ONNX Runtime's blocked kernels
-take whole blocks only, and most of the zero-padded shortcuts between them vanish. Measured at one thread with AVX-512
-on 128x128: 0.72 ms become 0.55. Weights stored as fp16 become fp32.
+Channel counts are rounded up to a multiple of 16 with channels that stay zero: ONNX Runtime's blocked kernels process
+whole blocks only, and most of the zero-padded shortcuts between them are no longer needed. With one thread and AVX-512
+at 128x128 this reduces the time from 0.72 to 0.55 ms. Weights stored as fp16 are converted to fp32.
 
-At 128x128, the size of the original, it agrees with TensorFlow Lite (ai-edge-litert 2.3.0) to 1.3e-4 on outputs as
-large as 740; tests/detection/blazeface_golden.npz holds TensorFlow Lite's side of one such comparison.
+At 128x128, the original size, the output differs from that of TensorFlow Lite (ai-edge-litert 2.3.0) by at most 1.3e-4,
+with values up to 740. tests/detection/blazeface_golden.npz contains TensorFlow Lite's output for one comparison.
 
-Needs the packages ``onnx`` and ``tflite`` (the schema of the format).
+The script needs the packages ``onnx`` and ``tflite`` (the schema of the format).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ MEMBER = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 SHA256 = "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"
 DATA = Path(__file__).resolve().parent.parent / "headpose/detection/data"
 OPSET, IR_VERSION = 13, 8  # old enough for every ONNX Runtime that the package supports
-_BLOCK = 16  # channels
+_BLOCK = 16  # number of channels in a block
 
 _KINDS = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
 _TYPES = {
@@ -69,7 +70,15 @@ _HEADS = ("classificator", "regressor")
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of the TensorFlow Lite graph; tensors go by their names."""
+    """Operator of a TensorFlow Lite graph.
+
+    Attributes:
+        kind: Name of the operator, such as "CONV_2D".
+        inputs: Names of the input tensors.
+        output: Name of the output tensor.
+        channels: Number of output channels.
+        stride: Vertical stride, 1 for operators without one.
+    """
 
     kind: str
     inputs: tuple[str, ...]
@@ -80,14 +89,26 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """A TensorFlow Lite graph; ``constants`` by tensor name, in TensorFlow's layout."""
+    """TensorFlow Lite graph.
+
+    Attributes:
+        operators: Operators in order of execution.
+        constants: Weights by tensor name, in TensorFlow's layout.
+    """
 
     operators: tuple[Operator, ...]
     constants: dict[str, NDArray[Any]]
 
 
 def read_source(path: Path) -> bytes:
-    """The network's bytes, from the wheel of mediapipe 0.10.21 or from the bare file, hash checked."""
+    """Read the TensorFlow Lite file and check its hash.
+
+    Args:
+        path: Wheel of mediapipe 0.10.21, or the .tflite file.
+
+    Raises:
+        WeightsError: The file cannot be read, or its SHA-256 is wrong.
+    """
     try:
         if path.suffix == ".whl":
             with zipfile.ZipFile(path) as wheel:
@@ -97,12 +118,12 @@ def read_source(path: Path) -> bytes:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(f"cannot read BlazeFace from {path}: {error}") from None
     if hashlib.sha256(data).hexdigest() != SHA256:
-        raise WeightsError(f"{path} does not hold the BlazeFace of mediapipe 0.10.21 (SHA-256 {SHA256} expected)")
+        raise WeightsError(f"{path} does not contain the BlazeFace of mediapipe 0.10.21 (expected SHA-256 {SHA256})")
     return data
 
 
 def read_graph(data: bytes) -> Graph:
-    """Reads the flatbuffer; its DEQUANTIZE operators vanish into fp32 constants."""
+    """Parse the flatbuffer. DEQUANTIZE operators are replaced with fp32 constants."""
     model = tflite.Model.GetRootAsModel(data, 0)
     subgraph = model.Subgraphs(0)
     tensors = [subgraph.Tensors(index) for index in range(subgraph.TensorsLength())]
@@ -134,14 +155,14 @@ def _stride(kind: str, operator: Any) -> int:
 
 
 class Builder:
-    """Writes ONNX nodes and initializers, one TensorFlow Lite operator after the other."""
+    """Convert the operators of a TensorFlow Lite graph to ONNX nodes and initializers, one by one."""
 
     def __init__(self, graph: Graph) -> None:
         self.constants = graph.constants
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.tensors = {"input": "image"}  # what a TensorFlow tensor is called in ONNX
-        self.widths = {"input": 3}  # channels, the rounding included
+        self.tensors = {"input": "image"}  # ONNX names by TensorFlow name
+        self.widths = {"input": 3}  # rounded channel counts by TensorFlow name
         for operator in graph.operators:
             self._add(operator)
 
@@ -154,9 +175,9 @@ class Builder:
         match operator.kind:
             case "CONV_2D" | "DEPTHWISE_CONV_2D":
                 self._convolution(operator, name, sources[0], width)
-            case "MAX_POOL_2D":  # 2x2, of even sides
+            case "MAX_POOL_2D":  # 2x2, on even sides
                 self._node("MaxPool", sources, name, kernel_shape=[2, 2], strides=[2, 2])
-            case "PAD" if width == self.widths[operator.inputs[0]]:  # of channels, and they are there already
+            case "PAD" if width == self.widths[operator.inputs[0]]:  # pads channels that the rounding has already added
                 self.tensors[operator.output] = sources[0]
             case "PAD":
                 added = width - self.widths[operator.inputs[0]]
@@ -166,7 +187,7 @@ class Builder:
                 self._node("Add", sources, name)
             case "RELU":
                 self._node("Relu", sources, name)
-            case "RESHAPE":  # channels last, then one row for each anchor
+            case "RESHAPE":  # channels last, then one row per anchor
                 self._node("Transpose", sources, f"{sources[0]}.last", perm=[0, 2, 3, 1])
                 shape = np.array([0, -1, 16] if sources[0].startswith("regressor") else [0, -1], np.int64)
                 self._node("Reshape", [f"{sources[0]}.last", self._constant(f"{name}.shape", shape)], name)
@@ -177,9 +198,9 @@ class Builder:
 
     def _convolution(self, operator: Operator, name: str, source: str, width: int) -> None:
         weight, bias = (self.constants[constant] for constant in operator.inputs[1:])
-        if operator.kind == "CONV_2D":  # from out, height, width, in
+        if operator.kind == "CONV_2D":  # stored as (out, height, width, in)
             weight, group, inputs = weight.transpose(0, 3, 1, 2), 1, self.widths[operator.inputs[0]]
-        else:  # from 1, height, width, channels
+        else:  # stored as (1, height, width, channels)
             weight, group, inputs = weight.transpose(3, 0, 1, 2), width, 1
         kernel = weight.shape[-1]
         inputs_of_node = [
@@ -209,17 +230,24 @@ def _zero_extended(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.f
 
 
 def _same_padding(kernel: int, stride: int) -> list[int]:
-    """ONNX pads (top, left, bottom, right) of TensorFlow's SAME, for sides that the stride divides.
+    """Return ONNX's pads (top, left, bottom, right) for TensorFlow's SAME, if the stride divides the sides.
 
-    The odd pixel goes to the bottom and the right: a 3x3 of stride 2 pads (0, 0, 1, 1), which a symmetric padding of 1
-    gets wrong by one pixel. VALID occurs with 1x1 kernels only, where it is the same.
+    The odd pixel is added at the bottom and the right: a 3x3 kernel of stride 2 has the pads (0, 0, 1, 1). A symmetric
+    padding of 1 would shift the output by one pixel. VALID occurs only with 1x1 kernels, where both are the same.
     """
     before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
     return [before, before, after, after]
 
 
 def to_onnx(data: bytes) -> bytes:
-    """The ONNX file's bytes, the same on every run."""
+    """Convert the network to ONNX. The same input gives the same bytes.
+
+    Args:
+        data: Content of the .tflite file.
+
+    Returns:
+        Content of the ONNX file.
+    """
     builder = Builder(read_graph(data))
     graph = helper.make_graph(
         builder.nodes,
@@ -250,11 +278,13 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(description="Convert MediaPipe's short-range BlazeFace to ONNX.")
-    parser.add_argument("source", type=named_path, help="the wheel of mediapipe 0.10.21, or the .tflite in it")
+    parser.add_argument("source", type=named_path, help="wheel of mediapipe 0.10.21, or the .tflite file in it")
     parser.add_argument("--out", type=named_path, default=DATA, help="folder for both files (default: %(default)s)")
     arguments = parser.parse_args()
     original, converted = arguments.out / "blazeface-short.tflite", arguments.out / "blazeface-short.onnx"
-    check_outputs([arguments.source], data={"--out": [converted]})  # the original may lie there: it is the same
+    check_outputs(
+        [arguments.source], data={"--out": [converted]}
+    )  # the .tflite file may be the source: its content is the same
     data = read_source(arguments.source)
     write_bytes(original, data)
     write_bytes(converted, to_onnx(data))

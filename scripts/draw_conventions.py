@@ -1,9 +1,9 @@
-"""Draws docs/conventions.png: what positive yaw, pitch and roll look like.
+"""Draw docs/conventions.png: heads with positive yaw, pitch and roll.
 
     python scripts/draw_conventions.py docs/conventions.png
 
-A head of simple surfaces is turned by ``headpose.geometry`` and gets its axes from ``headpose.draw``,
-so the picture shows what the code does.
+A head of simple surfaces is rotated with ``headpose.geometry`` and its axes are drawn with ``headpose.draw``, so the
+image agrees with the code.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from headpose import draw_pose, geometry, write_image
 from headpose.cli.program import run_program
 from headpose.types import Box, EulerAngles, Face, HeadPose, Image
 
-PANEL = 300  # pixels, width and height of one head's panel
-FINER = 4  # drawn that much larger, then averaged down
-RADII = np.array([0.74, 1.0, 0.86])  # of the skull, in units of its half height
+PANEL = 300  # width and height of a panel in pixels
+FINER = 4  # supersampling factor
+RADII = np.array([0.74, 1.0, 0.86])  # radii of the skull, relative to its half height
 SKIN, LIPS, DARK, BACKGROUND = (176, 204, 234), (110, 110, 190), (70, 60, 60), (250, 248, 246)
 LIGHT = np.array([-0.35, 0.55, 0.76])
 PANELS = (
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 
 def skull(latitudes: int = 48, longitudes: int = 72) -> Array:
-    """(N, 4, 3) quadrilaterals of an ellipsoid, counter-clockwise from outside, head axes."""
+    """Return (N, 4, 3) quadrilaterals of an ellipsoid in head axes, counterclockwise from outside."""
     down = np.linspace(0, np.pi, latitudes + 1)[:, None]
     around = np.linspace(0, 2 * np.pi, longitudes + 1)[None, :]
     sphere = [np.sin(down) * np.sin(around), np.cos(down) + 0 * around, np.sin(down) * np.cos(around)]
@@ -44,13 +44,13 @@ def skull(latitudes: int = 48, longitudes: int = 72) -> Array:
 
 
 def nose() -> Array:
-    """(3, 3, 3) the triangles of a wedge, counter-clockwise from outside."""
+    """Return (3, 3, 3) triangles of a wedge in head axes, counterclockwise from outside."""
     bridge, tip, left, right = [0.0, 0.16, 0.83], [0.0, -0.28, 1.3], [0.2, -0.32, 0.78], [-0.2, -0.32, 0.78]
     return np.array([[bridge, tip, left], [bridge, right, tip], [right, left, tip]])
 
 
 def patch(x: float, y: float, width: float, height: float) -> Array:
-    """(1, M, 3) an ellipse painted on the skull, half axes ``width`` and ``height``: an eye, the mouth."""
+    """Return (1, M, 3) points of an ellipse on the skull (an eye or the mouth) with half axes ``width``, ``height``."""
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     xs, ys = x + width * np.cos(turn), y + height * np.sin(turn)
     zs = RADII[2] * np.sqrt(1 - (xs / RADII[0]) ** 2 - (ys / RADII[1]) ** 2)
@@ -58,14 +58,21 @@ def patch(x: float, y: float, width: float, height: float) -> Array:
 
 
 def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_height: float) -> None:
-    """Fills what faces the camera: the skull, which is convex, then what is painted on it, then the nose."""
+    """Draw the surfaces that face the camera: the skull, which is convex, then eyes and mouth, then the nose.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, changed in place.
+        rotation: (3, 3) rotation matrix from head axes to camera axes.
+        center: Center of the head in pixels.
+        half_height: Half height of the skull in pixels.
+    """
     painted = [(patch(side * 0.32, 0.2, 0.12, 0.075), DARK) for side in (-1.0, 1.0)]
     painted.append((patch(0.0, -0.56, 0.2, 0.045), LIPS))
     light = LIGHT / np.linalg.norm(LIGHT)
     for faces, colour in [(skull(), SKIN), *painted, (nose(), SKIN)]:
         turned = faces @ rotation.T
         for face in turned[np.argsort(turned[..., 2].mean(-1))]:
-            normal = np.cross(face, np.roll(face, -1, 0)).sum(0)  # Newell's, also for a repeated corner
+            normal = np.cross(face, np.roll(face, -1, 0)).sum(0)  # Newell's method, also valid for repeated corners
             normal /= np.linalg.norm(normal)
             if normal[2] <= 0:
                 continue
@@ -75,7 +82,7 @@ def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_h
 
 
 def panel(caption: str, euler: EulerAngles) -> Image:
-    """(PANEL, PANEL, 3) uint8 BGR: one head with its axes below its caption."""
+    """Return a (PANEL, PANEL, 3) uint8 BGR image of one head with its axes, below a caption."""
     side = PANEL * FINER
     image = np.full((side, side, 3), BACKGROUND, np.uint8)
     rotation = geometry.rotation_from_euler(euler)
@@ -96,7 +103,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="draw_conventions", description=__doc__.splitlines()[0])
-    parser.add_argument("out", metavar="FILE", help="the picture to write")
+    parser.add_argument("out", metavar="FILE", help="image file to write")
     write_image(parser.parse_args().out, np.hstack([panel(*item) for item in PANELS]))
     return 0
 

@@ -1,9 +1,9 @@
-"""Draws docs/robustness.jpg: every corruption of ``headpose.corruptions`` on one photo, the paper's in the first row.
+"""Draw docs/robustness.jpg: each corruption of ``headpose.corruptions`` on one photo, the paper's in the first row.
 
     python scripts/draw_corruptions.py examples/astronaut.jpg docs/robustness.jpg
 
-The photo's face is enlarged to the size of those in AFLW2000-3D, in a picture of 450 x 450, so that the
-paper's absolute settings look as they do there.
+The face is scaled to the size of the faces in AFLW2000-3D, in an image of 450 x 450 pixels, so that the paper's
+absolute settings have the same effect as there.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from headpose.files import check_outputs, write_bytes
 from headpose.images import read_image
 from headpose.types import Box, CropSpec, Image
 
-PICTURE = 450  # pixels a side, and the usual length of the face in them
-FACE = 196
+PICTURE = 450  # side of an image in AFLW2000-3D, pixels
+FACE = 196  # usual longer side of the tight box in it, pixels
 PANEL = 110
 QUALITY = 82
 SHOWN = CropSpec(size=PANEL, scale=1.7, shift_y=-0.05)
@@ -33,7 +33,7 @@ INK, PAPER = (60, 60, 60), (255, 255, 255)
 
 
 def as_in_aflw2000(photo: Image) -> tuple[Image, Box]:
-    """(450, 450, 3) with the one face of the photo in the middle, 196 pixels long, and its box."""
+    """Return a (450, 450, 3) image with the photo's only face in the middle, 196 pixels long, and its box."""
     box = only_face(create_detector("blazeface", threads=1, device="cpu"), photo)
     length = max(box.width, box.height)
     picture = crop.cut(photo, box, CropSpec(size=PICTURE, scale=PICTURE / FACE))
@@ -43,7 +43,7 @@ def as_in_aflw2000(photo: Image) -> tuple[Image, Box]:
 
 
 def panel(corruption: Corruption, picture: Image, box: Box) -> Image:
-    """The crop that a network would get, under the corruption's name."""
+    """Return a network's crop of the corrupted image, with the name of the corruption above it."""
     view = corruption(picture, box, "astronaut")
     made = cv2.copyMakeBorder(crop.cut(view.image, view.box, SHOWN), 16, 2, 2, 2, cv2.BORDER_CONSTANT, value=PAPER)
     cv2.putText(made, corruption.label, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, INK, 1, cv2.LINE_AA)
@@ -51,7 +51,7 @@ def panel(corruption: Corruption, picture: Image, box: Box) -> Image:
 
 
 def sheet(picture: Image, box: Box) -> Image:
-    """All panels: the clean picture and the paper's three, then a row of five levels for each name."""
+    """Return all panels: the clean image and the paper's three corruptions, then one row of five levels per name."""
     rows = [[corruptions.CLEAN, *corruptions.PAPER], *map(corruptions.parse, corruptions.LEVELS)]
     strips = [np.hstack([panel(each, picture, box) for each in row]) for row in rows]
     width = max(strip.shape[1] for strip in strips)
@@ -66,8 +66,8 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="draw_corruptions", description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=named_path, metavar="PHOTO", help="a photo with one face")
-    parser.add_argument("out", type=named_path, metavar="FILE", help="the .jpg file to write")
+    parser.add_argument("photo", type=named_path, metavar="PHOTO", help="photo with one face")
+    parser.add_argument("out", type=named_path, metavar="FILE", help=".jpg file to write")
     arguments = parser.parse_args()
     check_outputs([arguments.photo], data={"FILE": arguments.out})
     drawn = sheet(*as_in_aflw2000(read_image(arguments.photo)))

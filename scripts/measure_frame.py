@@ -1,10 +1,10 @@
-"""Measures by which constant turn rendered heads' axes differ from those of labelled photographs.
+"""Measure the constant rotation between the axes of rendered heads and those of labeled photographs.
 
 python eval/aflw2000.py --data faces.csv --list all --model runs/clean/compact-clean.onnx --predictions angles.csv
 python scripts/measure_frame.py --data faces.csv --predictions angles.csv
 
-The network has seen rendered heads only, so that it reads photographs in the axes of those heads. The mean turn
-between its rotations and the labels', head axes to head axes, is what ``headpose.synth.anatomy.FRAME`` still lacks.
+The network must be trained on rendered heads only, so that its predictions are in their axes. The mean rotation between
+its predictions and the labels is the correction of ``headpose.synth.anatomy.FRAME``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,20 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_frame", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, metavar="FILE", help="manifest of labelled photographs")
-    parser.add_argument("--predictions", required=True, metavar="FILE", help="what eval/aflw2000.py wrote for them")
+    parser.add_argument("--data", required=True, metavar="FILE", help="manifest of labeled photographs")
+    parser.add_argument("--predictions", required=True, metavar="FILE", help="CSV from eval/aflw2000.py --predictions")
     arguments = parser.parse_args()
     report(arguments.data, arguments.predictions)
     return 0
 
 
 def report(data: str, file: str) -> None:
-    """Prints the mean turn, over all faces and by |yaw|, and the frame that takes it in."""
+    """Print the mean rotation over all faces and by |yaw|, and the corrected frame.
+
+    Args:
+        data: Path of the manifest.
+        file: Path of the predictions.
+    """
     faces = testsets.read(data)
     true = np.array([sample.euler for sample in faces.samples], np.float64)
     weights = np.array([sample.weight for sample in faces.samples], np.float64)
@@ -50,22 +55,27 @@ def report(data: str, file: str) -> None:
             print(f"| {name} | {chosen.sum()} | {_in_words(turns[chosen], weights[chosen])} |")
     whole = geometry.euler_from_rotation(mean_turn(turns, weights) @ geometry.rotation_from_euler(FRAME))
     print(f"\nFRAME is pitch {FRAME.pitch:g}, yaw {FRAME.yaw:g}, roll {FRAME.roll:g} degrees.")
-    print(f"With the turn of all faces: pitch {whole[1]:.2f}, yaw {whole[0]:.2f}, roll {whole[2]:.2f}.")
+    print(f"With the rotation of all faces: pitch {whole[1]:.2f}, yaw {whole[0]:.2f}, roll {whole[2]:.2f}.")
 
 
 def offsets(true: Array, predicted: Array) -> Array:
-    """(N, 3, 3) turns from the axes that predictions are in to those of the labels; (N, 3) angles in degrees."""
+    """Return (N, 3, 3) rotations from the head axes of the predictions to those of the labels.
+
+    Args:
+        true: (N, 3) yaw, pitch, roll of the labels in degrees.
+        predicted: (N, 3) yaw, pitch, roll of the predictions in degrees.
+    """
     labels, read = (geometry.rotation_from_euler(angles) for angles in (true, predicted))
     return np.asarray(labels.swapaxes(-1, -2) @ read)
 
 
 def mean_turn(turns: Array, weights: Array) -> Array:
-    """(3, 3) rotation with the least sum of weighted squared distances to (N, 3, 3) rotations."""
+    """Return the (3, 3) rotation with the least sum of weighted squared distances to (N, 3, 3) rotations."""
     return geometry.nearest_rotation(metrics.weighted_mean(turns, weights))
 
 
 def _in_words(turns: Array, weights: Array) -> str:
-    """Pitch, yaw and roll of the mean turn of (N, 3, 3), degrees, each with its 95 % bootstrap interval over faces."""
+    """Return the angles of the mean of (N, 3, 3) rotations in degrees, with 95 % bootstrap intervals over faces."""
     random = np.random.default_rng(0)
     drawn = (random.integers(0, len(turns), len(turns)) for _ in range(RESAMPLES))
     means = [geometry.euler_from_rotation(mean_turn(turns[i], weights[i])) for i in drawn]

@@ -1,9 +1,9 @@
-"""Light, contrast, detail and colour of faces, to lay rendered heads beside photographs.
+"""Measure brightness, contrast, detail and saturation of faces, to compare rendered heads with photographs.
 
 python scripts/measure_pictures.py photographs.csv heads/manifest.csv
 
-Of 400 faces of each manifest and range of yaw, cut as a network sees them (96 pixels): medians, and the 10th to 90th
-percentile.
+The script prints medians and the range from the 10th to the 90th percentile over 400 faces of each manifest and range
+of yaw. Faces are cropped as for a network, at 96 pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headpose.types import CropSpec, Image, Sample
 
 FACES = 400
 SPEC = CropSpec(96)
-_INSIDE = slice(22, 74)  # of the crop: the tight box, nearly
+_INSIDE = slice(22, 74)  # approximately the tight box, in pixels of the crop
 MEASURES = ("brightness", "its spread", "2nd percentile", "98th", "detail under 3 pixels", "under 1", "saturation")
 
 
@@ -35,7 +35,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_pictures", description=__doc__.splitlines()[0])
-    parser.add_argument("faces", nargs="+", type=named_path, metavar="FILE", help="manifests of labelled faces")
+    parser.add_argument("faces", nargs="+", type=named_path, metavar="FILE", help="manifests of labeled faces")
     arguments = parser.parse_args()
     print(f"| faces | yaw | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 2)}")
     for file in arguments.faces:
@@ -48,7 +48,7 @@ def _main() -> int:
 
 
 def measure(samples: Sequence[Sample]) -> Array:
-    """(N, 7) of at most ``FACES`` faces, drawn with a fixed seed; each measure is in [0, 1]."""
+    """Return (N, 7) measures in [0, 1] of at most ``FACES`` faces, chosen at random with a fixed seed."""
     chosen = np.random.default_rng(0).permutation(len(samples))[:FACES]
     views = [crop.cut(read_image(samples[i].image), samples[i].box, SPEC) for i in chosen]
     return np.array([_measure(view) for view in views]).reshape(-1, len(MEASURES))

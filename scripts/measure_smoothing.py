@@ -1,9 +1,9 @@
-"""Measures what smoothing takes from the tremble of a video's poses, and what it adds in lag.
+"""Measure how much smoothing reduces the jitter of poses in a video, and how much lag it adds.
 
 python scripts/measure_smoothing.py [--model student] [--heads 8] [--grid]
 
-Rendered heads rest, turn, shake, nod and wander for four seconds of 30 frames each, in front of a noisy camera. The
-pose of every frame is known. Needs the extra: synth.
+Rendered heads rest, turn, shake, nod and wander for four seconds at 30 frames per second, with camera noise. The pose
+of every frame is known. Needs the extra ``synth``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ with imports_from("synth", "measure_smoothing"):
     from headpose.synth.pose import Pose
 
 FPS, FRAMES = 30, 120
-SETTLED = 15  # frames at the start that do not count: the filter has seen nothing yet
+SETTLED = 15  # frames at the start that are excluded, until the filter has settled
 RENDER, WIDTH, HEIGHT = 224, 640, 360  # pixels
-NOISE = 8.0  # grey levels, of each channel of each pixel
-WANDER = 0.35  # lengths of the face to each side, every two seconds
+NOISE = 8.0  # standard deviation per channel, gray levels
+WANDER = 0.35  # amplitude of the motion to each side in face lengths; the period is two seconds
 
 MOTIONS: dict[str, Callable[[float], EulerAngles]] = {
     "rest": lambda t: EulerAngles(12.0, -4.0, 3.0),
@@ -44,12 +44,19 @@ MOTIONS: dict[str, Callable[[float], EulerAngles]] = {
     "nod": lambda t: EulerAngles(5.0, 18.0 * np.sin(2 * np.pi * 0.9 * t), 0.0),
     "wander": lambda t: EulerAngles(12.0, -4.0, 3.0),
 }
-"""Yaw, pitch and roll, degrees, at a time in seconds."""
+"""Motions by name: functions from the time in seconds to yaw, pitch and roll in degrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What was read of a clip, and what is true: (n, 3, 3) rotations, (n, 2) centres in lengths of the face."""
+    """Estimated and true poses of a clip.
+
+    Attributes:
+        motion: Name of the motion.
+        read: Estimated poses, one per frame.
+        rotations: (n, 3, 3) true rotations.
+        centres: (n, 2) true centers of the box in face lengths.
+    """
 
     motion: str
     read: list[HeadPose]
@@ -63,16 +70,22 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="measure_smoothing", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"a name or an .onnx file ({DEFAULT_MODEL})")
-    parser.add_argument("--heads", type=int, default=8, metavar="N", help="rendered heads a motion (8)")
-    parser.add_argument("--grid", action="store_true", help="other settings beside the default ones")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .onnx file ({DEFAULT_MODEL})")
+    parser.add_argument("--heads", type=int, default=8, metavar="N", help="rendered heads per motion (8)")
+    parser.add_argument("--grid", action="store_true", help="also measure a grid of other settings")
     arguments = parser.parse_args()
     report(arguments.model, arguments.heads, arguments.grid)
     return 0
 
 
 def report(model: str, heads: int, grid: bool) -> None:
-    """Prints a table for rotations and one for boxes."""
+    """Print one table for rotations and one for boxes.
+
+    Args:
+        model: Name of a network, or path of an .onnx file.
+        heads: Number of rendered heads per motion.
+        grid: Measure other settings besides the defaults.
+    """
     clips = list(read_clips(HeadPoseEstimator(model, max_faces=1), heads))
     default = Smoothing()
     turns = {"none": None, "default": default}
@@ -85,7 +98,7 @@ def report(model: str, heads: int, grid: bool) -> None:
         }
         moves |= {f"move {move:g} Hz": dataclasses.replace(default, move_hz=move) for move in (2.0, 4.0, 8.0, 32.0)}
     _table("rotation, degrees", turns, clips, rotation_figures)
-    _table("middle of the box, % of the face's length", moves, clips, centre_figures)
+    _table("center of the box, % of the face's length", moves, clips, centre_figures)
 
 
 def _table(
@@ -94,26 +107,26 @@ def _table(
     clips: list[Clip],
     figures: Callable[[Clip, list[HeadPose]], tuple[float, float]],
 ) -> None:
-    print(f"\n{title}: tremble / error\n\n| smoothing | {' | '.join(MOTIONS)} |\n|---|{'---|' * len(MOTIONS)}")
+    print(f"\n{title}: jitter / error\n\n| smoothing | {' | '.join(MOTIONS)} |\n|---|{'---|' * len(MOTIONS)}")
     for name, smoothing in settings.items():
         cells = []
         for motion in MOTIONS:
             pairs = [figures(clip, smoothed(clip, smoothing)) for clip in clips if clip.motion == motion]
-            tremble, error = np.mean(pairs, axis=0)
-            cells.append(f"{tremble:.2f} / {error:.2f}")
+            jitter, error = np.mean(pairs, axis=0)
+            cells.append(f"{jitter:.2f} / {error:.2f}")
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 def smoothed(clip: Clip, smoothing: Smoothing | None) -> list[HeadPose]:
-    """The poses of a clip as a tracker gives them."""
+    """Return the poses of a clip after tracking with these smoothing settings."""
     tracker = FaceTracker(smoothing)
     return [tracker.update([pose], i / FPS)[0] for i, pose in enumerate(clip.read)]
 
 
 def rotation_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
-    """Degrees: RMS of what the error changes by from frame to frame, and the mean error.
+    """Return the jitter (RMS change of the error between frames) and the mean error, both in degrees.
 
-    The constant turn between what is read and the truth is the network's, or the rendered head's, and is taken out.
+    The constant rotation between estimates and truth is an error of the network or of the rendered head; it is removed.
     """
     read = np.stack([pose.rotation for pose in clip.read])
     constant = geometry.nearest_rotation((clip.rotations.swapaxes(-1, -2) @ read).mean(0))
@@ -124,7 +137,7 @@ def rotation_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
 
 
 def centre_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
-    """The same for the middle of the box, per cent of the face's length."""
+    """Return the jitter and the mean error of the box center, in percent of the face length."""
     length = np.mean([max(pose.box.width, pose.box.height) for pose in clip.read])
     read, given = (np.array([pose.box.center for pose in each]) / length for each in (clip.read, poses))
     error = (given - clip.centres - (read - clip.centres).mean(0))[SETTLED:]
@@ -133,7 +146,11 @@ def centre_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
 
 
 def read_clips(estimator: HeadPoseEstimator, heads: int) -> Iterator[Clip]:
-    """Renders and reads every motion with each head; a clip in which a face is missed is an error."""
+    """Render every motion with each head and yield the clips with estimated poses.
+
+    Raises:
+        HeadPoseError: No face is found in a frame.
+    """
     studio = scene.open_studio()
     bar = tqdm(total=heads * len(MOTIONS) * FRAMES, desc="rendering", unit="frame", disable=None)
     for head in range(heads):
@@ -158,7 +175,7 @@ def read_clips(estimator: HeadPoseEstimator, heads: int) -> Iterator[Clip]:
 
 
 def _frame(posed: scene.Scene, studio: scene.Studio, side: float, random: np.random.Generator) -> tuple[Image, Array]:
-    """A picture of a wider room with the head in it, and the middle of its box in lengths of the face."""
+    """Return a frame with the head in a wider scene, and the (2,) center of its box in face lengths."""
     rendered = render.render(render.stage(posed, studio, RENDER), studio)
     length = max(rendered.box.width, rendered.box.height)
     offset = np.array([(WIDTH - RENDER) / 2 + side * length, (HEIGHT - RENDER) / 2])

@@ -1,4 +1,4 @@
-"""Prints the runtime's requirements, one a line, as pyproject.toml states them."""
+"""Print the runtime's requirements from pyproject.toml, one per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rendered heads are worth: how many of them, each group of ingredients, and beside photographs.
+"""Measure the value of rendered heads: their number, each group of ingredients, and together with photographs.
 
 headpose synth --n 100000 --size 128 --assets ASSETS --out HEADS/all
 for group in people cover light camera; do
@@ -7,9 +7,9 @@ done
 python scripts/study_heads.py HEADS --out runs/study [--only 12000,without-light] [--seeds 2] [--table]
 python scripts/study_heads.py HEADS --out runs/study --table --test AFLW2000       # at the end, once
 
-Every run trains `compact`'s network, at 64 pixels, on as many images. All are compared on the photographs that the
-recipe `compact` holds out, whose labels are pseudo-labels; no rendered head and no face of AFLW2000-3D is among them.
-What is finished is not done again; several calls may share a folder if their runs differ.
+Every run trains the network of `compact` at 64 pixels on the same number of images. All runs are compared on the
+held-out photographs of the recipe `compact`, which have pseudo-labels and include no rendered heads and no faces of
+AFLW2000-3D. Finished runs are skipped. Several processes may share a folder if their runs differ.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ with imports_from("train", "study_heads"):
 
 SIZES = (12_000, 50_000, 100_000)
 GROUPS = ("people", "cover", "light", "camera")
-SIZE = 64  # pixels of the input: a short run that grew to 96 at its end had not recovered by then
+SIZE = 64  # side of the input in pixels; short runs that grew to 96 at the end did not recover in time
 RESULT = "photographs.json"
 TEST_RESULT = "aflw2000.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One way of training.
+    """Training set of a run.
 
     Attributes:
-        name: of it.
-        heads: folder of the rendered heads; None for photographs alone.
-        size: how many of them, the first.
-        repeat: how often an epoch passes over them; 0 stands for heads alone.
+        name: Name of the run.
+        heads: Folder of the rendered heads; None for photographs only.
+        size: Number of heads to use; the first ones are taken.
+        repeat: Number of passes over the heads in an epoch, besides photographs; 0 for heads only.
     """
 
     name: str
@@ -63,16 +63,16 @@ class Study:
 
     @property
     def recipe(self) -> str:
-        """Photographs are turned and worn more by the augmentation than heads, which are drawn so."""
+        """Name of the recipe. Its augmentation is stronger with photographs: heads are rendered with variation."""
         return "compact" if self.heads is None or self.repeat else "compact-clean"
 
     def network(self, folder: Path) -> Path:
-        """What a run in that folder ends with."""
+        """Return the path of the trained network in the folder of a run."""
         return folder / f"{self.recipe}.onnx"
 
     @property
     def sources(self) -> list[str]:
-        """What the run reads, TOML."""
+        """Data sources of the run as inline TOML tables."""
         found = []
         if self.recipe == "compact":
             for each in recipe.load("compact").data.sources:
@@ -90,16 +90,14 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="study_heads", description=__doc__.splitlines()[0])
-    parser.add_argument("heads", type=named_path, metavar="HEADS", help="folder of all/ and without-GROUP/")
+    parser.add_argument("heads", type=named_path, metavar="HEADS", help="folder with all/ and without-GROUP/")
+    parser.add_argument("--out", type=named_path, required=True, metavar="DIR", help="folder for the runs' folders")
+    parser.add_argument("--only", metavar="A,B", help="names of the runs to do (default: all)")
+    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="number of seeds per run (2)")
+    parser.add_argument("--images", type=int, default=160_000, metavar="N", help="training images per run (160000)")
+    parser.add_argument("--table", action="store_true", help="only print the results of finished runs")
     parser.add_argument(
-        "--out", type=named_path, required=True, metavar="DIR", help="a folder for each run is made in it"
-    )
-    parser.add_argument("--only", metavar="A,B", help="of the runs, by name")
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="of each (2)")
-    parser.add_argument("--images", type=int, default=160_000, metavar="N", help="shown in each run (160000)")
-    parser.add_argument("--table", action="store_true", help="only print what is finished")
-    parser.add_argument(
-        "--test", type=named_path, metavar="DIR", help="AFLW2000-3D: reads it too with what is finished"
+        "--test", type=named_path, metavar="DIR", help="folder of AFLW2000-3D: evaluate finished runs on it as well"
     )
     arguments = parser.parse_args()
     chosen = studies(arguments.heads, arguments.only)
@@ -114,23 +112,41 @@ def _main() -> int:
 
 
 def studies(heads: Path, only: str | None) -> list[Study]:
-    """All of them, or those named."""
+    """Return the studies.
+
+    Args:
+        heads: Folder with all/ and without-GROUP/.
+        only: Comma-separated names of the studies to return; None for all.
+
+    Raises:
+        DataError: A name is unknown.
+    """
     known = [Study(str(size), heads / "all", size) for size in SIZES]
     known += [Study(f"without-{group}", heads / f"without-{group}") for group in GROUPS]
     known.append(Study("photographs"))
-    # An epoch of photographs is some 18,000 faces; heads are shown so often that they are that share of all.
+    # An epoch has about 18,000 photographs; the heads are repeated to reach the share s of all images.
     known += [Study(f"mix-{s:g}", heads / "all", SIZES[-1], 18_000 * s / (1 - s) / SIZES[-1]) for s in (0.25, 0.5)]
     names = only.split(",") if only else [study.name for study in known]
     if unknown := set(names) - {study.name for study in known}:
-        raise DataError(f"there is no run {unknown.pop()}; there are {', '.join(study.name for study in known)}")
+        raise DataError(f"unknown run {unknown.pop()}: the runs are {', '.join(study.name for study in known)}")
     return [study for study in known if study.name in names]
 
 
 def run(study: Study, seed: int, images: int, out: Path) -> None:
-    """Trains, goes on with, or leaves as it is, and measures on photographs."""
+    """Train a network, unless it is finished, and measure it on the held-out photographs.
+
+    Args:
+        study: Training set of the run.
+        seed: Random seed.
+        images: Number of training images.
+        out: Folder for the runs' folders. An interrupted run in it is resumed.
+
+    Raises:
+        DataError: Training fails, or the folder has a run with another number of images.
+    """
     folder = out / f"{study.name}-{seed}"
     if (folder / RECIPE).exists() and (begun := recipe.load_saved(folder / RECIPE).run.images) != images:
-        raise DataError(f"{folder} was begun with {begun} images, not {images}: give another --out, or that number")
+        raise DataError(f"{folder} was started with {begun} images, not {images}: use another --out or that --images")
     if (folder / RESULT).exists():
         return
     network = study.network(folder)
@@ -145,29 +161,29 @@ def run(study: Study, seed: int, images: int, out: Path) -> None:
         else:
             command += [part for setting in settings for part in ("--set", setting)]
         if subprocess.run(command, check=False).returncode:
-            raise DataError(f"{study.name}: training has failed, see above")
+            raise DataError(f"{study.name}: training failed, see above")
     write_text(folder / RESULT, json.dumps(measure(network, _photographs()), indent=1))
 
 
 @functools.cache
 def _photographs() -> list[Sample]:
-    """Those that are held out; finding near-duplicates takes a while, so once."""
+    """Return the held-out photographs. Cached, because finding near-duplicates is slow."""
     return data.read(recipe.load("compact").data).validation
 
 
 def _write_first(folder: Path, size: int) -> None:
-    """A manifest of the first heads of a folder."""
+    """Write a manifest of the first ``size`` heads of a folder."""
     file = folder / "manifest.csv"
     if not file.is_file():
-        raise DataError(f"there is no {file}: render the heads first")
+        raise DataError(f"{file} does not exist: render the heads first")
     lines = file.read_text("utf-8").splitlines(keepends=True)
     if len(lines) <= size:
-        raise DataError(f"{file} has {len(lines) - 1} heads, {size} are wanted: render more")
+        raise DataError(f"{file} has {len(lines) - 1} heads, but {size} are needed: render more")
     write_text(folder / f"first-{size}.csv", "".join(lines[: size + 1]))
 
 
 def read_test_set(chosen: list[Study], out: Path, folder: Path) -> None:
-    """Measures every finished run once on AFLW2000-3D, the list of 1969 with angles up to 99 degrees."""
+    """Evaluate every finished run once on AFLW2000-3D: the 1969 faces with all angles up to 99 degrees."""
     faces = testsets.read(folder).select("99")
     for study in chosen:
         for result in _finished(study, out, RESULT):
@@ -177,12 +193,19 @@ def read_test_set(chosen: list[Study], out: Path, folder: Path) -> None:
 
 
 def _finished(study: Study, out: Path, result: str) -> list[Path]:
-    """Results of all seeds, those that are there."""
+    """Return the result files of the finished seeds."""
     return sorted(out.glob(f"{study.name}-[0-9]/{result}"))
 
 
 def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]:
-    """Geodesic error and MAE in degrees, means weighted as in training, of all faces and by |yaw|; pitch's bias."""
+    """Return the geodesic error, MAE and pitch bias in degrees, over all faces and by |yaw|.
+
+    Means are weighted as in training.
+
+    Args:
+        network: Path of the .onnx file.
+        samples: Labeled faces.
+    """
     predicted = accuracy.predict(OnnxPoseModel(network, device="cpu"), samples)
     labels = np.array([sample.euler for sample in samples])
     weights = np.array([sample.weight for sample in samples])
@@ -198,7 +221,7 @@ def measure(network: Path, samples: list[Sample]) -> dict[str, dict[str, float]]
 
 
 def table(chosen: list[Study], out: Path, result: str) -> str:
-    """Markdown: a row for each study, the mean over its seeds and, for all faces, each of them."""
+    """Return a Markdown table: one row per study, with means over seeds and each seed's error over all faces."""
     lines = [
         "| trained on | geodesic (each seed) | MAE | by yaw: 0-30 | 30-60 | 60-99 | pitch's bias |",
         "|" + "---|" * 7,

@@ -188,14 +188,14 @@ def test_a_batch_takes_boxes_for_each_picture(estimator, photo):
 @pytest.mark.parametrize(
     ("images", "boxes", "message"),
     [
-        ("photo.jpg", None, "list of pictures"),
-        (Pillow.new("RGB", (9, 9)), None, "list of pictures"),
-        (5, None, "list of pictures"),
-        ([np.zeros((9, 9, 3), np.uint8)], [], "one entry for each picture"),
-        ([np.zeros((9, 9, 3), np.uint8)], [None, None], "one entry for each picture"),
-        ([np.zeros((9, 9, 3), np.uint8)], Box(0, 0, 9, 9), "boxes of each picture"),
+        ("photo.jpg", None, "list of images"),
+        (Pillow.new("RGB", (9, 9)), None, "list of images"),
+        (5, None, "list of images"),
+        ([np.zeros((9, 9, 3), np.uint8)], [], "one entry for each image: a list"),
+        ([np.zeros((9, 9, 3), np.uint8)], [None, None], "one entry for each image: a list"),
+        ([np.zeros((9, 9, 3), np.uint8)], Box(0, 0, 9, 9), "with one entry for each image"),
         ([np.zeros((9, 9, 3), np.uint8)] * 2, [None, [(0, 0, 0, 0)]], "image 1: box 0"),
-        (np.zeros((9, 9, 3), np.uint8), None, "image 0: an image is"),
+        (np.zeros((9, 9, 3), np.uint8), None, "image 0: an image must be"),
     ],
 )
 def test_a_wrong_batch_is_an_error_that_names_the_picture(estimator, images, boxes, message):

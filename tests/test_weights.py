@@ -150,7 +150,7 @@ def test_an_altered_file_is_an_error_not_passed_over(places):
 
 
 def test_an_unknown_name_lists_the_names(places):
-    with pytest.raises(WeightsError, match="unknown model 'smal': there is small, other"):
+    with pytest.raises(WeightsError, match="unknown model 'smal': the known models are small, other"):
         weights.find("smal")
 
 

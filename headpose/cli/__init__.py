@@ -1,4 +1,4 @@
-"""The command line. A subcommand's module, and what it imports, is loaded only when it is called."""
+"""The ``headpose`` command line. Only the module of the subcommand in use is imported."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Command(NamedTuple):
     """A subcommand.
 
     Attributes:
-        module: has ``add_arguments(parser)`` and ``run(args)``, which returns the exit status.
-        summary: a line for --help.
-        extra: of this project, which has the packages that it needs beside the runtime's; "" for none.
+        module: Name of the module. It defines ``add_arguments(parser)`` and ``run(args)``, which returns the exit
+            status.
+        summary: One line for --help.
+        extra: Extra that installs the packages that the command needs beyond those of the runtime; "" for none.
     """
 
     module: str
@@ -30,29 +31,31 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "estimate": Command("headpose.cli.estimate", "read the head poses in pictures, videos or a camera's stream"),
-    "models": Command("headpose.cli.models", "list the networks there are"),
-    "fetch": Command("headpose.cli.fetch", "bring networks that do not come with the package"),
-    "doctor": Command("headpose.cli.doctor", "say what is installed, what is missing and what is in the way"),
+    "estimate": Command("headpose.cli.estimate", "estimate head poses in images, videos or a camera stream"),
+    "models": Command("headpose.cli.models", "list the available networks"),
+    "fetch": Command("headpose.cli.fetch", "download networks that are not part of the package"),
+    "doctor": Command("headpose.cli.doctor", "check the installation and report what is missing or conflicts"),
     "train": Command("headpose.cli.train", "train a network from a recipe", "train"),
-    "compress": Command("headpose.cli.compress", "prune, distil and quantise a network", "train"),
-    "quantize": Command("headpose.cli.quantize", "write a network in fp16 or int8, checked against fp32", "train"),
+    "compress": Command("headpose.cli.compress", "prune, distill and quantize a network", "train"),
+    "quantize": Command("headpose.cli.quantize", "convert a network to fp16 or int8 and compare it with fp32", "train"),
     "synth": Command("headpose.cli.synth", "render heads with exact labels", "synth"),
-    "report": Command("headpose.cli.report", "write one report of what was measured"),
-    "weights": Command("headpose.cli.weights", "turn a network back into safetensors", "train"),
+    "report": Command("headpose.cli.report", "write a report of the measured results"),
+    "weights": Command("headpose.cli.weights", "convert a network back to safetensors", "train"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
-        argv: the arguments after the program's name; those of the process by default.
+        argv: Arguments after the program's name. None uses those of the process.
 
     Returns:
-        Exit status: 0; 1 after an error in the input, told in one line on stderr; 130 after Ctrl-C; 141 when
-        nobody reads stdout any more.
-        Wrong usage exits with 2 (``SystemExit``).
+        Exit status: 0 after success, 1 after an error in the input (one line on stderr), 130 after Ctrl-C, 141 after
+        the reader of stdout has closed it.
+
+    Raises:
+        SystemExit: The usage is wrong; the exit status is 2.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return run_program("headpose", lambda: _run(arguments))
@@ -66,8 +69,10 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    """The parser, with the arguments of the one subcommand that is called."""
-    parser = argparse.ArgumentParser(prog="headpose", description="Yaw, pitch and roll of every face in a picture.")
+    """Return the parser, with the arguments of the subcommand in use only."""
+    parser = argparse.ArgumentParser(
+        prog="headpose", description="Estimate yaw, pitch and roll of every face in an image."
+    )
     parser.add_argument("--version", action="version", version=f"headpose {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     called = next((argument for argument in arguments if not argument.startswith("-")), None)

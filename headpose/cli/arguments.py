@@ -1,4 +1,4 @@
-"""Types of command-line arguments, for argparse's ``type``: what is out of range is wrong usage, exit status 2."""
+"""Functions for argparse's ``type``. An invalid value is wrong usage: exit status 2."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from pathlib import Path
 
 
 def non_empty(text: str) -> str:
-    """Reads the name of a file or folder; an empty text, which ``Path`` takes for the working folder, is wrong."""
+    """Return the name of a file or folder. An empty name is an error: ``Path`` would read it as the working folder."""
     if not text:
-        raise argparse.ArgumentTypeError("an empty text is no name of a file or folder")
+        raise argparse.ArgumentTypeError("the name of a file or folder must not be empty")
     return text
 
 
 def named_path(text: str) -> Path:
-    """Reads the name of a file or folder as a path (see ``non_empty``)."""
+    """Return the path of a file or folder (see ``non_empty``)."""
     return Path(non_empty(text))
 
 
 def whole(text: str) -> int:
-    """Reads a whole number, 0 or more."""
+    """Parse a whole number, 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """Reads a whole number above 0."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def share(text: str) -> float:
-    """Reads a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``headpose doctor``: what is installed, what is missing and what is in the way."""
+"""``headpose doctor``: check the installation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _MARK = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose doctor``: there are none."""
+    """Add no arguments: ``headpose doctor`` has none."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the findings; returns 1 if one of them is a problem."""
+    """Print the findings and return the exit status: 1 if one of them is a problem."""
     from headpose import doctor, streams
 
     streams.silence_codecs()

@@ -1,4 +1,4 @@
-"""``headpose estimate``: poses of the heads in a picture, a folder, a video or a camera's stream."""
+"""``headpose estimate``: estimate head poses in images, folders, videos and camera streams."""
 
 from __future__ import annotations
 
@@ -15,101 +15,100 @@ from headpose.cli.arguments import non_empty, positive, share, whole
 from headpose.cli.program import INTERRUPTED, NO_READER, printable
 from headpose.errors import HeadPoseError, ImageError
 
-if TYPE_CHECKING:  # what these import (OpenCV, ONNX Runtime) would slow --help down
+if TYPE_CHECKING:  # these import OpenCV and ONNX Runtime, which would slow --help down
     from headpose.estimator import HeadPoseEstimator
     from headpose.streams import Frame, FrameSource, Sink
     from headpose.tracking import FaceTracker
     from headpose.types import HeadPose
 
-_INTERRUPTED_LINE = "headpose: interrupted: the results end where it stopped"
+_INTERRUPTED_LINE = "headpose: interrupted: the results end at the last processed frame"
 
 _EPILOG = """\
 angles, in degrees:
-  yaw > 0    the nose points to the left of the picture
-  pitch > 0  up
+  yaw > 0    the nose points to the left side of the image
+  pitch > 0  the nose points up
   roll > 0   the head is tilted clockwise on the screen
 
-Heads that lie in the picture by more than about 45 degrees are unreliable: with the picture turned by 90
-degrees the median error is 44 degrees, upside down 171, with scores as usual. Turn such pictures first.
-Profiles seen from well above or below are read worse than others, too.
+Results are unreliable for heads rotated in the image plane by more than about 45 degrees: the median error
+is 44 degrees in images rotated by 90 degrees, 171 degrees upside down, and the scores do not show it.
+Rotate such images first. Errors are also larger for profiles seen from well above or below.
 
---json writes one object a face and line: frame, source (of several); for pictures image (the path from
-the folder of the JSON or CSV file; on stdout as given) and face (its number in the drawn picture); for
-videos and cameras time_s (seconds from the first frame) and track (with --track); box [x1, y1, x2, y2]
-(the tight box, in pixels of the picture as it is shown: upright, pixels square), score, yaw, pitch, roll,
-rotation (3x3, rows). --csv has the same columns, but for the rotation: a table that headpose train
-takes as data and eval/aflw2000.py --score scores. No face is no line, and no error.
+--json writes one object per face and line: frame; source (with several sources); for images, image (path
+relative to the folder of the JSON or CSV file, on stdout as given) and face (number in the drawn image);
+for videos and cameras, time_s (seconds from the first frame) and track (with --track); box [x1, y1, x2, y2]
+(tight box in pixels of the upright image with square pixels), score, yaw, pitch, roll, rotation (3x3,
+rows). --csv writes the same columns except rotation. headpose train reads this CSV as data, and
+eval/aflw2000.py --score evaluates it. An image or frame without a face adds no line and is not an error.
 
-A video's --out keeps the time of every frame: where its rate varies, frames are repeated or left out.
-.mp4, .m4v and .mov hold MPEG-4 part 2, which browsers do not play; .webm holds VP8, which they do.
-Several sources may be pictures, folders and videos; --out is then a folder. A playlist (.m3u8 and its
-like) is refused: it may refer to any file.
+--out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
+.mp4, .m4v and .mov files contain MPEG-4 Part 2, which browsers do not play; .webm files contain VP8, which
+browsers play. With several sources (images, folders, videos), --out is a folder. Playlists (such as .m3u8)
+are rejected because they may refer to any file.
 
-An output that is an input too is refused. One that is a link is replaced; what it points to stays.
+An output must not be an input as well. If an output is a symbolic link, the link is replaced and its target
+stays unchanged.
 
-Ctrl-C ends the work; what is done by then is kept, in whole files. exit status: 0 (also for a camera
-that was stopped), 1 after an error or if a part of SOURCE could not be read, 130 after Ctrl-C.
+Ctrl-C stops the program; the results so far are kept in complete files. Exit status: 0 after success and
+after stopping a camera; 1 after an error or if part of SOURCE could not be read; 130 after Ctrl-C.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose estimate``."""
+    """Add the arguments of ``headpose estimate``."""
     parser.epilog = _EPILOG
     parser.add_argument(
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="a picture, a folder of pictures, a video, a camera's number or device, a URL (rtsp, rtmp, http, ...), or "
-        "a GStreamer pipeline in quotes; a file or folder of that name comes first",
+        help="image, folder of images, video, number or device of a camera, URL (rtsp, rtmp, http, ...), or "
+        "GStreamer pipeline in quotes; an existing file or folder of that name takes precedence",
     )
-    parser.add_argument("--model", default="student", help="a name (headpose models lists them) or an .onnx file")
+    parser.add_argument("--model", default="student", help="name (headpose models lists them) or .onnx file")
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
     parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="the detector's own file (yunet needs one)"
+        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
     )
     parser.add_argument(
         "--min-face",
         type=positive,
         metavar="PX",
-        help="smallest face to look for with blazeface, pixels (40); larger is faster",
+        help="size of the smallest face that blazeface detects, in pixels (default: 40); larger values are faster",
     )
-    parser.add_argument("--json", type=non_empty, metavar="FILE", help="write JSON lines; - for stdout")
-    parser.add_argument("--csv", type=non_empty, metavar="FILE", help="write CSV; - for stdout")
+    parser.add_argument("--json", type=non_empty, metavar="FILE", help="write JSON Lines to a file; - for stdout")
+    parser.add_argument("--csv", type=non_empty, metavar="FILE", help="write CSV to a file; - for stdout")
+    parser.add_argument("--out", type=non_empty, metavar="FILE|DIR", help="write the images or video with drawn poses")
+    parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="style of --out (axes)")
     parser.add_argument(
-        "--out", type=non_empty, metavar="FILE|DIR", help="write the picture, the pictures or the video with the poses"
+        "--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces of each image (default: all)"
     )
-    parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="what --out draws (axes)")
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="only the N best faces of a picture (all)")
     parser.add_argument(
         "--min-score",
         type=share,
         default=0.0,
         metavar="S",
-        help="leave out faces whose score is below S, 0 to 1 (all that the detector gives: blazeface from 0.5)",
+        help="minimum score of a face, 0 to 1 (default: 0; blazeface itself drops faces below 0.5)",
     )
-    parser.add_argument("--track", action="store_true", help="give each face of a video a number that stays")
-    parser.add_argument("--smooth", action="store_true", help="--track, and calm the tremble of angles and boxes")
-    parser.add_argument(
-        "--threads", type=whole, default=0, metavar="N", help="processor threads (as many as there are)"
-    )
+    parser.add_argument("--track", action="store_true", help="assign each face of a video a stable track number")
+    parser.add_argument("--smooth", action="store_true", help="smooth the angles and boxes; implies --track")
+    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"),
         default="auto",
-        help="where the networks run (auto: the best that is installed)",
+        help="device of the networks (default: auto, the best one that is installed and works)",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no lines on stdout and no progress bar")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no results on stdout and no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs ``headpose estimate``; returns the exit status."""
+    """Run ``headpose estimate`` and return the exit status."""
     import cv2
 
     from headpose.inference import bounded_threads
     from headpose.streams import open_source, silence_codecs
 
     if args.json == "-" and args.csv == "-":
-        raise HeadPoseError("--json - and --csv - cannot share stdout: give one of them a file")
+        raise HeadPoseError("--json - and --csv - cannot share stdout: write one of them to a file")
     silence_codecs()
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
@@ -126,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             status = _process(source, estimator, tracker, (*rows, *drawn), args)
     _print_codec(drawn, args)
     _print_remarks(source, drawn)
-    if status == INTERRUPTED and source.kind == "camera":  # the only way to end it
+    if status == INTERRUPTED and source.kind == "camera":  # Ctrl-C is the only way to end a camera
         status = 0
     elif status == INTERRUPTED:
         print(_INTERRUPTED_LINE, file=sys.stderr)
@@ -134,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_several(args: argparse.Namespace) -> int:
-    """Pictures and folders first, as one source, then each video; all rows go to the same files."""
+    """Process several sources: all images and folders as one source, then each video. Rows go to the same files."""
     from headpose.streams import open_pictures, open_source
 
     pictures = open_pictures(args.source)
@@ -142,7 +141,7 @@ def _run_several(args: argparse.Namespace) -> int:
     if args.out:
         _make_folder(Path(args.out), pictures.paths if pictures else [], [Path(text) for text in videos])
     if pictures:
-        _tracker(args, pictures)  # an error if one is wanted
+        _tracker(args, pictures)  # raises an error if --track or --smooth is set
     rows, estimator, status, faulty = _row_files(args), _estimator(args), 0, False
     every: list[Sink] = []
     with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
@@ -157,7 +156,7 @@ def _run_several(args: argparse.Namespace) -> int:
                         for sink in drawn:
                             of_source.enter_context(sink)
                         status = _process(source, estimator, _tracker(args, source), (*rows, *drawn), args, text)
-            except ImageError as error:  # not the end of the others
+            except ImageError as error:  # continue with the other sources
                 print(f"headpose: error: {printable(str(error))}", file=sys.stderr)
                 faulty = True
                 continue
@@ -172,7 +171,7 @@ def _run_several(args: argparse.Namespace) -> int:
 
 
 def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) -> None:
-    """Makes the folder that --out of several sources is; HeadPoseError if two of them would have one name in it."""
+    """Create the output folder of several sources; HeadPoseError if two would be written to the same file in it."""
     from headpose.images import writable_name
 
     names: dict[str, Path] = {}
@@ -180,7 +179,7 @@ def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) ->
     for path, name in (*targets, *((path, f"{path.stem}.mp4") for path in videos)):
         other = names.setdefault(name.casefold(), path)
         if other is not path:
-            raise HeadPoseError(f"{other} and {path} would both be {out / name}: give them one after the other")
+            raise HeadPoseError(f"{other} and {path} would both be written to {out / name}: process them separately")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -189,7 +188,7 @@ def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) ->
 
 
 def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
-    """What was lost of a source, and what else there is to know of it and of its --out."""
+    """Print the notes and problems of a source and of its --out."""
     for note in (*source.notes, *(note for sink in drawn for note in getattr(sink, "notes", ()))):
         print(f"headpose: {printable(note)}", file=sys.stderr)
     for problem in source.problems:
@@ -197,7 +196,7 @@ def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
 
 
 def _print_codec(drawn: Sequence[Sink], args: argparse.Namespace) -> None:
-    """Says once, and not with --quiet, that browsers do not play the videos that were written."""
+    """Print once, unless --quiet is set, that browsers do not play the written videos."""
     from headpose import streams
 
     notes = (sink.browser_note for sink in drawn if isinstance(sink, streams.VideoFile))
@@ -229,11 +228,11 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
 
 
 def _print_license(estimator: HeadPoseEstimator) -> None:
-    """One line if not everybody may use the network for everything."""
+    """Print one line if the license restricts the use of the network or is unknown."""
     stated = str(getattr(estimator.model, "metadata", {}).get("license"))
     terms = {"research-only": "are for research only", "unknown": "have an unknown license"}.get(stated)
     if terms:
-        print(f"headpose: the weights of {estimator.model.name} {terms} (headpose models says more)", file=sys.stderr)
+        print(f"headpose: the weights of {estimator.model.name} {terms} (see headpose models)", file=sys.stderr)
 
 
 def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | None:
@@ -243,12 +242,12 @@ def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | Non
     if not (args.track or args.smooth):
         return None
     if source.kind not in ("video", "camera"):
-        raise HeadPoseError(f"{source.name} has no frames in time: --track and --smooth are for videos and cameras")
+        raise HeadPoseError(f"{source.name} is not a video or a camera: --track and --smooth need one")
     return FaceTracker(Smoothing() if args.smooth else None)
 
 
 def _row_files(args: argparse.Namespace) -> list[Sink]:
-    """--json and --csv, made before any work is done so that a wrong target is an error at once."""
+    """Return the sinks of --json and --csv. They are created first, so that an invalid path is an error at once."""
     from headpose import streams
 
     rows: list[Sink] = []
@@ -260,7 +259,7 @@ def _row_files(args: argparse.Namespace) -> list[Sink]:
 
 
 def _drawing(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
-    """--out, if it is wanted."""
+    """Return the sink of --out in a list, or an empty list without --out."""
     from headpose import streams
 
     if not args.out:
@@ -274,14 +273,14 @@ def _drawing(args: argparse.Namespace, source: FrameSource) -> list[Sink]:
 
 
 def _guard_outputs(args: argparse.Namespace) -> None:
-    """HeadPoseError if an output is an input, or another output too."""
+    """Raise HeadPoseError if an output is also an input or another output."""
     from headpose import files, weights
     from headpose.images import writable_name
     from headpose.streams import source_files
 
     read = [file for source in args.source for file in source_files(source)]
     drawn: str | list[Path] | None = args.out
-    if args.out:  # in a folder a picture keeps its name, a video becomes an .mp4
+    if args.out:  # in a folder an image keeps its name, a video becomes an .mp4 file
         folder = Path(args.out)
         names = (name for file in read for name in (writable_name(file.name), f"{file.stem}.mp4"))
         drawn = [folder, *(folder / name for name in names)]
@@ -294,7 +293,7 @@ def _guard_outputs(args: argparse.Namespace) -> None:
 
 
 def _target(out: Path, source: FrameSource) -> Path:
-    """The file or folder that --out means."""
+    """Return the file or folder to write: a file in ``out`` if ``out`` is a folder and the source is one file."""
     from headpose.images import writable_name
 
     if source.kind in ("image", "video") and out.is_dir():
@@ -311,9 +310,10 @@ def _process(
     args: argparse.Namespace,
     label: str = "",
 ) -> int:
-    """Reads every frame; returns 0, or the status of what ended it early: Ctrl-C, or nobody reading stdout.
+    """Estimate the poses of every frame and write them to the sinks.
 
-    ``label`` is the ``Frame.source`` of frames that have none of their own.
+    Returns 0, ``INTERRUPTED`` after Ctrl-C, or ``NO_READER`` if the reader of stdout has closed it. ``label`` is the
+    ``Frame.source`` of frames without one.
     """
     from tqdm import tqdm
 
@@ -352,7 +352,7 @@ def _process(
 
 
 def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str], None]) -> None:
-    """One line a face; a picture without a face has a line too, a frame of a video has none."""
+    """Print one line per face, and one line for an image (not a video frame) without faces."""
     where = frame.name or f"frame {frame.index}"
     if frame.source:
         where = frame.source if Path(frame.source).name == frame.name else f"{frame.source}  {where}"
@@ -361,7 +361,7 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
         write(f"{where}  no face found")
     for place, pose in enumerate(poses, 1):
         yaw, pitch, roll = pose.euler
-        # The number that ``draw_labels`` writes. Without a track the one of a video's frame says nothing.
+        # The same number as ``draw_labels`` draws. In videos, numbers mean nothing without tracking.
         number = pose.track or (place if frame.name and len(poses) > 1 else None)
         name = f"{where}  face {number}" if number else where
         box = " ".join(f"{side:.0f}" for side in pose.box.as_tuple())
@@ -378,7 +378,7 @@ def _counted(count: int, noun: str) -> str:
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """A service is stopped by SIGTERM: its recording is worth finishing as much as after Ctrl-C."""
+    """Treat SIGTERM, which stops a service, like Ctrl-C: the files are finished."""
     try:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # not in the main thread

@@ -1,4 +1,4 @@
-"""``headpose fetch``: brings networks that do not come with the package."""
+"""``headpose fetch``: download networks that are not part of the package."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from headpose.errors import WeightsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose fetch``."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="networks (headpose models lists them)")
-    parser.add_argument("--all", action="store_true", help="every network of this version")
+    """Add the arguments of ``headpose fetch``."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="name of a network (headpose models lists them)")
+    parser.add_argument("--all", action="store_true", help="fetch every network of this version")
     parser.add_argument(
         "--to",
         type=named_path,
         metavar="DIR",
-        help="folder for the files (default: the user's cache, where they are found)",
+        help="folder to write to (default: the user's cache, where headpose looks for networks)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetches what is not here yet; returns the exit status."""
+    """Fetch the networks that are not available yet, and return the exit status."""
     if bool(args.names) == args.all:
-        raise WeightsError("say which networks to fetch, or --all of them")
+        raise WeightsError("give either the names of networks to fetch or --all")
     for name in weights.manifest() if args.all else args.names:
         info = weights.lookup(name)
         here = _here(name) if args.to is None else None
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _here(name: str) -> Path | None:
-    """Where a network lies already, whole."""
+    """Return the path of a network's file, or None if it is missing or damaged."""
     try:
         return weights.find(name)
     except WeightsError:

@@ -1,4 +1,4 @@
-"""The package's log on stderr, for the command line and for programs."""
+"""Logging of the package to stderr, for the command line and for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 class _OnStderr(logging.Handler):
-    """One line a record, in the form of the programs' own messages."""
+    """Handler that prints one line per record, in the format of the programs' own messages."""
 
     def __init__(self, program: str) -> None:
         super().__init__()
@@ -21,16 +21,18 @@ class _OnStderr(logging.Handler):
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
-    """Adds ``-v``."""
-    parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is used, such as the device")
+    """Add the option ``-v``."""
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print details to stderr, for example the device in use"
+    )
 
 
 def show_log(program: str, verbose: bool = False) -> None:
-    """Shows the log ``headpose`` on stderr from now on: its warnings, with ``verbose`` all of it.
+    """Print the records of the logger ``headpose`` to stderr from now on.
 
     Args:
-        program: whose name each line begins with.
-        verbose: also what is no warning.
+        program: Name of the program, at the start of each line.
+        verbose: Print all records instead of warnings and errors only.
     """
     log = logging.getLogger("headpose")
     for handler in log.handlers[:]:

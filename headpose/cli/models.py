@@ -1,4 +1,4 @@
-"""``headpose models``: the networks of the manifest."""
+"""``headpose models``: list the networks of the manifest."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from headpose.types import ModelInfo
 
 LICENSES = """
 license research-only: trained on photographs whose terms allow research only; the weights are for research only,
-                       whatever the license of the code, and products need other weights
-license permissive:    trained on rendered heads alone, under the Apache License 2.0: for any use
-* the default, where no --model is given"""
+                       regardless of the license of the code; do not use them in products
+license permissive:    trained on rendered heads only; Apache License 2.0, for any use
+* default, used if --model is not given"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose models``."""
-    parser.add_argument("--json", action="store_true", help="a JSON list, one object a network")
+    """Add the arguments of ``headpose models``."""
+    parser.add_argument("--json", action="store_true", help="print a JSON list with one object per network")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the networks; returns the exit status."""
+    """Print the networks and return the exit status."""
     models = list(weights.manifest().values())
     if args.json:
         print(json.dumps([_as_object(info) for info in models], indent=2, ensure_ascii=False))
     elif not models:
-        print("no network in this version's manifest")
+        print("no networks in this version's manifest")
     else:
         _print_table(models)
         print(LICENSES)

@@ -1,4 +1,4 @@
-"""How a program of this project runs: its exit status, its streams, and what it says where a package is missing."""
+"""Shared behavior of all programs: exit status, standard streams, and the message if a package is missing."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from typing import Any, TextIO
 from headpose.errors import HeadPoseError, install_advice
 
 INTERRUPTED, NO_READER = 130, 141
-"""Exit statuses after Ctrl-C and when nobody reads stdout any more: those that a shell reports for the signals."""
+"""Exit statuses after Ctrl-C and after the reader of stdout has closed it, as a shell reports SIGINT and SIGPIPE."""
 
 
 def run_program(name: str, program: Callable[[], int]) -> int:
-    """Runs a program so that it ends with an exit status and at most one line, never with a traceback.
+    """Run a program so that a user's error ends it with one line on stderr, without a traceback.
 
-    For every program of this project. stdout and stderr may be closed, full, or without a reader.
+    Every program of this project uses it. stdout and stderr may be closed, full, or without a reader.
 
     Args:
-        name: what the line on stderr begins with.
-        program: does the work and returns the exit status.
+        name: Name of the program, at the start of the line on stderr.
+        program: Function that does the work and returns the exit status.
 
     Returns:
-        Its status; 1 after an error, which is one line on stderr; ``INTERRUPTED`` or ``NO_READER``. ``SystemExit``,
-        of wrong usage or --help, passes.
+        The status from ``program``; 1 after an error, which is one line on stderr; ``INTERRUPTED`` or ``NO_READER``.
+
+    Raises:
+        SystemExit: From argparse, after wrong usage or --help.
     """
     stdout = _open_streams()
     try:
@@ -35,13 +37,13 @@ def run_program(name: str, program: Callable[[], int]) -> int:
         finally:
             if sys.exc_info()[0] in (None, SystemExit):
                 sys.stdout.flush()
-                if stdout and stdout.error:  # somebody has passed over it, as argparse does
+                if stdout and stdout.error:  # the program ignored the error, as argparse does
                     raise stdout.error
     except HeadPoseError as error:
         return _fail(name, str(error))
     except KeyboardInterrupt:
         return _leave_stdout(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our stdout has gone, which is its right: `headpose ... | head`
+    except BrokenPipeError:  # the reader of stdout has closed it, as in `headpose ... | head`
         return _leave_stdout(NO_READER)
     except OSError as error:
         what = "cannot write to stdout" if stdout and error is stdout.error else error.filename
@@ -50,11 +52,14 @@ def run_program(name: str, program: Callable[[], int]) -> int:
 
 @contextlib.contextmanager
 def imports_from(extra: str, program: str) -> Iterator[None]:
-    """Ends a program in one line, with status 1, where a package that it imports in this block is not installed.
+    """Exit with one line on stderr and status 1 if a package imported in this block is not installed.
 
     Args:
-        extra: of this project, which has all of these packages.
-        program: what the line on stderr begins with.
+        extra: Extra of this project that installs these packages.
+        program: Name of the program, at the start of the line.
+
+    Raises:
+        SystemExit: A package is missing; the exit status is 1.
     """
     try:
         yield
@@ -67,7 +72,7 @@ def imports_from(extra: str, program: str) -> Iterator[None]:
 
 
 class _Stdout(io.FileIO):
-    """Keeps the error that it could not be written with."""
+    """Raw stdout that keeps the error of a failed write."""
 
     error: OSError | None = None
 
@@ -80,7 +85,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Drops what cannot be written: nobody reads it, and the results still matter."""
+    """Raw stderr that ignores failed writes: without a reader, the results still matter."""
 
     def write(self, data: Any) -> int:
         try:
@@ -90,14 +95,18 @@ class _Stderr(io.FileIO):
 
 
 def _open_streams() -> _Stdout | None:
-    """Opens what the caller closed, and watches stdout and stderr; stdout, if it is watched."""
+    """Reopen the streams that the caller closed, and wrap stdout and stderr.
+
+    Returns:
+        The raw stdout, or None if stdout is not a plain stream and was not wrapped.
+    """
     stdout = None
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The next file that is opened would get this number, and what libraries print would end in it. stdout
-            # is opened for reading only, so that writing to it stays an error.
+            # Otherwise the next opened file gets this descriptor, and the output of libraries goes into that file.
+            # stdout is opened for reading only, so that writing to it remains an error.
             os.open(os.devnull, os.O_WRONLY if descriptor == 2 else os.O_RDONLY)
     if sys.stdout is None:
         stdout = _Stdout(os.open(os.devnull, os.O_RDONLY), "w")
@@ -109,7 +118,7 @@ def _open_streams() -> _Stdout | None:
         sys.stdout = io.TextIOWrapper(
             buffer, old.encoding, line_buffering=old.line_buffering, write_through=old.write_through
         )
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding cannot
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold characters that the encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     if sys.stderr is None or _is_plain(sys.stderr, 2):
         encoding = getattr(sys.stderr, "encoding", None)
@@ -119,14 +128,14 @@ def _open_streams() -> _Stdout | None:
 
 
 def _is_plain(stream: TextIO, descriptor: int) -> bool:
-    """Whether it is Python's own for this descriptor; not a console of Windows, and nothing that a test put there."""
+    """Return whether this is Python's own stream for the descriptor, not a Windows console or a test's replacement."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return type(raw) is io.FileIO and raw.fileno() == descriptor
 
 
 def printable(text: str) -> str:
-    """One line that does nothing to a terminal: the name of a file may hold line ends and escape sequences."""
+    """Return the text in one line with control characters escaped: a file name may hold terminal escape sequences."""
     return "".join(
         letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else ascii(letter)[1:-1] for letter in text
     )
@@ -138,7 +147,14 @@ def _fail(name: str, message: str) -> int:
 
 
 def _leave_stdout(status: int) -> int:
-    """Flushes stdout, or drops what it cannot take: Python would try again, and complain, on its way out."""
+    """Flush stdout, or redirect it if that fails: otherwise Python tries again at exit and prints an error.
+
+    Args:
+        status: Exit status of the program.
+
+    Returns:
+        ``status``.
+    """
     try:
         sys.stdout.flush()
     except OSError:

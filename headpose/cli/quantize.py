@@ -1,4 +1,4 @@
-"""``headpose quantize``: a network in fp16 or int8, with proof that it still reads the same poses."""
+"""``headpose quantize``: convert a network to fp16 or int8 and check that its poses stay the same."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ from headpose.training import data, sources
 from headpose.training.validation import Validator
 from headpose.types import CropSpec, Image, Sample
 
-_NOISE = 64  # pictures
+_NOISE = 64  # number of noise images
 
 
 @dataclass(frozen=True, slots=True)
 class _Faces:
-    """Crops to calibrate on, and held-out ones to compare on.
+    """Face crops for calibration and for comparison.
 
-    ``validator`` has the labels, if there are any, and ``statement`` is what is stated of the data.
+    Attributes:
+        calibration: (S, S, 3) uint8 BGR crops from the training set.
+        held_out: (S, S, 3) uint8 BGR crops from the validation set, or noise.
+        validator: Labels of ``held_out``; None for noise.
+        statement: Description of the data, for the metadata; None for noise.
     """
 
     calibration: list[Image]
@@ -41,38 +45,40 @@ class _Faces:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose quantize``."""
-    parser.add_argument("model", help="a name (headpose models lists them) or an .onnx file, fp32")
-    parser.add_argument("--precision", choices=list(LIMITS), required=True)
-    parser.add_argument("--out", type=named_path, metavar="FILE", required=True, help="the .onnx file to write")
+    """Add the arguments of ``headpose quantize``."""
+    parser.add_argument("model", help="fp32 network: a name (headpose models lists them) or the path of an .onnx file")
+    parser.add_argument("--precision", choices=list(LIMITS), required=True, help="precision of the new network")
+    parser.add_argument("--out", type=named_path, metavar="FILE", required=True, help="path of the .onnx file to write")
     parser.add_argument(
         "--recipe",
-        help="training recipe whose faces calibrate int8 and, held out, check either: "
+        help="training recipe that names the data: training faces calibrate int8, held-out faces check the result; "
         f"one of {', '.join(recipe.names())}, or the path of a TOML file",
     )
     sources.add_argument(parser)
     overrides.add_argument(parser, "data.validation=0.3")
-    number = "how many at most (default: %(default)s)"
-    parser.add_argument("--calibration-images", type=int, default=512, metavar="N", help=f"training faces, {number}")
-    parser.add_argument("--validation-images", type=int, default=2048, metavar="N", help=f"held-out faces, {number}")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of faces (default: 0)")
+    number = "maximum number of {} faces (default: %(default)s)"
+    parser.add_argument("--calibration-images", type=int, default=512, metavar="N", help=number.format("training"))
+    parser.add_argument("--validation-images", type=int, default=2048, metavar="N", help=number.format("held-out"))
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed of the choice of faces (default: 0)"
+    )
     usual = ", ".join(f"{limit:g} for {precision}" for precision, limit in LIMITS.items())
     parser.add_argument(
         "--limit",
         type=float,
         metavar="DEG",
-        help=f"largest mean distance between the two networks' rotations, degrees (default: {usual}; "
-        f"without faces to compare on {NOISE_LIMIT:g})",
+        help="maximum mean geodesic distance between the rotations of the two networks, in degrees "
+        f"(default: {usual}; {NOISE_LIMIT:g} without --recipe)",
     )
     parser.add_argument(
         "--full-range",
         action="store_true",
-        help="int8 weights of 8 bits instead of 7: wrong angles on x86 processors without VNNI",
+        help="use 8 bits instead of 7 for int8 weights; gives wrong angles on x86 processors without VNNI",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the variant, then says what it costs and what it gains."""
+    """Write the converted network, print its error and its speed, and return the exit status."""
     _check(args)
     source = weights.find(args.model)
     check_outputs([source, args.recipe], data={"--out": args.out})
@@ -91,31 +97,31 @@ def run(args: argparse.Namespace) -> int:
     after = OnnxPoseModel(args.out, device="cpu", threads=1)
     megabytes = [model.path.stat().st_size / 1e6 for model in (before, after)]
     print(f"{args.out}: {after.name}, {megabytes[1]:.2f} MB ({before.name}: {megabytes[0]:.2f} MB)")
-    where = "held-out faces" if faces.validator else "pictures of noise: give --recipe to compare on faces"
+    where = "held-out faces" if faces.validator else "noise images; give --recipe to compare on faces"
     print(f"distance from {before.name}: {parity} on {parity.faces} {where}")
     if faces.validator:
         errors = [faces.validator.score(predict(model, faces.held_out)).error for model in (before, after)]
         print(f"held-out geodesic error: {errors[0]:.3f} -> {errors[1]:.3f} degrees")
     times = latency({"before": source, "after": args.out}, threads=1)
     old, new = times["before"].median, times["after"].median
-    print(f"one picture, one thread, in turns: {old:.2f} -> {new:.2f} ms, ratio {new / old:.2f}")
+    print(f"latency, batch 1, one thread, interleaved: {old:.2f} -> {new:.2f} ms, ratio {new / old:.2f}")
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What needs no file to be seen as wrong."""
+    """Raise HeadPoseError if the arguments contradict each other or are out of range."""
     if args.out.suffix.lower() != ".onnx":
-        raise HeadPoseError(f"--out {args.out} is no name of a network: it ends in .onnx")
+        raise HeadPoseError(f"--out {args.out}: the name of the network must end in .onnx")
     if args.precision == "int8" and not args.recipe:
-        raise HeadPoseError("int8 is calibrated on training faces: give --recipe, and --data where its faces lie")
+        raise HeadPoseError("int8 is calibrated on training faces: give --recipe, and the folder of its data by --data")
     if (args.overrides or args.data) and not args.recipe:
         raise HeadPoseError("--set and --data change a recipe: give --recipe as well")
     if args.full_range and args.precision != "int8":
-        raise HeadPoseError("--full-range is for --precision int8")
+        raise HeadPoseError("--full-range needs --precision int8")
     if min(args.calibration_images, args.validation_images) < 1 or args.seed < 0:
-        raise HeadPoseError("--calibration-images and --validation-images are 1 or more, --seed is 0 or more")
+        raise HeadPoseError("--calibration-images and --validation-images must be 1 or more, --seed 0 or more")
     if args.limit is not None and not args.limit >= 0:
-        raise HeadPoseError(f"--limit is an angle in degrees, 0 or more, got {args.limit:g}")
+        raise HeadPoseError(f"--limit must be an angle in degrees, 0 or more, got {args.limit:g}")
 
 
 def _faces(args: argparse.Namespace, spec: CropSpec) -> _Faces:
@@ -123,10 +129,10 @@ def _faces(args: argparse.Namespace, spec: CropSpec) -> _Faces:
         return _Faces([], noise_pictures(_NOISE, spec.size, args.seed))
     settings = recipe.restate(recipe.load(args.recipe, args.overrides, sources.read(args.data)), changed=False)
     if settings.task != "head-pose":
-        raise RecipeError(f"the recipe {settings.name} trains a classifier: give one of a head pose network")
+        raise RecipeError(f"the recipe {settings.name} trains a classifier: give the recipe of a head pose network")
     split = data.read(settings.data)
     if not (split.training and split.validation):
-        raise DataError("faces to train on and to validate on are needed: add data or change data.validation")
+        raise DataError("the training or the validation set is empty: add data or change data.validation")
     training = _some(split.training, args.calibration_images, args.seed) if args.precision == "int8" else []
     held_out = _some(split.validation, args.validation_images, args.seed)
     pictures = data.Pictures(0)
@@ -137,6 +143,6 @@ def _faces(args: argparse.Namespace, spec: CropSpec) -> _Faces:
 
 
 def _some(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """At most ``count`` of them, drawn evenly, in their order."""
+    """Return at most ``count`` random samples, in their original order."""
     chosen = np.random.default_rng(seed).permutation(len(samples))[:count]
     return [samples[i] for i in np.sort(chosen)]

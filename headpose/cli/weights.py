@@ -1,4 +1,4 @@
-"""``headpose weights``: the weights of an ONNX network as the training side reads them."""
+"""``headpose weights``: convert the weights of an ONNX network for training."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ from headpose.recipes import provenance
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose weights``."""
+    """Add the arguments of ``headpose weights``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     convert = actions.add_parser(
         "to-safetensors",
-        help="write the state dict, bit for bit",
-        description="Writes the state dict that a network was exported from, bit for bit, as safetensors. "
-        "The file's metadata holds the widths (spec), the crop, and what the network says of its origin (model), "
-        "as JSON.",
+        help="write the state dict as safetensors, bit for bit",
+        description="Write the state dict that a network was exported from as safetensors, bit for bit. "
+        "The file's metadata holds the network's widths (spec), crop settings (crop) and description (model) as JSON.",
     )
-    convert.add_argument("model", help="a name (headpose models lists them) or an .onnx file of this package")
+    convert.add_argument("model", help="name of a network (headpose models lists them) or path of its .onnx file")
     target = convert.add_mutually_exclusive_group(required=True)
-    target.add_argument("--out", type=named_path, metavar="FILE", help="the .safetensors file to write")
-    target.add_argument(
-        "file", type=named_path, nargs="?", metavar="FILE", help=argparse.SUPPRESS
-    )  # as it was once called
+    target.add_argument("--out", type=named_path, metavar="FILE", help="path of the .safetensors file to write")
+    # Deprecated: earlier versions took the output as the second positional argument.
+    target.add_argument("file", type=named_path, nargs="?", metavar="FILE", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs ``headpose weights to-safetensors``."""
+    """Run ``headpose weights to-safetensors`` and return the exit status."""
     out: Path = args.out or args.file
-    if out.suffix.lower() != ".safetensors":  # `*.onnx` would name a second network as the file to write
-        raise HeadPoseError(f"{out} is no name for the weights: it ends in .safetensors")
+    if out.suffix.lower() != ".safetensors":  # the shell may expand `*.onnx` to a second network: do not overwrite it
+        raise HeadPoseError(f"cannot write {out}: the name of the file must end in .safetensors")
     source = weights.find(args.model)
     check_outputs([source], data={"--out": out})
     spec, crop, state = state_from_onnx(source)

@@ -1,14 +1,15 @@
-"""BIWI Kinect Head Pose Database (Fanelli et al., "Real Time Head Pose Estimation from Consumer Depth Cameras", 2011).
+"""Reader of the BIWI Kinect Head Pose Database.
 
-24 sequences of 20 people, 15,678 frames of 640 x 480 in folders 01 to 24: ``frame_00003_rgb.png`` beside
-``frame_00003_pose.txt`` (three rows of a rotation matrix, then the head's centre in millimetres) and one
-``rgb.cal`` a sequence (the colour camera: 3x3 intrinsics, distortion, rotation and translation from the
-depth camera, size). The rotation is that of the depth camera's axes, x right, y down, z away; as in
-published work the fraction of a degree between the two cameras is left in.
+Fanelli et al., "Real Time Head Pose Estimation from Consumer Depth Cameras", 2011. The data set has 24 sequences of 20
+people, 15,678 frames of 640 x 480 pixels, in folders 01 to 24. Each frame has an image, ``frame_00003_rgb.png``, and a
+label, ``frame_00003_pose.txt``: the three rows of a rotation matrix, then the head's center in millimeters. Each
+sequence has one ``rgb.cal``, the calibration of the color camera: 3x3 intrinsics, distortion, rotation and translation
+from the depth camera, and image size. Rotations are in the axes of the depth camera: x right, y down, z away from it.
+As in published work, the rotation between the two cameras, a fraction of a degree, is not corrected.
 
-There are no landmarks. A sample's box is a rough one, a square of 160 millimetres around the projected
-centre: good enough to say which face of a frame is meant, not to cut a network's input out, which would
-borrow from the label. Evaluations take a detector's box (``headpose.evaluation.testsets``).
+The data set has no landmarks. The box of a sample is a square of 160 millimeters around the projected center of the
+head. It shows which face of a frame is labeled. It must not be used for the crop, because it depends on the label;
+evaluations use a detector's box (``headpose.evaluation.testsets``).
 """
 
 from __future__ import annotations
@@ -27,31 +28,33 @@ from headpose.geometry import Array
 from headpose.types import Box, EulerAngles, Sample
 
 ALL = tuple(range(1, 25))
-"""Protocol 1 (Ruiz et al. 2018; Yang et al. 2019): trained on 300W-LP, tested on all 24 sequences."""
+"""Sequences of protocol 1 (Ruiz et al. 2018; Yang et al. 2019): train on 300W-LP, test on all 24 sequences."""
 
 HELD_OUT = tuple(range(17, 25))
-"""Protocol 2: trained on 16 sequences, tested on 8. Published work draws the 8 at random and does not print
-them; these are ours."""
+"""Test sequences of protocol 2: train on 16 sequences, test on 8. Published work chooses the 8 at random and does not
+list them; these are our choice."""
 
 _FACE_MM = 160.0
-_ORTHONORMAL = 1e-2  # the files have six digits
+_ORTHONORMAL = 1e-2  # tolerance of R^T R; the files have six digits
 _LARGEST_MM = 1e5
 _FOCAL = (10.0, 1e5)  # pixels
 _FRAME = re.compile(r"frame_(\d+)_pose\.txt")
 
 
 def read(folder: str | os.PathLike[str], sequences: Collection[int] = ALL) -> list[Sample]:
-    """The frames of a copy of BIWI, in the order of sequence and frame.
+    """Read the labels of BIWI.
 
     Args:
-        folder: holds 01 to 24 (or ``hpdb`` with them).
-        sequences: which of them to read.
+        folder: Folder that contains 01 to 24, directly or in ``hpdb``.
+        sequences: Numbers of the sequences to read.
 
     Returns:
-        Samples whose group is the sequence and whose box is rough (see above).
+        The samples in the order of sequences and frames. Their group is the sequence; their box is approximate (see the
+        module's documentation).
 
     Raises:
-        DataError: a sequence is missing or has no frames, or a file is damaged or without its picture.
+        DataError: A sequence is missing or has no frames, a label or calibration file is damaged, or an image is
+            missing.
     """
     root = Path(folder)
     root = root / "hpdb" if os.path.isdir(root / "hpdb") else root  # noqa: PTH112  # as below
@@ -69,48 +72,48 @@ def _pose_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"no sequence {folder.name} of BIWI in {folder.parent}: {error.strerror}") from error
     if not files:
-        raise DataError(f"{folder} holds no frame_NNNNN_pose.txt: it is no sequence of BIWI")
+        raise DataError(f"{folder} contains no frame_NNNNN_pose.txt: it is not a sequence of BIWI")
     return files
 
 
 def _sample(file: Path, intrinsics: Array, turn: Array, shift: Array) -> Sample:
     picture = file.with_name(file.name.replace("_pose.txt", "_rgb.png"))
-    if not os.path.isfile(picture):  # noqa: PTH113  # Path's own raises where a folder cannot be read
-        raise DataError(f"{file} has no picture {picture.name}: the copy is incomplete")
+    if not os.path.isfile(picture):  # noqa: PTH113  # Path.is_file raises an error if a folder cannot be read
+        raise DataError(f"{file} has no image {picture.name}: the copy is incomplete")
     values = _numbers(file, 12)
     rotation, center = values[:9].reshape(3, 3), values[9:]
     if np.abs(values).max() > _LARGEST_MM:
-        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is beyond reason: the copy is damaged")
+        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is not plausible: the copy is damaged")
     if np.abs(rotation.T @ rotation - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(rotation) < 0:
-        raise DataError(f"{file}: the first three rows are no rotation matrix")
+        raise DataError(f"{file}: the first three rows are not a rotation matrix")
     euler = geometry.euler_from_rotation(geometry.from_opencv(rotation), "asin")
     x, y, depth = intrinsics @ (turn @ center + shift)
     if depth <= 1.0:
-        raise DataError(f"{file}: the head's centre lies behind the camera: {center.tolist()} mm")
+        raise DataError(f"{file}: the center of the head lies behind the camera: {center.tolist()} mm")
     half = intrinsics[0, 0] * _FACE_MM / depth / 2
     box = Box(*map(float, (x / depth - half, y / depth - half, x / depth + half, y / depth + half)))
     return Sample(picture, box, EulerAngles(*map(float, euler)), group=file.parent.name)
 
 
 def _camera(file: Path) -> tuple[Array, Array, Array]:
-    """Intrinsics (3, 3), and rotation (3, 3) and translation (3,) from the depth camera."""
+    """Return the (3, 3) intrinsics, and the (3, 3) rotation and (3,) translation from the depth camera."""
     values = _numbers(file, 25)
     intrinsics = values[:9].reshape(3, 3)
     if not _FOCAL[0] <= intrinsics[0, 0] <= _FOCAL[1]:
-        raise DataError(f"{file}: the focal length is {intrinsics[0, 0]:g}, {_FOCAL[0]:g} to {_FOCAL[1]:g} is needed")
+        raise DataError(f"{file}: the focal length is {intrinsics[0, 0]:g}, it must be {_FOCAL[0]:g} to {_FOCAL[1]:g}")
     if np.abs(values).max() > _LARGEST_MM:
-        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is beyond reason: the copy is damaged")
+        raise DataError(f"{file}: {values[np.abs(values).argmax()]:g} is not plausible: the copy is damaged")
     return intrinsics, values[13:22].reshape(3, 3), values[22:25]
 
 
 def _numbers(file: Path, count: int) -> Array:
-    """The first ``count`` numbers of a text file."""
+    """Return the first ``count`` numbers of a text file."""
     try:
         values = np.array([float(word) for word in file.read_text("ascii").split()])
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
-        raise DataError(f"{file} holds something else than numbers: {error}") from error
+        raise DataError(f"{file} contains text that is not a number: {error}") from error
     if len(values) < count or not np.isfinite(values).all():
-        raise DataError(f"{file} holds {len(values)} numbers, {count} finite ones are needed")
+        raise DataError(f"{file} contains {len(values)} numbers, it needs {count} finite ones")
     return values[:count]

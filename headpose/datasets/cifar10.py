@@ -1,7 +1,7 @@
-"""CIFAR-10 in the layout of its binary version (Krizhevsky, "Learning Multiple Layers of Features", 2009).
+"""Reader and writer of CIFAR-10's binary version (Krizhevsky, "Learning Multiple Layers of Features", 2009).
 
-A folder with ``data_batch_1.bin``, ... and ``test_batch.bin``; ``batches.meta.txt`` names the classes, one
-a line. A record is one byte, the class, and 3072 bytes: 32 rows of 32 pixels in red, then green, then blue.
+The folder contains ``data_batch_1.bin`` and so on, ``test_batch.bin``, and ``batches.meta.txt`` with one class name per
+line. A record is one byte, the class, and 3072 bytes: the red, green and blue planes of 32 rows of 32 pixels.
 """
 
 from __future__ import annotations
@@ -17,47 +17,80 @@ from headpose.errors import DataError
 from headpose.files import write_bytes, write_text
 
 SIDE = 32
-FILES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")  # that `write` makes
+FILES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")  # written by `write`
 _RECORD = 1 + 3 * SIDE * SIDE
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Attributes: ``images`` (N, 32, 32, 3) uint8 BGR, ``labels`` (N,) int64 from 0 on."""
+    """Images and their class labels.
+
+    Attributes:
+        images: (N, 32, 32, 3) uint8 BGR.
+        labels: (N,) int64 class indices, from 0.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 def class_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the classes; DataError if ``batches.meta.txt`` cannot be read."""
+    """Return the names of the classes.
+
+    Args:
+        folder: Folder of the data set.
+
+    Raises:
+        DataError: ``batches.meta.txt`` cannot be read or is empty.
+    """
     path = Path(folder) / "batches.meta.txt"
     try:
         names = path.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read {path}: {error}; the folder of CIFAR-10's binary version (cifar-10-batches-bin) is wanted"
+            f"cannot read {path}: {error}; give the folder of CIFAR-10's binary version (cifar-10-batches-bin)"
         ) from None
     if not names:
-        raise DataError(f"{path} names no class")
+        raise DataError(f"{path} names no classes")
     return names
 
 
 def read_training(folder: str | os.PathLike[str]) -> LabelledImages:
-    """The images of all ``data_batch_*.bin``, in the order of their names."""
+    """Read the training set: all ``data_batch_*.bin`` in the order of their names.
+
+    Args:
+        folder: Folder of the data set.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
     files = sorted(Path(folder).glob("data_batch_*.bin"))
     if not files:
-        raise DataError(f"{folder} holds no data_batch_1.bin: give the folder of CIFAR-10's binary version")
+        raise DataError(f"{folder} contains no data_batch_1.bin: give the folder of CIFAR-10's binary version")
     return _read(files, len(class_names(folder)))
 
 
 def read_test(folder: str | os.PathLike[str]) -> LabelledImages:
-    """The images of ``test_batch.bin``."""
+    """Read the test set: ``test_batch.bin``.
+
+    Args:
+        folder: Folder of the data set.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
     return _read([Path(folder) / "test_batch.bin"], len(class_names(folder)))
 
 
 def write(folder: str | os.PathLike[str], training: LabelledImages, test: LabelledImages, names: list[str]) -> None:
-    """Writes a data set in this layout, into a folder that exists."""
+    """Write a data set in this layout.
+
+    Args:
+        folder: Existing folder.
+        training: Training set, written to one file.
+        test: Test set.
+        names: Names of the classes, by index.
+    """
     write_text(Path(folder) / FILES[0], "".join(f"{name}\n" for name in names))
     for file, part in zip(FILES[1:], (training, test), strict=True):
         planes = part.images[..., ::-1].transpose(0, 3, 1, 2).reshape(len(part.images), -1)
@@ -78,6 +111,8 @@ def _read(files: list[Path], classes: int) -> LabelledImages:
     records = np.concatenate(parts)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= classes:
-        raise DataError(f"{files[0].parent}: a class is {labels.max()}, batches.meta.txt names 0 to {classes - 1}")
+        raise DataError(
+            f"{files[0].parent}: a record has class {labels.max()}, but batches.meta.txt names only 0 to {classes - 1}"
+        )
     planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
     return LabelledImages(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)[..., ::-1]), labels)

@@ -1,8 +1,8 @@
-"""Near-duplicate pictures: one photograph saved, cropped or retouched twice.
+"""Detection of near-duplicate images: the same photograph saved, cropped or retouched twice.
 
-Each sample has two perceptual hashes, of the whole picture and of the face alone, because a second
-crop of the same photograph moves the one but not the other. A hash is the signs, about their
-median, of the 255 lowest DCT coefficients of a 32 x 32 grey thumbnail.
+Each sample has two perceptual hashes, one of the whole image and one of the face, because another crop of the same
+photograph changes the former but not the latter. A hash has 255 bits: whether each of the 255 lowest DCT coefficients
+of a 32 x 32 gray thumbnail is above their median.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _FACE = CropSpec(size=_THUMBNAIL, scale=1.3)
 _BLOCK = 1024
 
 Bits = NDArray[np.float32]
-"""(N, 255), each -1 or 1, so that the Hamming distance of two rows is (255 - their product) / 2."""
+"""(N, 255) hashes of -1 and 1. The Hamming distance of two rows is (255 - their dot product) / 2."""
 
 
 def group_near_duplicates(samples: Sequence[Sample], largest_distance: int = 60) -> list[Sample]:
-    """Joins the groups of samples that look alike, or like the mirror image of each other.
+    """Merge the groups of samples with similar or mirrored images.
 
-    Chains count: if a resembles b and b resembles c, all three are one group. Comparing 18,728 crops
-    takes 15 seconds on one core.
+    Similarity is transitive: if a resembles b and b resembles c, all three form one group. Comparing 18,728 crops takes
+    15 seconds on one core.
 
     Args:
-        samples: their pictures are read.
-        largest_distance: of the 255 bits that may differ. Measured on the 18,728 AFLW crops of
-            120 x 120 pixels: at 60 or less 3,400 pairs, of which about 20 by chance (the count of
-            accidental mirror images); at 66 over 100 by chance, at 72 most of the added ones.
+        samples: Samples whose images are compared. The image files are read.
+        largest_distance: Maximum number of differing bits, of 255. Measured on the 18,728 AFLW crops of 120 x 120
+            pixels: 60 finds 3,400 pairs, of which about 20 are accidental (estimated from accidental mirror images); 66
+            finds over 100 accidental pairs; at 72 most of the additional pairs are accidental.
 
     Returns:
-        The samples in their order, ``group`` replaced by the cluster's first name in the alphabet.
+        The samples in the same order, with ``group`` replaced by the alphabetically first group name of the cluster.
 
     Raises:
-        ImageError: a picture cannot be read.
+        ImageError: An image cannot be read.
     """
     if not samples:
         return []
@@ -57,7 +57,7 @@ def group_near_duplicates(samples: Sequence[Sample], largest_distance: int = 60)
 
 
 def _thumbnails(sample: Sample) -> NDArray[np.float32]:
-    """(2, 32, 32): the whole picture and the face, grey."""
+    """Return (2, 32, 32) float32 gray thumbnails of the whole image and of the face."""
     image = read_image(sample.image)
     small = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
     views = (small, cut(image, sample.box, _FACE))
@@ -65,11 +65,11 @@ def _thumbnails(sample: Sample) -> NDArray[np.float32]:
 
 
 def _similar(thumbnails: NDArray[np.float32], largest_distance: int) -> Iterator[NDArray[np.intp]]:
-    """Index pairs (M, 2), i < j, of thumbnails (N, 32, 32) within a Hamming distance."""
+    """Yield (M, 2) index pairs, i < j, of (N, 32, 32) thumbnails within a Hamming distance."""
     i = np.arange(_THUMBNAIL)
     cosines = np.cos(np.pi * (2 * i + 1) * i[:_FREQUENCIES, None] / (2 * _THUMBNAIL)).astype(np.float32)
     spectrum = cosines @ thumbnails @ cosines.T
-    mirrored = spectrum * np.where(i[:_FREQUENCIES] % 2, -1, 1)  # a mirror flips the odd columns
+    mirrored = spectrum * np.where(i[:_FREQUENCIES] % 2, -1, 1)  # mirroring changes the sign of odd columns
     bits, mirrored_bits = _bits(spectrum), _bits(mirrored)
     least = bits.shape[1] - 2 * largest_distance
     for start in range(0, len(bits), _BLOCK):
@@ -80,12 +80,12 @@ def _similar(thumbnails: NDArray[np.float32], largest_distance: int) -> Iterator
 
 
 def _bits(spectrum: NDArray[np.float32]) -> Bits:
-    coefficients = spectrum.reshape(len(spectrum), -1)[:, 1:]  # without the mean brightness
+    coefficients = spectrum.reshape(len(spectrum), -1)[:, 1:]  # drop the mean brightness
     return np.where(coefficients > np.median(coefficients, 1, keepdims=True), 1, -1).astype(np.float32)
 
 
 def _smallest_connected(count: int, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each of ``count`` nodes the smallest node that edges (M, 2) lead to, itself included."""
+    """Return the smallest node of each node's connected component, for ``count`` nodes and (M, 2) edges."""
     smallest = np.arange(count)
     left, right = pairs.T
     while not np.array_equal(smallest[left], smallest[right]):

@@ -1,9 +1,9 @@
-"""The .mat label files of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
+"""Reader of the .mat labels of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
 
-``Pose_Para`` is (1, 7): pitch, yaw, roll in radians, translation x, y, z and scale. ``pt3d_68`` is
-(3, 68), the landmarks of the fitted face in pixels; ``pt2d`` is (2, n), the annotated ones, with -1
-for a point that was not seen. Coordinates are pixels, x right, y down. They count from MATLAB's 1;
-the half pixel to ``Box``'s corners is left alone, as in every published evaluation.
+``Pose_Para`` is (1, 7): pitch, yaw, roll in radians, translation x, y, z, and scale. ``pt3d_68`` is (3, 68): the
+landmarks of the fitted face. ``pt2d`` is (2, n): the annotated landmarks, with -1 for points that are not visible.
+Coordinates are in pixels, x right, y down. They start at 1, as in MATLAB. The offset of half a pixel to the corners of
+``Box`` is not corrected, as in all published evaluations.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from headpose.geometry import Array
 from headpose.images import SUFFIXES
 from headpose.types import Box, EulerAngles, Sample
 
-_LARGEST_ANGLE_RAD = 100.0  # AFLW2000-3D itself holds a roll of 17 radians
+_LARGEST_ANGLE_RAD = 100.0  # AFLW2000-3D contains a roll of 17 radians
 _LARGEST_COORDINATE = 1e5
 
 Variables = dict[str, Array]
 
 
 def read_sample(picture: Path, group: str) -> Sample:
-    """The sample of a picture whose labels lie beside it in a .mat file of the same name.
+    """Read the sample of an image from the .mat file of the same name beside it.
 
-    The box spans the 68 landmarks of ``pt3d_68``, or of ``pt2d`` in a file without the former.
+    The box spans the 68 landmarks of ``pt3d_68``, or of ``pt2d`` if the file has no ``pt3d_68``.
 
     Args:
-        picture: the picture's file; it is not opened.
-        group: name of the source photograph.
+        picture: Path of the image file. It is not opened.
+        group: Name of the source photograph.
 
     Raises:
-        DataError: the .mat file is missing, damaged, or holds values that cannot be labels.
+        DataError: The .mat file is missing or damaged, or a value is not a plausible label.
     """
     file = picture.with_suffix(".mat")
     variables = _load(file)
@@ -48,10 +48,13 @@ def read_sample(picture: Path, group: str) -> Sample:
 
 
 def labelled_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder that have a .mat file beside them, sorted by name.
+    """Return the images of a folder that have a .mat file of the same name, sorted by name.
+
+    Args:
+        folder: Folder to list, without its subfolders.
 
     Raises:
-        DataError: the folder cannot be listed, or a .mat file has no picture.
+        DataError: The folder cannot be listed, or a .mat file has no image.
     """
     try:
         files = list(folder.iterdir())
@@ -61,7 +64,7 @@ def labelled_pictures(folder: Path) -> list[Path]:
     pictures = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES and file.stem in labels}
     if len(pictures) < len(labels) and pictures:
         missing = min(labels - pictures.keys())
-        raise DataError(f"{folder}: {missing}.mat has no picture {missing}.jpg: the copy is incomplete")
+        raise DataError(f"{folder}: {missing}.mat has no image {missing}.jpg: the copy is incomplete")
     return [pictures[stem] for stem in sorted(pictures)]
 
 
@@ -76,25 +79,25 @@ def _load(file: Path) -> Variables:
 
 def _pose_para(file: Path, variables: Variables) -> Array:
     if "Pose_Para" not in variables:
-        raise DataError(f"{file} has no array Pose_Para: it is not a label of 300W-LP or AFLW2000-3D")
+        raise DataError(f"{file} has no array Pose_Para: it is not a label file of 300W-LP or AFLW2000-3D")
     pose = variables["Pose_Para"].ravel()
     if pose.size != 7:
-        raise DataError(f"{file}: Pose_Para has {pose.size} values, 7 are needed")
+        raise DataError(f"{file}: Pose_Para has {pose.size} values, it must have 7")
     if not (np.abs(pose[:3]) <= _LARGEST_ANGLE_RAD).all():  # also false for NaN
-        raise DataError(f"{file}: Pose_Para has an angle that is not one: {pose[:3].tolist()} radians")
+        raise DataError(f"{file}: Pose_Para has an angle out of range: {pose[:3].tolist()} radians")
     return pose
 
 
 def _landmarks(file: Path, variables: Variables) -> Array:
     name = next((name for name in ("pt3d_68", "pt2d") if name in variables), None)
     if name is None:
-        raise DataError(f"{file} has neither pt3d_68 nor pt2d: no box can be made")
+        raise DataError(f"{file} has neither pt3d_68 nor pt2d: the box cannot be computed")
     points = variables[name]
     if points.shape not in ((2, 68), (3, 68)):
-        raise DataError(f"{file}: {name} has shape {points.shape}, 68 landmarks are needed")
+        raise DataError(f"{file}: {name} has shape {points.shape}, it must have 68 landmarks")
     points = points[:2]
     if not (np.abs(points) <= _LARGEST_COORDINATE).all():
-        raise DataError(f"{file}: {name} has a coordinate that is not one")
+        raise DataError(f"{file}: {name} has a coordinate out of range")
     if name == "pt2d" and (points == -1).all(0).any():
-        raise DataError(f"{file}: pt2d has unseen points (-1) and there is no pt3d_68: no tight box can be made")
+        raise DataError(f"{file}: pt2d has invisible points (-1) and pt3d_68 is missing: the box cannot be computed")
     return points

@@ -1,8 +1,8 @@
-"""Numeric arrays in MATLAB 5 files, the .mat of 300W-LP and AFLW2000-3D.
+"""Reader and writer of numeric arrays in MATLAB 5 files, the .mat files of 300W-LP and AFLW2000-3D.
 
-Our own, because ``scipy.io.loadmat`` (1.17.1) ends the whole process with a segmentation fault on some damaged
-files, ``savemat`` stamps the time into its files, so that the same data make different bytes, and nothing else
-here needs scipy. The format is level 5 of MathWorks, "MAT-File Format"; level 4 and 7.3 (HDF5) are refused.
+This module replaces ``scipy.io``: ``loadmat`` (1.17.1) crashes the process with a segmentation fault on some damaged
+files, ``savemat`` writes the time into its files, so that the same data give different bytes, and nothing else here
+needs scipy. The format is level 5 of "MAT-File Format" by MathWorks. Level 4 and 7.3 (HDF5) are rejected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headpose.geometry import Array
 
 _HEADER = 128
 LARGEST = 1 << 25
-"""Most bytes of a file, of what is packed in it, and of the arrays that come out of it; a label has thousands."""
+"""Maximum number of bytes of a file, of its decompressed content, and of its arrays. A label has thousands."""
 _MATRIX, _COMPRESSED = 14, 15
 _INT8, _INT32, _UINT32, _DOUBLE = 1, 5, 6, 9
 _DOUBLE_CLASS = 6
@@ -29,15 +29,21 @@ _COMPLEX = 0x0800
 _TOO_LARGE = f"too large for a label: more than {LARGEST >> 20} MB"
 
 Element = tuple[int, bytes]
-"""Type and content of a data element."""
+"""Data element: type and content."""
 
 
 def read_file(path: Path) -> dict[str, Array]:
-    """``read`` of a file, which is not loaded if it is too large for a label.
+    """Read the real numeric arrays of a file. At most ``LARGEST`` bytes are loaded.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The arrays by name (see ``read``).
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no MATLAB 5 file, a damaged one, or larger than ``LARGEST``.
+        OSError: The file cannot be read.
+        ValueError: The file is not a MATLAB 5 file, is damaged, or is larger than ``LARGEST``.
     """
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
@@ -45,16 +51,16 @@ def read_file(path: Path) -> dict[str, Array]:
 
 
 def read(data: bytes) -> dict[str, Array]:
-    """The real numeric arrays of a file by name; what else it holds is passed over.
+    """Read the real numeric arrays of a file. Other content is ignored.
 
     Args:
-        data: the whole file.
+        data: Content of the file.
 
     Returns:
-        float64 arrays of two or more dimensions.
+        The arrays by name: float64, two or more dimensions.
 
     Raises:
-        ValueError: it is no MATLAB 5 file, a damaged one, or more than ``LARGEST``.
+        ValueError: The data are not a MATLAB 5 file, are damaged, or are larger than ``LARGEST``.
     """
     if len(data) > LARGEST:
         raise ValueError(_TOO_LARGE)
@@ -76,23 +82,30 @@ def read(data: bytes) -> dict[str, Array]:
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
-    """The bytes of a file with two-dimensional float64 arrays by name; the same arrays give the same bytes."""
+    """Return the content of a MATLAB 5 file. The same arrays give the same bytes.
+
+    Args:
+        arrays: Arrays by name: two dimensions, written as float64. The names are ASCII.
+
+    Raises:
+        ValueError: An array does not have two dimensions.
+    """
     elements = [_matrix(name, np.asarray(array, np.float64)) for name, array in arrays.items()]
     return b"".join([_WRITTEN_HEADER, struct.pack("<H", 0x0100), b"IM", *elements])
 
 
 def _elements(data: bytes, order: str) -> Iterator[Element]:
-    """Splits a run of data elements: a tag of type and size, the content, padding to 8 bytes."""
+    """Yield the elements of a sequence: each has a tag of type and size, the content, and padding to 8 bytes."""
     position = 0
     while position < len(data):
         if position + 8 > len(data):
-            raise ValueError("cut short in a tag")
+            raise ValueError("truncated in a tag")
         kind, size = struct.unpack_from(order + "II", data, position)
         start = position + 8
-        if kind >> 16:  # a small element: size and type share a word, the content follows in the next
+        if kind >> 16:  # a small element: one word for size and type, the next one for the content
             kind, size, start = kind & 0xFFFF, kind >> 16, position + 4
         if start + size > len(data) or (start == position + 4 and size > 4):
-            raise ValueError("cut short in an element")
+            raise ValueError("truncated in an element")
         yield kind, data[start : start + size]
         padded = size if kind == _COMPRESSED else -(-size // 8) * 8
         position = position + 8 if start == position + 4 else start + padded
@@ -107,12 +120,16 @@ def _inflated(data: bytes, largest: int) -> bytes:
     if len(content) > largest:
         raise ValueError(_TOO_LARGE)
     if not inflater.eof:
-        raise ValueError("compressed data are cut short")
+        raise ValueError("compressed data are truncated")
     return content
 
 
 def _named_array(data: bytes, order: str, largest: int) -> dict[str, Array]:
-    """{name: array} of a matrix element, or nothing if it is not real and numeric; of at most ``largest`` bytes."""
+    """Return {name: array} of a matrix element, or {} if it is not real and numeric.
+
+    Raises:
+        ValueError: The element is damaged, or the array is larger than ``largest`` bytes.
+    """
     elements = _elements(data, order)
     flags, dimensions, name, values = (next(elements, (0, b"")) for _ in range(4))
     if flags[0] != _UINT32 or len(flags[1]) != 8:
@@ -134,7 +151,7 @@ def _named_array(data: bytes, order: str, largest: int) -> dict[str, Array]:
 
 def _matrix(name: str, array: Array) -> bytes:
     if array.ndim != 2:
-        raise ValueError(f"{name} has shape {array.shape}: two dimensions are needed")
+        raise ValueError(f"{name} has shape {array.shape}, it must have two dimensions")
     content = b"".join(
         [
             _element(_UINT32, struct.pack("<II", _DOUBLE_CLASS, 0)),

@@ -1,4 +1,4 @@
-"""``--set key=value``: changes to a recipe before it is read."""
+"""Overrides of recipe settings from the command line: ``--set key=value``."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ else:
 
 
 def add_argument(parser: argparse.ArgumentParser, example: str) -> None:
-    """Adds ``--set KEY=VALUE``, a list of changes named ``overrides``, to a command that takes a recipe."""
+    """Add the option ``--set KEY=VALUE`` to a command that takes a recipe. ``overrides`` is the list of its values.
+
+    Args:
+        parser: Parser of the command.
+        example: Example of an override, for --help.
+    """
     parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"change a setting of the recipe, for example --set {example} (may be repeated)",
+        help=f"change a setting of the recipe, for example --set {example} (repeatable)",
     )
 
 
 def apply(values: dict[str, Any], override: str) -> None:
-    """Changes one value of a nested structure, in place.
+    """Change one value of a recipe, in place.
 
     Args:
-        values: tables within tables, and lists of them.
-        override: ``section.key=value`` with the value in TOML, or a bare word for a string; a number
-            in the path counts a list's entries from 0.
+        values: Values of the recipe: nested tables and lists.
+        override: ``section.key=value``. The value is TOML; any other text is read as a string. A number in the path is
+            the index in a list, from 0.
 
     Raises:
-        RecipeError: there is no such place. Whether the key means anything is not checked here.
+        RecipeError: The override has no key, or its path leads into a value that is not a table or list. Whether the
+            recipe knows the key is checked when it is parsed.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"--set needs key=value, got {override!r}")
     try:
         parsed = tomllib.loads(f"value = {text}")
-        value = parsed["value"] if len(parsed) == 1 else text  # a line end in it begins another setting
-    except (ValueError, RecursionError):  # no TOML, or a number or a nesting that is too long for Python
+        value = parsed["value"] if len(parsed) == 1 else text  # after a line break TOML would read another key
+    except (ValueError, RecursionError):  # not TOML, or a number or nesting that Python cannot parse
         value = text
     *sections, key = path.strip().split(".")
     at: Any = values
@@ -54,16 +60,16 @@ def apply(values: dict[str, Any], override: str) -> None:
     elif isinstance(at, dict):
         at[key] = value
     else:
-        raise RecipeError(f"--set {override}: {'.'.join(sections)} has no parts")
+        raise RecipeError(f"--set {override}: {'.'.join(sections)} is not a table")
 
 
 def _item(values: Any, key: str, override: str) -> Any:
     if not isinstance(values, list):
-        raise RecipeError(f"--set {override}: {key} is not a section")
+        raise RecipeError(f"--set {override}: {key} is not inside a table")
     return values[_index(values, key, override)]
 
 
 def _index(values: list[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(values):
-        raise RecipeError(f"--set {override}: {key} is not one of the numbers 0 to {len(values) - 1}")
+        raise RecipeError(f"--set {override}: {key} is not an index from 0 to {len(values) - 1}")
     return int(key)

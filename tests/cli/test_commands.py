@@ -68,7 +68,7 @@ def test_estimate_says_on_a_terminal_that_weights_are_for_research_only(repo, mo
         os.close(theirs)
     assert done.returncode == 0
     lines = [line for line in told.splitlines() if "weights" in line]
-    assert lines == ([f"headpose: the weights of {model} {terms} (headpose models says more)"] if terms else [])
+    assert lines == ([f"headpose: the weights of {model} {terms} (see headpose models)"] if terms else [])
     piped = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "research" not in piped.stderr + piped.stdout
 
@@ -186,5 +186,5 @@ def test_an_empty_name_is_not_the_working_folder(command, option, capsys, tmp_pa
     with pytest.raises(SystemExit) as ended:
         cli.main([*command.split(), option, ""])
     assert ended.value.code == 2
-    assert "an empty text is no name" in capsys.readouterr().err
+    assert "must not be empty" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

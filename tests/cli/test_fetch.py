@@ -224,8 +224,8 @@ def test_all_and_another_folder(fetch, cache, server, tmp_path):
 
 
 def test_mistakes_are_told(fetch, cache, server, monkeypatch, tmp_path):
-    assert_error(fetch(), "say which networks")
-    assert_error(fetch("large", "--all"), "say which networks")
+    assert_error(fetch(), "either the names of networks to fetch or --all")
+    assert_error(fetch("large", "--all"), "either the names of networks to fetch or --all")
     assert_error(fetch("huge"), "unknown model 'huge'")
     server.status = 404
     assert_error(fetch("large"), r"large\.onnx: the server says 404")

@@ -154,7 +154,7 @@ def test_models_that_cannot_be_used(estimate, astronaut, tmp_path, network, capf
     for model, message in (
         ("nothing", "unknown model 'nothing'"),
         (tmp_path / "none.onnx", "does not exist"),
-        (tmp_path / "text.onnx", "is no network"),
+        (tmp_path / "text.onnx", "is not a network"),
         (tmp_path / "cut.onnx", "cut.onnx"),
         (tmp_path / "bare.onnx", "no headpose.crop"),
     ):

@@ -24,7 +24,7 @@ def nothing_told_before():
 def test_more_threads_than_there_are_are_one_line_and_no_hang(estimate, astronaut):
     status, out, err = estimate(astronaut, "--threads", 20_000)
     assert status == 0 and "yaw" in out
-    assert err == f"headpose: warning: 20000 threads are more than this machine has: using {os.cpu_count()}\n"
+    assert err == f"headpose: warning: 20000 threads are more than this machine has CPUs: using {os.cpu_count()}\n"
 
 
 def test_verbose_says_where_the_networks_run(estimate, astronaut):

@@ -39,7 +39,7 @@ def test_an_interrupted_video_leaves_whole_files(tmp_path, photo, network, numbe
     running.send_signal(number)
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert err.splitlines()[-1] == "headpose: interrupted: the results end where it stopped"
+    assert err.splitlines()[-1] == "headpose: interrupted: the results end at the last processed frame"
     frames = len(read_video(tmp_path / "out.mp4")[0])
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert 0 < frames < 400

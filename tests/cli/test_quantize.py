@@ -42,7 +42,7 @@ def test_fp16_needs_no_data(quantize, tmp_path):
     status, out, _ = quantize("--precision", "fp16", "--limit", 1)
     assert status == 0
     assert re.search(r"tiny-fp16, 0\.0\d MB \(tiny: 0\.0\d MB\)", out)
-    assert re.search(r"distance from tiny: .* on 64 pictures of noise: give --recipe", out)
+    assert re.search(r"distance from tiny: .* on 64 noise images; give --recipe", out)
     assert re.search(r"ms, ratio \d+\.\d\d$", out.strip())
     assert OnnxPoseModel(tmp_path / "small.onnx", device="cpu").name == "tiny-fp16"
 
@@ -66,10 +66,10 @@ def test_the_gate_is_one_line(quantize, folder):
     [
         (["int8"], "give --recipe"),
         (["fp16", "--set", "run.images=1"], "give --recipe as well"),
-        (["fp16", "--full-range"], "for --precision int8"),
+        (["fp16", "--full-range"], "needs --precision int8"),
         (["int8", "--recipe", "nothing"], "no recipe 'nothing'"),
         (["int8", "--recipe", "tiny", "--calibration-images", "0"], "1 or more"),
-        (["fp16", "--limit", "nan"], "--limit is an angle"),
+        (["fp16", "--limit", "nan"], "--limit must be an angle"),
     ],
 )
 def test_mistakes_are_one_line(quantize, arguments, message):
@@ -85,7 +85,9 @@ def test_a_model_that_does_not_exist_or_is_no_network_is_one_line(quantize, fold
     assert_error(quantize("--precision", "fp16", model="nothing"), "unknown model")
     assert_error(quantize("--precision", "fp16", model=folder / "nothing.onnx"), "does not exist")
     (folder / "broken.onnx").write_bytes(b"no network")
-    assert_error(quantize("--precision", "fp16", model=folder / "broken.onnx"), "no network that ONNX Runtime can run")
+    assert_error(
+        quantize("--precision", "fp16", model=folder / "broken.onnx"), "not a network that ONNX Runtime can run"
+    )
 
 
 def test_a_folder_that_does_not_exist_is_one_line(folder, tmp_path, capfd):

@@ -118,7 +118,7 @@ def test_out_of_several_sources_is_a_folder(estimate, folder, photo, monkeypatch
     assert len(read_video(folder / "drawn" / "v.mp4")[0]) == 3
     (folder / "file").write_text("x")
     assert_error(estimate("c.png", "one", "--out", "file"), "file must be a folder for several sources: it is a file")
-    assert_error(estimate("one", "two", "--out", "new"), "one/a.png and two/a.png would both be new/a.png")
+    assert_error(estimate("one", "two", "--out", "new"), "one/a.png and two/a.png would both be written to new/a.png")
     assert_error(estimate("one", "c.png", "--out", "one"), "would overwrite one/a.png")
     assert not (folder / "new").exists()
 

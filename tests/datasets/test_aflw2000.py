@@ -27,18 +27,18 @@ def test_unseen_points_do_not_widen_the_box(tmp_path):
     ("variables", "says"),
     [
         ({"Pose_Para": None}, "has no array Pose_Para"),
-        ({"Pose_Para": POSE[:, :3]}, "3 values, 7 are needed"),
-        ({"Pose_Para": NAN}, "angle that is not one"),
-        ({"Pose_Para": POSE * 1e6}, "angle that is not one"),
-        ({"Pose_Para": POSE * np.inf}, "angle that is not one"),
+        ({"Pose_Para": POSE[:, :3]}, "3 values, it must have 7"),
+        ({"Pose_Para": NAN}, "angle out of range"),
+        ({"Pose_Para": POSE * 1e6}, "angle out of range"),
+        ({"Pose_Para": POSE * np.inf}, "angle out of range"),
         ({"Pose_Para": "pitch"}, "has no array Pose_Para"),
         ({"Pose_Para": {"pitch": 1}}, "has no array Pose_Para"),
         ({"pt3d_68": None, "pt2d": None}, "neither pt3d_68 nor pt2d"),
-        ({"pt3d_68": np.full((3, 68), np.nan)}, "coordinate that is not one"),
-        ({"pt3d_68": landmarks((0, 0, 1e20, 9))}, "coordinate that is not one"),
+        ({"pt3d_68": np.full((3, 68), np.nan)}, "coordinate out of range"),
+        ({"pt3d_68": landmarks((0, 0, 1e20, 9))}, "coordinate out of range"),
         ({"pt3d_68": landmarks((5, 5, 50, 50))[:, :21]}, r"shape \(3, 21\)"),
         ({"pt3d_68": np.ones((3, 68))}, "span no area"),
-        ({"pt3d_68": None, "pt2d": np.full((2, 68), -1.0)}, "unseen points"),
+        ({"pt3d_68": None, "pt2d": np.full((2, 68), -1.0)}, "invisible points"),
     ],
 )
 def test_a_bad_label_is_an_error_that_names_the_file(tmp_path, variables, says):
@@ -62,7 +62,7 @@ def test_a_text_file_a_missing_folder_and_an_empty_one_are_errors(tmp_path):
 def test_a_label_without_its_picture_is_an_incomplete_copy(tmp_path):
     write_face(tmp_path / "a.jpg")
     write_face(tmp_path / "b.jpg").unlink()
-    with pytest.raises(DataError, match=r"b\.mat has no picture"):
+    with pytest.raises(DataError, match=r"b\.mat has no image"):
         aflw2000.read(tmp_path)
 
 

@@ -78,19 +78,19 @@ def spoil_rotation(file):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (spoil_rotation, "no rotation matrix"),
-        (lambda file: file.write_text("1 0 0\n0 1 0\n0 0 1\n"), "holds 9 numbers, 12"),
-        (lambda file: file.write_text("yaw 3"), "something else than numbers"),
-        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 0 0 nan"), "12 finite ones are needed"),
-        (lambda file: file.write_text("-1 0 0 0 1 0 0 0 1 0 0 900"), "no rotation matrix"),
+        (spoil_rotation, "not a rotation matrix"),
+        (lambda file: file.write_text("1 0 0\n0 1 0\n0 0 1\n"), "contains 9 numbers, it needs 12"),
+        (lambda file: file.write_text("yaw 3"), "text that is not a number"),
+        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 0 0 nan"), "it needs 12 finite ones"),
+        (lambda file: file.write_text("-1 0 0 0 1 0 0 0 1 0 0 900"), "not a rotation matrix"),
         (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 0 0 -900"), "behind the camera"),
-        (lambda file: file.with_name("frame_00003_rgb.png").unlink(), "has no picture frame_00003_rgb.png"),
+        (lambda file: file.with_name("frame_00003_rgb.png").unlink(), "has no image frame_00003_rgb.png"),
         (lambda file: file.with_name("rgb.cal").unlink(), "cannot read .*rgb.cal"),
         (lambda file: file.with_name("rgb.cal").write_text("0 " * 27), "focal length is 0"),
         (lambda file: file.with_name("rgb.cal").write_text("1e300 " * 27), "focal length is 1e.300"),
-        (lambda file: file.with_name("rgb.cal").write_text("500 " + "1e9 " * 26), "1e.09 is beyond reason"),
-        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 1e300 0 900"), "1e.300 is beyond reason"),
-        (lambda file: file.write_text("1e300 0 0 0 1 0 0 0 1 0 0 900"), "1e.300 is beyond reason"),
+        (lambda file: file.with_name("rgb.cal").write_text("500 " + "1e9 " * 26), "1e.09 is not plausible"),
+        (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 1e300 0 900"), "1e.300 is not plausible"),
+        (lambda file: file.write_text("1e300 0 0 0 1 0 0 0 1 0 0 900"), "1e.300 is not plausible"),
         (lambda file: file.write_text("1 0 0 0 1 0 0 0 1 0 0 1e-9"), "behind the camera"),
     ],
 )
@@ -105,5 +105,5 @@ def test_a_missing_or_empty_sequence_is_an_error(layout):
     with pytest.raises(DataError, match="no sequence 03 of BIWI"):
         biwi.read(layout, (1, 3))
     (layout / "03").mkdir()
-    with pytest.raises(DataError, match=r"03 holds no frame_NNNNN_pose\.txt"):
+    with pytest.raises(DataError, match=r"03 contains no frame_NNNNN_pose\.txt"):
         biwi.read(layout, (3,))

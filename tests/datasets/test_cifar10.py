@@ -48,8 +48,8 @@ def test_several_batches_are_one_list(folder):
     ("damage", "message"),
     [
         (lambda p: (p / "batches.meta.txt").unlink(), "batches.meta.txt"),
-        (lambda p: (p / "batches.meta.txt").write_text("\n"), "names no class"),
-        (lambda p: (p / "batches.meta.txt").write_text("cat\n"), "a class is"),
+        (lambda p: (p / "batches.meta.txt").write_text("\n"), "names no classes"),
+        (lambda p: (p / "batches.meta.txt").write_text("cat\n"), "a record has class"),
         (lambda p: (p / "data_batch_1.bin").write_bytes(b"x" * 3000), "is damaged"),
         (lambda p: (p / "data_batch_1.bin").write_bytes(b""), "is damaged"),
         (lambda p: (p / "data_batch_1.bin").unlink(), "data_batch_1.bin"),

@@ -126,7 +126,7 @@ def test_a_missing_file_and_another_network(tmp_path, repo):
     with pytest.raises(WeightsError, match="does not exist"):
         create_detector("blazeface", model_path=tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(WeightsError, match=r"text\.onnx is no network"):
+    with pytest.raises(WeightsError, match=r"text\.onnx is not a network"):
         create_detector("blazeface", model_path=tmp_path / "text.onnx")
 
 

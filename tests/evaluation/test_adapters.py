@@ -187,7 +187,7 @@ def test_a_network_that_is_not_what_the_file_says_is_an_error(tmp_path):
         with pytest.raises(WeightsError, match=says):
             load_adapter(path, tmp_path)
     net.write_bytes(b"pickle")
-    with pytest.raises(WeightsError, match="no network that ONNX Runtime can run"):
+    with pytest.raises(WeightsError, match="not a network that ONNX Runtime can run"):
         load_adapter(path, tmp_path)
     with pytest.raises(WeightsError, match="cannot read the adapter"):
         load_adapter(tmp_path / "nowhere.toml", tmp_path)

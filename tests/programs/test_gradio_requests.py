@@ -169,7 +169,7 @@ def test_settings_that_the_page_does_not_have_are_refused_in_a_line(visitor, jpe
     session = uuid.uuid4().hex
     visitor.join("photo", [{"path": visitor.upload(jpeg, "a.jpg")}, *settings], session)
     ok, output = visitor.result(session)
-    assert not ok and re.search("out of its range|no model", output["error"])
+    assert not ok and re.search("out of its range|model .* is not available here", output["error"])
 
 
 def test_nothing_is_fetched_from_elsewhere(visitor, listener):
@@ -251,7 +251,7 @@ def test_a_long_video_ends_by_itself_and_keeps_no_photo_out(small, jpeg, long_vi
     assert reading.is_alive()
     reading.join(timeout=60)
     ok, output = results["video"]
-    assert ok and output["data"][1].startswith("Stopped after 3 seconds of work")
+    assert ok and output["data"][1].startswith("Stopped after 3 seconds of processing")
     frames = int(re.search(r"(\d+) frames", output["data"][1])[1])
     assert 0 < frames < 2000
 
@@ -274,12 +274,12 @@ def test_a_second_video_waits_with_its_place_in_line_and_begins_by_itself(small,
     first, second, third = (states(small, long_video) for _ in range(3))
     assert next(first).startswith("Frame ")
     seen = [next(second)]
-    assert seen[0] == "The page is busy with 1 other video: yours is number 1 in line, and waits."
+    assert seen[0] == "The page is busy with 1 other video: yours is number 1 in line."
     assert "yours is number 2 in line" in next(third)
     third.close()  # a visitor who leaves while he waits
     seen += list(second)
     assert any(line.startswith("Frame ") for line in seen)
-    assert "Stopped after 3 seconds of work" in seen[-1]
+    assert "Stopped after 3 seconds of processing" in seen[-1]
 
 
 def test_visitors_who_leave_give_their_place_to_the_next(small, long_video):

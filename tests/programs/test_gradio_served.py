@@ -100,7 +100,7 @@ def test_a_root_path_ends_without_a_slash():
 
 def test_the_page_comes_over_https(serve, certificate):
     port, line = serve("--ssl-certfile", certificate / "cert.pem", "--ssl-keyfile", certificate / "key.pem")
-    assert line == f"headpose: https://127.0.0.1:{port} (Ctrl-C ends it)"
+    assert line == f"headpose: https://127.0.0.1:{port} (press Ctrl-C to stop)"
     context = ssl.create_default_context(cafile=certificate / "cert.pem")
     context.check_hostname = False  # the certificate is itself the one that is trusted
     with urllib.request.urlopen(f"https://127.0.0.1:{port}/", context=context) as answer:
@@ -141,11 +141,11 @@ def test_which_addresses_are_local():
 def test_for_the_network_the_program_says_what_cameras_need():
     port = free_port()
     with launch(port, "--host", "0.0.0.0") as server:
-        assert server.stdout.readline() == f"headpose: http://0.0.0.0:{port} (Ctrl-C ends it)\n"
+        assert server.stdout.readline() == f"headpose: http://0.0.0.0:{port} (press Ctrl-C to stop)\n"
         server.terminate()
         hint, err = server.stdout.read(), server.stderr.read()
         server.wait(timeout=30)
-    assert "cameras to https alone" in hint and "--ssl-certfile" in hint and err == ""
+    assert "only with https" in hint and "--ssl-certfile" in hint and err == ""
 
 
 @pytest.mark.browser
@@ -162,7 +162,7 @@ def test_the_page_says_why_a_browser_gives_it_no_camera(serve, certificate, tmp_
             page.open()
             page.click("Webcam")
             page.find("#webcam video, #webcam button")
-            assert ("start it with --ssl-certfile" in browser.find_element("tag name", "body").text) == shown
+            assert ("start the program with --ssl-certfile" in browser.find_element("tag name", "body").text) == shown
         page.click("Access Webcam", within="//*[@id='webcam']")
         page.click("Record", within="//*[@id='webcam']")
         page.wait_for("No face found")

@@ -18,7 +18,7 @@ from tests.report.results_folder import write_results
 from tests.videos import write_video
 
 READ, TEXT, ONE = "would overwrite .*, which is read: give another name", "cannot write text to", "are one file"
-NO_NAME = "is no name"
+WRONG_NAME = "must end in"
 
 # Words in capitals are files of the fixture `here`; all others stand as they are.
 CASES = [
@@ -49,9 +49,9 @@ CASES = [
     ("estimate", "pictures --csv drawn --out drawn", ONE),
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
-    ("quantize", "./net.onnx --precision fp16 --out photo.jpg", NO_NAME),
-    ("weights", "to-safetensors net.onnx net.onnx", NO_NAME),
-    ("weights", "to-safetensors net.onnx hard_net.onnx", NO_NAME),
+    ("quantize", "./net.onnx --precision fp16 --out photo.jpg", WRONG_NAME),
+    ("weights", "to-safetensors net.onnx net.onnx", WRONG_NAME),
+    ("weights", "to-safetensors net.onnx hard_net.onnx", WRONG_NAME),
     ("weights", "to-safetensors net.onnx hard_net.safetensors", READ),
     ("weights", "to-safetensors net.onnx --out hard_net.safetensors", READ),
     ("synth", "--n 1 --assets pictures --sheet pictures/a.jpg", READ),

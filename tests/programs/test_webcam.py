@@ -169,8 +169,8 @@ def test_frames_stops_early(run, video):
         ("still.png", ["--no-window"], "headpose estimate"),
         ("face.mp4", [], "no display"),
         ("face.mp4", ["--no-window", "--record", "angles.txt"], "a video needs one of the endings"),
-        ("face.mp4", ["--no-window", "--min-score", "1.5"], "--min-score is a number from 0 to 1, not 1.5"),
-        ("face.mp4", ["--no-window", "--min-score", "nan"], "--min-score is a number from 0 to 1, not nan"),
+        ("face.mp4", ["--no-window", "--min-score", "1.5"], "--min-score must be a number from 0 to 1, got 1.5"),
+        ("face.mp4", ["--no-window", "--min-score", "nan"], "--min-score must be a number from 0 to 1, got nan"),
         ("face.mp4", ["--no-window", "--model", "no-such-model"], "unknown model"),
         ("face.mp4", ["--no-window", "--json", "nowhere/rows.json"], "folder nowhere does not exist"),
     ],
@@ -220,7 +220,7 @@ def test_a_camera_that_goes_away_is_an_error_and_its_recording_is_kept(frames, n
 
     monkeypatch.chdir(tmp_path)
     args = webcam.parse(["--model", str(network), "--no-window", "--record", "kept.mp4", "--json", "rows.json"])
-    with pytest.raises(HeadPoseError, match="camera 0 has stopped giving pictures"):
+    with pytest.raises(HeadPoseError, match="camera 0 returns no more frames"):
         webcam.run(Unplugged(), args)
     seen = [row["frame"] for row in rows_of((tmp_path / "rows.json").read_text())]
     assert seen[-1] == FRAMES - 1, "the last picture is not lost"

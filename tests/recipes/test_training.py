@@ -72,12 +72,12 @@ def test_overrides_reach_every_depth():
             "data.sources=[{kind='manifest', path='a', share=1.0}, {kind='manifest', path='b'}]",
             "data.sources have shares that sum to 1 and leave nothing",
         ),
-        ("augment.flip=1.5", "augment.flip is a number from 0 to 1; got 1.5"),
+        ("augment.flip=1.5", "augment.flip must be a number from 0 to 1; got 1.5"),
         ("crop.size=4", "crop.size"),
         ("network.depths=[2,2]", "stage"),
         ("run.images=0", "run.images"),
         ("optimiser.rate=true", "number"),
-        ("run.images=5\nrun.batch=2", "run.images is a whole number"),  # not the first line alone
+        ("run.images=5\nrun.batch=2", "run.images must be a whole number"),  # not the first line alone
         ("run.growing=[{size=64,until=900_000}]", "run.growing"),
         ("run.growing=[{size=64,until=200},{size=96,until=100}]", "run.growing"),
     ],

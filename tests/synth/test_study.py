@@ -57,7 +57,7 @@ def test_what_cannot_be_run_is_said_in_one_line(run, tmp_path):
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "manifest.csv").write_text("image,x1,y1,x2,y2,yaw,pitch,roll\n")
     few = run(tmp_path, "--out", tmp_path / "study", "--only", "12000")
-    for ended, said in ((wrong, "there is no run 13000"), (absent, "render the heads first"), (few, "render more")):
+    for ended, said in ((wrong, "unknown run 13000"), (absent, "render the heads first"), (few, "render more")):
         assert ended.returncode == 1
         assert ended.stderr.count("\n") == 1
         assert said in ended.stderr

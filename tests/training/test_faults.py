@@ -125,8 +125,8 @@ def test_best_weights_of_another_network_are_not_shipped(run, train):
     ("change", "says"),
     [
         (lambda state: state.pop("progress"), "does not fit this recipe: 'progress'"),
-        (lambda state: state["progress"].update(step="2"), "progress.step is a whole number from 0"),
-        (lambda state: state["progress"].update(step=-1), "progress.step is a whole number from 0"),
+        (lambda state: state["progress"].update(step="2"), "progress.step must be a whole number from 0"),
+        (lambda state: state["progress"].update(step=-1), "progress.step must be a whole number from 0"),
         (lambda state: state["progress"].update(step=10**9), "it is at step 1000000000 of 4"),
         (lambda state: state["progress"].update(loss_sum=float("nan")), "progress.loss_sum"),
         (lambda state: state["progress"].update(more=1), "unknown key more"),
