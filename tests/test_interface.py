@@ -301,7 +301,7 @@ def test_a_bad_value_is_one_kind_of_error(estimator, call):
 
 
 # Each of these raises a plain ValueError for content that a reader of the same package catches, to name the file;
-# those of ``spec`` become pydantic's errors. ``pickle`` wants the TypeError of ``inference``.
+# those of ``spec`` and ``recipes.data`` become pydantic's errors. ``pickle`` wants the TypeError of ``inference``.
 PLAIN = {
     "compression/steps.py",
     "config.py",
@@ -312,8 +312,10 @@ PLAIN = {
     "inference.py",
     "networks/checkpoint.py",
     "networks/spec.py",
+    "recipes/data.py",
     "synth/assets.py",
     "synth/folder.py",
+    "synth/points.py",
     "training/log.py",
     "training/loop.py",
 }
