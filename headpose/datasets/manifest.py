@@ -2,8 +2,8 @@
 
 The columns are ``image,x1,y1,x2,y2,yaw,pitch,roll``, optionally ``spread`` or ``weight``, ``unit`` and ``group``; other
 columns are ignored. ``image`` is relative to the folder of the CSV file. The box is the tight box of the 68 landmarks,
-in pixels. The angles follow the convention of ``headpose.geometry``; ``unit`` is ``degrees`` or ``radians`` in each row.
-Without it the angles are in degrees, and labels that look like radians are rejected. ``group`` names the source
+in pixels. The angles follow the convention of ``headpose.geometry``; ``unit`` is ``degrees`` or ``radians`` in each
+row. Without it the angles are in degrees, and labels that look like radians are rejected. ``group`` names the source
 photograph: a split keeps all faces of a group, such as turned and mirrored versions of a photograph, on one side.
 """
 
