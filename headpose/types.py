@@ -190,10 +190,11 @@ class CropSpec:
         scale: side of the crop as a multiple of the tight box (of its longer side if ``square``), 0.5 to 4.
         shift_y: downward shift of the crop's centre, in heights of the tight box, -1 to 1.
         square: cut a square around the longer side; otherwise the box's own aspect is stretched.
-        interpolation: between pixels; shrinking always averages over the area besides.
-        border: what lies outside the picture, its edge pixel or black.
+        interpolation: interpolation between pixels; downscaling also averages over the covered area.
+        border: fill outside of the picture, its edge pixels or black.
         channels: order of the network's input channels.
-        mean, std: per channel in that order, of values in [0, 1]; 0 to 1 and 0.001 to 10.
+        mean: mean of each channel in that order, for values in [0, 1]; 0 to 1.
+        std: standard deviation of each channel in that order, for values in [0, 1]; 0.001 to 10.
 
     Raises:
         InputError: a value has the wrong type or is out of its range.

@@ -1,11 +1,11 @@
 """Connect the documentation site to the repository: hooks of MkDocs, named in ``mkdocs.yml``.
 
 Model cards, the changelog, the contribution guide and the notebooks live outside of ``docs/``: the site shows them as
-pages. Notebooks are converted to Markdown with their stored outputs; nothing runs here. (The plugin mkdocs-jupyter takes
-only notebooks within ``docs/``, and its pages load MathJax from another server.) Documents
-link to each other and to source files by relative paths, as on GitHub. These hooks turn a link to another document into
-a link to its page, and a link to any other file into its address in the repository. A link to a missing file stays as
-it is, and ``mkdocs build --strict`` refuses it.
+pages. Notebooks are converted to Markdown with their stored outputs; nothing runs here. (The plugin mkdocs-jupyter
+takes only notebooks within ``docs/``, and its pages load MathJax from another server.) Documents link to each other and
+to source files by relative paths, as on GitHub. These hooks turn a link to another document into a link to its page,
+and a link to any other file into its address in the repository. A link to a missing file stays as it is, and ``mkdocs
+build --strict`` refuses it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ def pages() -> dict[str, str]:
     """
     cards = {f"weights/{card.name}": f"models/{card.name}" for card in sorted((ROOT / "weights").glob("*.md"))}
     notebooks = {f"examples/{path.name}": f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
-    return cards | notebooks | {
-        "weights/README.md": "models/index.md",
-        "CHANGELOG.md": "project/changelog.md",
-        "CONTRIBUTING.md": "project/contributing.md",
-    }
+    return (
+        cards
+        | notebooks
+        | {
+            "weights/README.md": "models/index.md",
+            "CHANGELOG.md": "project/changelog.md",
+            "CONTRIBUTING.md": "project/contributing.md",
+        }
+    )
 
 
 def on_files(files: Files, *, config: Any) -> Files:
