@@ -64,7 +64,7 @@ def from_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     Returns:
         The Markdown text, and the pictures that it shows: file names, which begin with the notebook's, and contents.
     """
-    resources = {"unique_key": path.stem, "output_files_dir": ""}
+    resources: dict[str, Any] = {"unique_key": path.stem, "output_files_dir": ""}
     text, resources = MarkdownExporter().from_notebook_node(nbformat.read(path, 4), resources)
     # pandas brings a style sheet of its own with each table; without it the table looks like the site's.
     text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
