@@ -172,8 +172,8 @@ def _sections(
     task = compression.task
     intro = Text(
         f"`headpose compress {compression.recipe.name}`. Errors are {task.unit} on {task.examples['validation']:,} "
-        "held-out examples of the training sets. All choices were made on these examples, none on a test set. Times are "
-        "milliseconds for one picture, the network alone, medians of alternating calls in one run on "
+        "held-out examples of the training sets. All choices were made on these examples, none on a test set. Times "
+        "are milliseconds for one picture, the network alone, medians of alternating calls in one run on "
         f"{machine()}: use them as ratios."
     )
     chosen = Text(f"Errors are {task.unit}; the first column decided between networks.")
