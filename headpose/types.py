@@ -210,7 +210,8 @@ class CropSpec:
         interpolation: Interpolation between pixels. When the crop shrinks the image, pixels are also averaged by area.
         border: Fill outside of the image: its edge pixels (``replicate``) or ``black``.
         channels: Order of the network's input channels.
-        mean, std: Mean and standard deviation of each input channel, for values in [0, 1]; 0 to 1 and 0.001 to 10.
+        mean: Mean of each input channel, for values in [0, 1]; 0 to 1.
+        std: Standard deviation of each input channel, for values in [0, 1]; 0.001 to 10.
 
     Raises:
         InputError: A value has the wrong type or is out of range.

@@ -28,9 +28,10 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 _HEAD = """\
 # Keys of recipes
 
-All keys of the TOML files that `headpose train` and `headpose compress` take, from the classes that read them
-(`scripts/document_recipes.py` writes this page, a test compares it). `--set KEY=VALUE` changes one; `N` is a number in
-a list, from 0 on, `NAME` a name of your own. A key without a default must be there. `headpose/recipes/` has examples.
+This page lists all keys of the TOML files that `headpose train` and `headpose compress` read. `--set KEY=VALUE` changes
+a key on the command line. `N` is an index of a list, from 0; `NAME` is a name that you choose. Keys without a default
+are required. The package's own recipes are in `headpose/recipes/`. `scripts/document_recipes.py` writes this page from
+the classes that read recipes, and a test compares them.
 """
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
@@ -52,25 +53,29 @@ def page() -> str:
             _HEAD,
             "## `headpose train`",
             "",
-            *_table(Recipe),
-            "",
-            "`network` may also hold `block`, `stem`, `stages`, ... block by block, as in the `recipe.json` of a "
+            *_tables(Recipe),
+            "`network` may also list `block`, `stem`, `stages`, ... block by block, as in the `recipe.json` of a "
             "pruned network (`headpose.networks.spec.ResNetSpec`).",
             "",
             "## `headpose compress`",
             "",
-            *_table(CompressionRecipe),
-            "",
+            *_tables(CompressionRecipe),
         ]
     )
 
 
-def _table(kind: type[Any]) -> list[str]:
-    rows = ["| key | may be | default | |", "|---|---|---|---|"]
-    for key, may_be, default, meaning in _rows(kind):
+def _tables(kind: type[Any]) -> list[str]:
+    """One Markdown table for each table of a recipe, under its name; the keys outside of any table come first."""
+    tables: dict[str, list[str]] = {}
+    for key, may_be, default, meaning in sorted(_rows(kind), key=lambda row: "." in row[0]):
+        meaning = meaning[:1].upper() + meaning[1:]
         cells = (cell.replace("|", "\\|") for cell in (f"`{key}`", may_be, default, meaning))
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
+        tables.setdefault(key.partition(".")[0] if "." in key else "", []).append(f"| {' | '.join(cells)} |")
+    lines = []
+    for name, rows in tables.items():
+        title = [f"### `[{name}]`", ""] if name else []
+        lines += [*title, "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""]
+    return lines
 
 
 def _rows(kind: type[Any], prefix: str = "", default: Any = dataclasses.MISSING) -> Iterator[tuple[str, str, str, str]]:
@@ -107,8 +112,8 @@ def _plain(hint: Any) -> tuple[Any, list[Any]]:
 
 
 def _may_be(hint: Any, extras: Any) -> str:
-    if told := config.allowed(hint, extras):
-        return told
+    if words := config.allowed(hint, extras):
+        return words
     options = get_args(hint)
     if get_origin(hint) is tuple:
         inner = _may_be(*_plain(options[0]))

@@ -1,4 +1,4 @@
-"""Puts networks into weights/: the file, its entry in models.toml, its card, the index and README's table.
+"""Put networks into weights/: the file, its entry in models.toml, its card, the index and README's table.
 
 python eval/aflw2000.py --data AFLW2000 --model runs/compact/compact.onnx --json runs/compact/aflw2000.json
 python scripts/publish_weights.py runs/compact
@@ -6,9 +6,12 @@ python scripts/publish_weights.py runs/compact
 python eval/aflw2000.py --data AFLW2000 --model runs/student/teacher.onnx --json runs/student/aflw2000/teacher.json
 python scripts/publish_weights.py runs/student teacher student student-fp16
 
+python scripts/publish_weights.py --cards
+
 The folder is one that ``headpose train`` or, where networks are named, ``headpose compress`` has finished. Every
 figure of a card comes from its records and from that evaluation, whose network must be the one that is
-published. Publishing again replaces.
+published. Publishing again replaces. ``--cards`` writes the cards again, without changing a network: their text is
+``model_card.md``, their figures and history are in ``weights/records.json``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import dataclasses
 import json
 import re
 import shutil
+import string
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +43,10 @@ with imports_from("test", "publish_weights"):
     from headpose.synth.anatomy import FRAME
     from headpose.training import log
 
-_RESEARCH_ONLY = [
-    "- Use: research only, whatever the license of the code: the photographs that it was trained on allow no other use."
-]
-
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, MANIFEST, README = ROOT / "weights", ROOT / "headpose" / "models.toml", ROOT / "README.md"
+_CARD, _TEXTS = ROOT / "scripts" / "model_card.md", ROOT / "scripts" / "model_card_texts.toml"
+_RECORDS = "records.json"
 
 
 def main() -> int:
@@ -53,9 +55,16 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="publish_weights", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=named_path, metavar="DIR", help="folder of the finished run")
+    parser.add_argument("run", nargs="?", type=named_path, metavar="DIR", help="folder of the finished run")
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks of a compression")
+    parser.add_argument("--cards", action="store_true", help="write the cards of all networks again")
     arguments = parser.parse_args()
+    if (arguments.run is None) != arguments.cards:
+        parser.error("give DIR, or --cards alone")
+    if arguments.cards:
+        for name in read_manifest(MANIFEST):
+            write_text(WEIGHTS / f"{name}.md", card(name))
+        return 0
     for origin in origins(arguments.run, arguments.names):
         publish(origin)
     return 0
@@ -94,7 +103,7 @@ def origins(run: Path, names: list[str]) -> list[Origin]:
 
 
 def publish(origin: Origin) -> None:
-    """Copies and describes a network."""
+    """Copy a network into weights/ and describe it."""
     model = OnnxPoseModel(origin.file, device="cpu")
     result = _read_json(origin.result)
     sha256 = sha256_of(model.path)
@@ -119,26 +128,30 @@ def publish(origin: Origin) -> None:
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
         shutil.copyfile(model.path, temporary)
     _add_to_manifest(model.name, entry)
-    write_text(WEIGHTS / f"{model.name}.md", card(model, entry, result, origin.history))
+    records = _read_json(WEIGHTS / _RECORDS) if (WEIGHTS / _RECORDS).exists() else {}
+    kept = ("geodesic", "mae", "yaw", "pitch", "roll", "ci", "bins", "bias", "protocol", "list_sha256")
+    records[model.name] = {"history": origin.history, "result": {key: result[key] for key in kept}}
+    write_text(WEIGHTS / _RECORDS, json.dumps(_rounded(records), indent=1, ensure_ascii=False) + "\n")
+    write_text(WEIGHTS / f"{model.name}.md", card(model.name))
     write_text(WEIGHTS / "README.md", index())
     _update_readme()
 
 
 def _trained(run: Path, recipe: Recipe) -> list[str]:
-    """What the folder of ``headpose train`` tells."""
+    """Describe the run in a folder of ``headpose train``."""
     faces, rows = _read_json(run / "split.json"), log.read(run / log.FILE)
     # Whoever looked at the test set before a decision says so here, and the card does.
     looked = run / "aflw2000-3d.txt"
-    part = looked.read_text("utf-8").strip() if looked.exists() else "AFLW2000-3D chose nothing."
+    part = looked.read_text("utf-8").strip() if looked.exists() else "AFLW2000-3D was not used for any choice."
     started = _read_json(run / "init.json") if (run / "init.json").exists() else None
     grown = max((part.until for part in recipe.run.growing), default=0)  # from then on the input has its full size
     best = min((row for row in rows if row.images > grown), key=lambda row: row.error)
     held_out, alike = (
-        ("held-out heads, other persons than those of the training", "They are drawn alike")
+        ("held-out heads of other persons than the training heads", "They are rendered in the same way")
         if recipe.license == "permissive"
         else (
             "held-out faces of the training sets, split by photograph",
-            "The held-out labels are of the same making as the training labels",
+            "The held-out labels are pseudo-labels, like the training labels",
         )
     )
     return [
@@ -177,7 +190,7 @@ def _started_from(origin: dict[str, str]) -> list[str]:
 
 
 def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
-    """What the report of ``headpose compress`` tells of one of its networks."""
+    """Describe one network from the report of ``headpose compress``."""
     name, made = variant["name"], report["recipe"]
     lines = [f"- Recipe: `headpose compress {report['name']}`, seed {made['run']['seed']}."]
     prune = made["prune"]
@@ -206,9 +219,9 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     return [
         *lines,
         f"- Chosen by: {report['examples']['validation']:,} held-out faces of the training sets, split by photograph, "
-        f"on which its geodesic error is {error:.2f} degrees (Euler MAE {mae:.2f}). The held-out labels are of the "
-        "same making as the training labels. AFLW2000-3D chose nothing here; what [baseline](baseline.md), from which "
-        "all of this comes, owes to it, its card says.",
+        f"on which its geodesic error is {error:.2f} degrees (Euler MAE {mae:.2f}). The held-out labels are "
+        "pseudo-labels, like the training labels. AFLW2000-3D was not used for any choice here; the card of "
+        "[baseline](baseline.md), from which this network derives, describes its role there.",
     ]
 
 
@@ -217,68 +230,78 @@ def _parts(loss: dict[str, Any]) -> str:
     return ", ".join(f"{key} {loss[key]:g}" for key in ("features", "output", "rotation", "labels") if loss.get(key))
 
 
-def card(model: OnnxPoseModel, entry: dict[str, Any], result: dict[str, Any], history: list[str]) -> str:
-    """The model card, Markdown."""
-    spec, size = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
-    command = f"python eval/aflw2000.py --data AFLW2000 --model {model.name}"
-    crop = "square" if model.crop.square else "stretched box"
-    parent = f" Parent: [{entry['parent']}]({entry['parent']}.md)." if entry["parent"] else ""
-    lines = [
-        f"# {model.name}",
-        "",
-        f"{parameters(spec) / 1e6:.2f} M parameters, {macs(spec, size) / 1e6:.0f} M multiply-accumulates, "
-        f"{entry['bytes'] / 1e6:.2f} MB, {entry['precision']}. License: **{entry['license']}**. "
-        f"Terms: {entry['license_terms']}.{parent}",
-        "",
-        f"- File: `{entry['file']}`, SHA-256 `{entry['sha256']}`.",
-        f"- Input: `image` (N, 3, {size}, {size}) float32, RGB, normalised; a {crop} crop of {model.crop.scale:g} "
-        "times the tight box of the 68 landmarks (the file's metadata has the whole of it).",
-        "- Output: `rotation` (N, 3, 3) float32, head to camera; the angles and their signs are in "
-        "[docs/conventions.md](../docs/conventions.md).",
-        f"- Network: residual, {spec.block} blocks, {len(spec.blocks)} of them, output {spec.output}.",
-        f"- Trained on: {entry['data']}.",
-        *(_permissive() if entry["license"] == "permissive" else _RESEARCH_ONLY),
-        *history,
-        "",
-        "## AFLW2000-3D",
-        "",
-        f"`{command}`",
-        "",
+def _rounded(values: Any) -> Any:
+    """The same values with the two decimals that a card shows."""
+    if isinstance(values, float):
+        return round(values, 2)
+    if isinstance(values, dict):
+        return {key: _rounded(value) for key, value in values.items()}
+    return [_rounded(value) for value in values] if isinstance(values, list) else values
+
+
+def card(name: str) -> str:
+    """Return the model card of a network of weights/, in Markdown with the header of the Hugging Face hub."""
+    info, record = read_manifest(MANIFEST)[name], _read_json(WEIGHTS / _RECORDS)[name]
+    model, result = OnnxPoseModel(WEIGHTS / info.file, device="cpu"), record["result"]
+    spec, side = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
+    axes = ", ".join(f"{axis} {angle:g}" for axis, angle in FRAME._asdict().items())
+    texts = {key: text.strip().replace("$axes", axes) for key, text in _read_toml(_TEXTS)[info.license].items()}
+    rows = {"geodesic": "geodesic", "mae": "Euler MAE", "yaw": "yaw", "pitch": "pitch", "roll": "roll"}
+    errors = [
         "| degrees | error | 95 % interval |",
         "|---|---|---|",
         *(
             f"| {title} | {result[key]:.2f} | {result['ci'][key][0]:.2f} to {result['ci'][key][1]:.2f} |"
-            for title, key in (
-                ("geodesic", "geodesic"),
-                ("Euler MAE", "mae"),
-                ("yaw", "yaw"),
-                ("pitch", "pitch"),
-                ("roll", "roll"),
-            )
+            for key, title in rows.items()
         ),
-        "",
+    ]
+    bins = [
         "| by \\|yaw\\| of the label | faces | geodesic | Euler MAE |",
         "|---|---|---|---|",
         *(f"| {name} | {b['n']} | {b['geodesic']:.2f} | {b['mae']:.2f} |" for name, b in result["bins"].items()),
-        "",
-        f"Mean of predicted minus label: yaw {result['bias']['yaw']:+.2f}, pitch {result['bias']['pitch']:+.2f}, "
-        f"roll {result['bias']['roll']:+.2f}. Protocol: {result['protocol']} List SHA-256 `{result['list_sha256']}`.",
-        "",
     ]
-    return "\n".join(lines)
+    wheel = _read_toml(ROOT / "pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    fetched = info.bytes > wheel["largest_bytes"] or name in wheel["left_out"]
+    values = {
+        "name": name,
+        "precision": info.precision,
+        "geodesic": info.metrics["aflw2000_geodesic"],
+        "mae": info.metrics["aflw2000_mae"],
+        "size": f"{parameters(spec) / 1e6:.2f} M parameters, {macs(spec, side) / 1e6:.0f} M multiply-accumulates, "
+        f"{info.bytes / 1e6:.2f} MB, {info.precision}.",
+        "license": info.license,
+        "terms": info.license_terms,
+        "parent": f" Parent: [{info.parent}]({info.parent}.md)." if info.parent else "",
+        "fetch": f"    # first: headpose fetch {name}" if fetched else "",
+        "file": info.file,
+        "sha256": info.sha256,
+        "short": info.sha256[:12],
+        "side": side,
+        "crop": "square" if model.crop.square else "stretched",
+        "scale": f"{model.crop.scale:g}",
+        "block": spec.block,
+        "blocks": len(spec.blocks),
+        "output": spec.output,
+        "data": info.data,
+        "history": "\n".join(record["history"]),
+        "errors": "\n".join(errors),
+        "bins": "\n".join(bins),
+        "bias": f"Mean of predicted minus label, degrees: yaw {result['bias']['yaw']:+.2f}, "
+        f"pitch {result['bias']['pitch']:+.2f}, roll {result['bias']['roll']:+.2f}.",
+        "protocol": result["protocol"],
+        "list_sha256": result["list_sha256"],
+        "method": 'The method of compression is that of Aghli and Ribeiro, "Combining Weight Pruning and Knowledge '
+        'Distillation for CNN Compression", CVPR Workshops 2021.'
+        if info.recipe == "student"
+        else "",
+        **texts,
+    }
+    return string.Template(_CARD.read_text("utf-8")).substitute(values).rstrip() + "\n"
 
 
-def _permissive() -> list[str]:
-    """What a network trained on rendered heads may be used for, and what it still owes to photographs."""
-    axes = ", ".join(f"{name} {angle:g}" for name, angle in FRAME._asdict().items())
-    return [
-        "- Use: anything, products that are sold included, under the Apache License 2.0. It saw no photograph of a "
-        "face and no label that another network had made. Surroundings, and perhaps skins, were photographed: "
-        "textures under CC0; [NOTICE](../NOTICE) names the sources of what is drawn.",
-        f"- Head axes: 300W-LP's, which are the mesh's turned by {axes} degrees. Pseudo-labelled photographs decided "
-        "these three numbers, and the drawing was laid beside photographs while it was made "
-        "([docs/synth.md](../docs/synth.md)); none was trained on.",
-    ]
+def _read_toml(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = tomlkit.parse(path.read_text("utf-8")).unwrap()
+    return values
 
 
 def index() -> str:

@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README: each runs, and each passes the type checker as strictly as the code."""
+"""The examples in docstrings and documents: each runs, and each passes the type checker as strictly as the code."""
 
 from __future__ import annotations
 
@@ -9,12 +9,31 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import cv2
 import pytest
+from sybil import Document, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 import headpose
+from tests.conftest import REPO
+from tests.videos import write_video
 
 MODULES = ["dataframe", "draw", "estimator", "types", "weights"]
+
+
+def document(path: Path) -> Document:
+    """Parse the Python blocks of a document; ``<!--- skip: next -->`` in it skips the block that follows."""
+    return Sybil([SkipParser(), PythonCodeBlockParser()]).parse(path)
+
+
+def blocks(path: Path) -> list[str]:
+    """Return the Python blocks of a document, also those that cannot run here."""
+    return [str(example.parsed) for example in Sybil([PythonCodeBlockParser()]).parse(path)]
+
+
+DOCUMENTS = [path for path in sorted(REPO.glob("docs/**/*.md")) + sorted(REPO.glob("weights/*.md")) if blocks(path)]
 
 
 NUMBER = r"[+-]?\d+(?:\.\d+)?"
@@ -51,11 +70,41 @@ def test_the_examples_of_a_module_run(module, repo, tmp_path, monkeypatch):
     assert not complaints, "".join(complaints)
 
 
+@pytest.fixture(scope="module")
+def files_of_the_documents(repo, tmp_path_factory) -> Path:
+    """Return a folder with the files that the documents read."""
+    folder = tmp_path_factory.mktemp("documents")
+    photo = shutil.copy(repo / "examples" / "astronaut.jpg", folder / "photo.jpg")
+    write_video(folder / "video.mp4", [cv2.resize(headpose.read_image(photo), (256, 256))] * 3)
+    export = ["weights", "to-safetensors", "student", "--out", str(folder / "network.safetensors")]
+    subprocess.run([sys.executable, "-m", "headpose", *export], cwd=repo, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(REPO).as_posix())
+def test_the_python_of_a_document_runs(path, files_of_the_documents, monkeypatch):
+    monkeypatch.chdir(files_of_the_documents)
+    for example in document(path):
+        example.evaluate()
+
+
+def test_the_python_of_documents_is_found_and_a_marked_block_is_skipped(tmp_path):
+    names = {path.relative_to(REPO).as_posix() for path in DOCUMENTS}
+    assert {"docs/index.md", "docs/guides/photo.md", "docs/guides/webcam.md", "docs/compression.md"} <= names
+    path = tmp_path / "page.md"
+    path.write_text("```python\na = 1\n```\n\n<!--- skip: next -->\n\n```python\na = 1 / 0\n```\n")
+    page = document(path)
+    for example in page:
+        example.evaluate()
+    assert page.namespace["a"] == 1
+    assert len(blocks(path)) == 2
+
+
 @pytest.mark.slow
 def test_the_examples_pass_the_type_checker(repo, tmp_path):
-    readme = re.findall(r"^```python\n(.*?)^```", (repo / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
     parts = ["from PIL import Image\n", "import headpose\nfrom headpose import *\nfrom headpose import geometry\n"]
-    parts += [f"def readme_{index}() -> None:\n{textwrap.indent(block, '    ')}" for index, block in enumerate(readme)]
+    for index, path in enumerate([repo / "README.md", *DOCUMENTS]):  # the blocks of one document share their names
+        parts.append(f"def document_{index}() -> None:\n{textwrap.indent(''.join(blocks(path)), '    ')}")
     for test in (test for module in MODULES for test in examples(module)):
         body = "".join(example.source for example in test.examples)
         parts.append(f"def {test.name.replace('.', '_')}() -> None:\n{textwrap.indent(body, '    ')}")

@@ -53,11 +53,11 @@ class BaselineRecipe:
     """The network to compress.
 
     Attributes:
-        recipe: of its training: a name, a TOML file, or the ``recipe.json`` of its run. Data, crop and
-            augmentation of everything that follows are its.
-        weights: a name of the manifest, an .onnx or a .safetensors file.
-        teacher: a network that has been pruned already, named as ``weights``: it is taken, and nothing is pruned.
-        changes: to the training recipe, as for ``headpose train --set``.
+        recipe: training recipe of the network: a name, a TOML file, or the ``recipe.json`` of its run. All stages
+            use its data, crop and augmentation.
+        weights: weights of the network: a name (``headpose models``), an .onnx file or a .safetensors file.
+        teacher: weights of a pruned network, which replaces the pruning; empty to prune.
+        changes: changes to the training recipe, as for ``headpose train --set``.
         data: sources in place of the training recipe's, before ``changes``.
     """
 
@@ -78,11 +78,11 @@ class StopRecipe:
     """When pruning has gone far enough, or too far. A target of 0 is none; the first one reached ends it.
 
     Attributes:
-        tolerance: how much larger the held-out error may be than the baseline's, in the task's unit; a step
-            that exceeds it is taken back, and ends the pruning.
-        megabytes: target, of the stored weights, 10^6 bytes.
-        macs: target, multiply-accumulates of one forward pass, millions.
-        latency_ms: target, of one picture through ONNX Runtime on this machine, one thread.
+        tolerance: largest increase of the held-out error over the baseline's, in the task's unit; a step that
+            exceeds it is undone and ends the pruning.
+        megabytes: target size of the stored weights, 10^6 bytes; 0 for none.
+        macs: target number of multiply-accumulates of one forward pass, millions; 0 for none.
+        latency_ms: target time of one picture with ONNX Runtime on this machine, one thread, ms; 0 for none.
     """
 
     tolerance: Limit = 1.0
@@ -98,8 +98,8 @@ class GuideRecipe:
     Attributes:
         features: weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
             network, after each block (ours).
-        output: weight of that between the output vectors.
-        labels: weight of the task's own loss; the paper's.
+        output: weight of the cosine distance between the output vectors of pruned and unpruned.
+        labels: weight of the task's loss on the labels, as in the paper.
     """
 
     features: Weight = 0.0
@@ -112,25 +112,26 @@ class PruneRecipe:
     """Iterated pruning and fine-tuning.
 
     Attributes:
-        importance: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
-        rule: which channels go in one step.
-        schedule: ``all``, every layer in each step, as the paper does; ``layerwise``, one layer a step, in
-            the order of the network and over again (Zeng et al., Cognitive Computation 2018).
-        groups: ``paper``, the inner convolutions and the stem; ``stream``, the residual streams as well.
-        protected: groups that are left alone.
-        minimum: channels that every group keeps.
-        multiple: to which widths are rounded, once, on the last good step; the paper's is 1.
-        steps: at most.
-        images: of fine-tuning after each step.
-        last_images: of fine-tuning after the rounding.
-        size: of the input during the steps, pixels; 0 for the crop's. The last fine-tuning has the crop's.
-        recalibration_images: from which BatchNorm's statistics are taken again after each cut.
-        scan: shares of each layer that are removed alone, to see what the network feels (report only).
-        scan_images: held-out images on which it is seen.
-        optimiser, last_optimiser: of the fine-tunings.
-        guide: what the last of them learns from.
-        codec: how weights are stored; ``plain``, or ``half`` for float16.
-        control: prunes at random to the same widths, step by step, beside it.
+        importance: criterion: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
+        rule: channels that one step removes.
+        schedule: ``all`` prunes every layer in each step, as in the paper; ``layerwise`` prunes one layer per step,
+            in the order of the network, repeatedly (Zeng et al., Cognitive Computation 2018).
+        groups: ``paper`` prunes the inner convolutions and the stem; ``stream`` also prunes the residual streams.
+        protected: groups that are not pruned.
+        minimum: minimum number of channels of each group.
+        multiple: multiple to which widths are rounded up, once, after the last accepted step; 1 in the paper.
+        steps: maximum number of steps.
+        images: number of images of the fine-tuning after each step.
+        last_images: number of images of the fine-tuning after the rounding.
+        size: side of the input during the steps, pixels; 0 for the crop's, as in the last fine-tuning.
+        recalibration_images: number of images for recomputing BatchNorm's statistics after each cut.
+        scan: shares of each layer that are removed separately, to measure its sensitivity (report only).
+        scan_images: number of held-out images for this measurement.
+        optimiser: optimiser of the fine-tuning after each step.
+        last_optimiser: optimiser of the last fine-tuning.
+        guide: losses of the last fine-tuning.
+        codec: storage of the weights: ``plain``, or ``half`` for float16.
+        control: whether a second network is pruned at random to the same widths, for comparison.
     """
 
     importance: str = "apoz"
@@ -160,12 +161,12 @@ class StageRecipe:
     """One stage of a student's training: what its loss is made of, and for how long.
 
     Attributes:
-        images: shown in it.
+        images: number of images shown in the stage.
         features: weight of the cosine distance between the maps of teacher and student (Aghli & Ribeiro, eq. 3).
         output: weight of the cosine distance between their output vectors; the paper's lambda.
         rotation: weight of the geodesic distance between their rotations, radians (ours).
-        labels: weight of the task's own loss.
-        growing: parts with a smaller input first.
+        labels: weight of the task's loss on the labels.
+        growing: parts of the stage with a smaller input, by ascending ``until``.
     """
 
     images: Images
@@ -194,17 +195,17 @@ class StudentRecipe:
     """A small network and how it learns.
 
     Attributes:
-        stages: one after the other.
-        ratio: by which the teacher's residual streams are divided; the paper's is 32, for CIFAR 2.
-        inner: widths inside the blocks, one for each stage of the network; empty for the teacher's own, block
-            by block, which ``features`` needs in the layers that are compared.
-        stem: width; 0 for the teacher's, divided by ``ratio`` if an addition meets its output.
-        max_pool: whether the stem has one; ``teacher`` for what the teacher has.
-        head: widths of the hidden dense layers; ``teacher`` for what the teacher has.
-        layers: how many of the last prunable layers are compared; the paper's M is 9.
-        start: ``random`` weights, the paper's; or the teacher's, its streams pruned to the student's widths by a
-            criterion of ``importance.CRITERIA`` (ours).
-        seed: of the weights and the order of the images.
+        stages: stages of the training, in their order.
+        ratio: divisor of the teacher's residual streams; 32 in the paper, 2 for CIFAR.
+        inner: widths inside the blocks, one for each stage of the network; empty for the teacher's, block by block.
+            ``features`` needs the teacher's widths in the layers that it compares.
+        stem: width of the stem; 0 for the teacher's, divided by ``ratio`` if an addition follows the stem.
+        max_pool: whether the stem has a max-pool; ``teacher`` for the teacher's setting.
+        head: widths of the hidden dense layers; ``teacher`` for the teacher's.
+        layers: number of prunable layers, from the last, that ``features`` compares; 9 in the paper (M).
+        start: initial weights: ``random``, as in the paper, or a criterion of ``prune.importance``, by which the
+            teacher's streams are pruned to the student's widths (ours).
+        seed: random seed of the initial weights and the order of the images.
     """
 
     stages: Annotated[tuple[StageRecipe, ...], Field(min_length=1, max_length=100)]
@@ -223,8 +224,8 @@ class QuantizeRecipe:
     """FP16 and INT8 variants.
 
     Attributes:
-        students: whose; others stay in float32.
-        calibration_images: training images from which INT8's ranges are taken.
+        students: names of the students that are quantised.
+        calibration_images: number of training images that calibrate INT8's ranges.
     """
 
     students: tuple[str, ...] = ()
@@ -236,13 +237,13 @@ class RunRecipe:
     """What all stages share.
 
     Attributes:
-        batch: images a step.
-        ema: decay of the average of the weights, a step.
-        seed: of everything that is drawn.
-        threads: of the process; 0 leaves torch's choice.
-        workers: processes that load pictures.
-        bf16: as in training.
-        latency: whether variants are timed; the report's figures are of this machine.
+        batch: images per step.
+        ema: decay per step of the exponential moving average of the weights.
+        seed: random seed of the compression.
+        threads: number of threads of the process; 0 for torch's default.
+        workers: number of processes that load pictures; 0 loads in the main process.
+        bf16: bfloat16 autocast; ``auto`` uses it if the GPU or CPU has instructions for it.
+        latency: whether the report times the networks on this machine.
     """
 
     batch: Batch = 64
@@ -259,8 +260,8 @@ class CompressionRecipe:
     """Everything that decides a compression.
 
     Attributes:
-        name: of the run; the pruned network is called ``teacher``.
-        students: by name, trained in this order.
+        name: name of the run; the pruned network is called ``teacher``.
+        students: students by name, trained in this order.
     """
 
     name: Name

@@ -172,16 +172,20 @@ def _sections(
     task = compression.task
     intro = Text(
         f"`headpose compress {compression.recipe.name}`. Errors are {task.unit} on {task.examples['validation']:,} "
-        "held-out examples of the training sets, which chose everything here; no test set did. Times are milliseconds "
-        f"for one picture, the network alone, medians of turns in one run on {machine()}: read them as ratios."
+        "held-out examples of the training sets. All choices were made on these examples, none on a test set. Times "
+        "are milliseconds for one picture, the network alone, medians of alternating calls in one run on "
+        f"{machine()}: use them as ratios."
     )
-    chosen = Text(f"Figures are {task.unit}; the first of them chooses.")
+    chosen = Text(f"Errors are {task.unit}; the first column decided between networks.")
     sections = [Section("Networks", (intro, _variant_table(variants), chosen))]
     if len(steps) > 1:
         blocks: list[Block] = [pictures.draw_layers(steps), _step_table(steps, task.unit), _layer_table(steps)]
         sections.append(Section("Pruning", tuple(blocks)))
     if scan:
-        about = Text("Loss without the least important share of one layer and without fine-tuning, over the whole's.")
+        about = Text(
+            "Loss after removing the least important share of one layer, without fine-tuning, relative to the unpruned "
+            "network."
+        )
         sections.append(Section("Sensitivity", (about, _scan_table(scan))))
     if students:
         sections.append(Section("Students", (_student_table(students, task.unit),)))

@@ -30,11 +30,12 @@ class StemSpec:
     """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one.
 
     Attributes:
-        width: channels.
-        kernel, stride: of the convolution.
-        max_pool: whether there is one.
-        pool_padding: ``around`` pads it by a pixel on every side, as torchvision does; ``end`` pads only
-            where the last window would hang over, as Caffe does, and so VGGFace2's networks.
+        width: number of channels.
+        kernel: side of the convolution's kernel, pixels.
+        stride: stride of the convolution.
+        max_pool: whether a max-pool follows the convolution.
+        pool_padding: padding of the max-pool: ``around``, one pixel on every side, as in torchvision; ``end``, only
+            where the last window exceeds the map, as in Caffe and in VGGFace2's networks.
     """
 
     width: Channels

@@ -22,14 +22,14 @@ class SourceRecipe:
         kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), ``negatives`` (images without a
             face, a folder or a CSV file), or for a classifier ``cifar-10`` (a folder in the layout of CIFAR-10's
             binary version).
-        path: the folder or the file; relative to the working directory.
-        weight: multiplies the weights of its samples in the loss.
-        repeat: how often an epoch passes over it; 0.5 shows every other sample, chosen again each epoch.
+        path: path of the folder or the file, relative to the working directory.
+        weight: factor on the weights of the source's samples in the loss.
+        repeat: passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
         share: share of all images drawn that come from this source; 0 for none of its own. Where every source has
             one, they are divided by their sum. Otherwise the sources without one are pooled and get the rest: each
             of their faces is drawn equally often, times ``repeat``, or as ``data.density`` decides.
-        near_duplicates: group near-duplicate pictures (perceptual hash) so that none of them is on
-            both sides of the split; for sets that do not name their source photographs.
+        near_duplicates: whether near-duplicate pictures (perceptual hash) are grouped before the split, for data
+            sets that do not name their source photographs.
     """
 
     kind: Literal["300w-lp", "manifest", "negatives", "cifar-10"]
@@ -59,15 +59,15 @@ class DataRecipe:
     """The examples.
 
     Attributes:
-        sources: of the examples; ``--data PATH`` replaces them.
-        density: of the draws over yaw and pitch.
+        sources: folders and files of examples; ``--data PATH`` replaces them.
+        density: distribution of the draws over yaw and pitch.
         spread_floor: smallest weight in the loss that a large ``spread`` gives to a training face. 1 switches
             weights by ``spread`` off. Held-out faces keep their weights.
         spread_until: largest absolute yaw of training faces that are weighted by ``spread``, degrees; beyond it a
             face has the full weight.
-        validation: share of the source photographs that is held out to validate on.
-        split_seed: of the choice of these photographs.
-        cache_gib: memory for decoded pictures, GiB a process.
+        validation: share of the source photographs that is held out for validation.
+        split_seed: random seed of the choice of these photographs.
+        cache_gib: memory for decoded pictures, GiB per process.
     """
 
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]

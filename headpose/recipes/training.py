@@ -54,15 +54,15 @@ class NetworkRecipe:
 
     Attributes:
         block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
-        depths: blocks in each stage.
+        depths: number of blocks in each stage.
         inner: channels inside the blocks of each stage.
         out: channels of the residual stream in each stage.
         stem: the first convolution.
-        first_stride: of the first stage; every later one has a stride of 2.
+        first_stride: stride of the first stage; all later stages have a stride of 2.
         head: widths of hidden dense layers after the average pool.
         output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
-        stride_on: which convolution of a bottleneck has the stride.
-        classes: how many, of a classifier.
+        stride_on: convolution of a bottleneck block that has the stride.
+        classes: number of classes of a classifier; 0 for other networks.
     """
 
     block: Block
@@ -91,25 +91,25 @@ class AugmentRecipe:
     35x35 squares) are not among them: blur kernels, darkness and occluders are others.
 
     Attributes:
-        share: of the faces that anything is done to; the others are cut plainly.
-        scale: of the crop, in tight boxes; drawn evenly on a logarithmic scale.
-        shift: standard deviation of the crop's centre, in sides of the tight box.
-        stretch: standard deviation of the log of the box's aspect ratio: detectors disagree on it.
-        turn: standard deviation of the in-plane turn, degrees.
-        wide_turn: probability of an even draw from +-``wide_turn_degrees`` instead.
-        wide_turn_degrees: its limit.
-        cut: probability that the picture ends within the face: 0 to a half of the tight box is filled as outside.
+        share: share of the faces that are augmented; the others get the plain crop.
+        scale: range of the crop's side, in sides of the tight box; log-uniform.
+        shift: standard deviation of the crop's shift, in sides of the tight box.
+        stretch: standard deviation of the logarithm of the box's aspect ratio, which differs between detectors.
+        turn: standard deviation of the in-plane rotation, degrees.
+        wide_turn: probability of a uniform rotation within ±``wide_turn_degrees`` instead.
+        wide_turn_degrees: limit of that rotation, degrees.
+        cut: probability that the edge of the picture cuts the face; 0 to a half of the tight box is filled.
         flip: probability of the mirror image.
-        brightness: probability of a change of brightness alone, by up to a quarter of the range.
-        shade: probability of light that falls off to one side, by the picture and not by the face's shape.
+        brightness: probability of a change of brightness only, by up to a quarter of the range.
+        shade: probability of a brightness gradient across the picture.
         light: probability of a change of brightness, contrast, gamma or colour.
         grey: probability of a black-and-white picture.
         blur: probability of defocus or motion blur.
-        motion_blur: longest motion blur, in sides of the crop.
-        low_resolution: probability of losing pixels.
+        motion_blur: maximum length of motion blur, in sides of the crop.
+        low_resolution: probability of downscaling and upscaling.
         noise: probability of sensor noise.
         jpeg: probability of JPEG compression.
-        occlude: probability of covering parts with coloured rectangles.
+        occlude: probability of coloured rectangles that cover parts of the crop.
     """
 
     share: Probability = 1.0
@@ -138,18 +138,18 @@ class OptimiserRecipe:
     """The optimiser and its learning rate over the run.
 
     Attributes:
-        kind: the optimiser.
-        rate: the learning rate, after the warm-up.
-        weight_decay: of convolutions and dense layers.
-        momentum: of ``sgd``.
+        kind: name of the optimiser.
+        rate: learning rate after the warm-up.
+        weight_decay: weight decay of convolutions and dense layers; biases and BatchNorm have none.
+        momentum: momentum of ``sgd``.
         schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
             Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
-            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` falls to 0;
-            ``steps`` divides the rate by 10 at each of ``drops``, shares of the run.
+            (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` decays to 0;
+            ``steps`` divides the rate by 10 at each of ``drops``.
         htd_bounds: L and U of ``htd``.
-        drops: shares of the run at which ``steps`` drops the rate.
-        warmup: images over which the rate rises from 0; if the run is no longer, a tenth of the run.
-        clip: largest norm of the gradient; 0 for none.
+        drops: points of the run, as shares of it, at which ``steps`` divides the rate by 10.
+        warmup: number of images over which the rate rises from 0; a tenth of the run if the run is not longer.
+        clip: maximum norm of the gradient; 0 for no limit.
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -169,7 +169,7 @@ class SmallInput:
 
     Attributes:
         size: side of the input, pixels.
-        until: the part ends when this many images have been shown.
+        until: number of images, from the start of the run, after which this part ends.
     """
 
     size: Side
@@ -181,17 +181,17 @@ class RunRecipe:
     """How long, and how often what is written.
 
     Attributes:
-        images: shown in all.
-        growing: parts with a smaller input before the crop's own size, by ascending ``until``.
-        batch: images a step, of all processes together.
-        accumulate: parts in which a batch goes through the network, for a device whose memory is small.
-        frozen_norms: BatchNorm keeps the statistics that it has and uses them, as in a network that is done.
-        seed: of the initial weights, the order and the augmentation.
-        ema: decay of the average of the weights, a step; 0 for none. It is what is validated and exported.
-        bf16: ``auto`` uses bfloat16 autocast where the GPU or the CPU computes in it.
-        checkpoint_images, validate_images: interval of each.
-        workers: processes that load pictures; 0 loads in the training process. No more than there are processors.
-        threads: of the training process; 0 leaves torch's choice. No more than there are processors.
+        images: number of images shown in the run.
+        growing: parts of the run with a smaller input than the crop's size, by ascending ``until``.
+        batch: images per step, of all processes together.
+        accumulate: number of parts into which a batch is split, for devices with little memory.
+        frozen_norms: whether BatchNorm uses its stored statistics and does not update them.
+        seed: random seed of the initial weights, the order of the images and the augmentation.
+        ema: decay per step of the moving average of the weights that is validated and exported; 0 for none.
+        bf16: bfloat16 autocast; ``auto`` uses it if the GPU or CPU has instructions for it.
+        checkpoint_images, validate_images: number of images from one to the next.
+        workers: processes that load pictures, at most the number of processors; 0 loads in the training process.
+        threads: threads of the training process, at most the number of processors; 0 for torch's default.
     """
 
     images: Images
@@ -221,12 +221,12 @@ class Recipe:
     """Everything that decides a training run.
 
     Attributes:
-        name: of the model.
-        license: ``permissive`` (any use), ``research-only`` or ``unknown``: of the trained weights.
-        data_note: what the network is trained on, in words; its file and card repeat these three keys.
+        name: name of the network and of its files.
+        license: license of the trained weights: ``permissive`` (any use), ``research-only`` or ``unknown``.
+        data_note: description of the training data; the network's file and card repeat these three keys.
         license_terms: terms of use of the weights, as free text.
-        network: its widths, stage by stage or, for a network that has been pruned, block by block.
-        task: what is learnt; a classifier's network has the output ``classes``.
+        network: widths of the network, stage by stage or, for a network that has been pruned, block by block.
+        task: what the network predicts; a classifier has the output ``classes``.
     """
 
     name: Name

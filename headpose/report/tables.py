@@ -103,8 +103,8 @@ def robustness(measured: Robustness, networks: Sequence[Measured], published: Pu
             cells = [_quoted(known.get(c), base if c != CLEAN.label else None) for c in conditions]
             rows.append(Row((f"{theirs.name} ({PUBLISHED})", *cells), PUBLISHED))
     intro = (
-        "Geodesic error; Euler MAE and how many times the clean one it is. Published rows have the MAE alone; their "
-        "sources do not print how the pictures were corrupted to the last setting, so compare them with care."
+        "Geodesic error; Euler MAE and its ratio to the MAE on clean pictures. Published rows have only the MAE. Their "
+        "sources do not state all settings of the corruptions, so compare them with care."
     )
     table = Table(("network", *conditions), tuple(rows))
     return Section("Robustness", (Text(intro), table, Text(measured.protocol, "Protocol")))
@@ -196,7 +196,7 @@ def latency(measured: Latency) -> Section:
         blocks.append(Text(f"{threads} Peak of a matrix product: {peaks}." if peaks else threads))
         blocks += [Text(f"Warning: {warning}.") for warning in run.warnings]
         blocks.append(_times(run, measured))
-    blocks.append(Text(f"Ratio: to {measured.reference}, {stages.BOTH}, in the same run."))
+    blocks.append(Text(f"Ratio to {measured.reference}, {stages.BOTH}, in the same run."))
     memory = [
         Row((n.name, _number(n.bytes / 1e6), *(_megabytes(n.memory, key) for key in ("network", "runtime"))))
         for n in measured.networks
@@ -236,7 +236,7 @@ def compressed(report: Compressed) -> Section:
         for v in report.variants
     )
     head = ("network", "precision", "parameters", "M MACs", "MB", f"of {first.name}", *figures)
-    text = f"Recipe `{report.name}`. Errors are {report.unit}, on held-out faces of the training sets, which chose."
+    text = f"Recipe `{report.name}`. Errors are {report.unit}, on held-out faces of the training sets."
     return Section("Compression", (Text(text), Table(head, rows)))
 
 
@@ -257,7 +257,7 @@ def others(published: Published) -> Section:
     return Section(
         "Published by others",
         (
-            Text("Copied from the sources named; none of it was measured here. Degrees on AFLW2000-3D."),
+            Text("Copied from the named sources; not measured by this project. Degrees on AFLW2000-3D."),
             Table(("network", "MB", "yaw", "pitch", "roll", "MAE", "", "source"), errors),
             Text("Seconds a picture."),
             Table(("network", *devices, "source"), times),

@@ -25,8 +25,8 @@ JSON, FIGURES = "results.json", "figures"
 
 _QUALITY = 85
 _MEASURED = (
-    "Networks of this project and others measured here took the same faces; what others published stands apart, "
-    "counted as its source counts it."
+    "All networks of this project, and the others measured here, were evaluated on the same faces. Published rows are "
+    "listed with the protocols of their sources."
 )
 
 
@@ -65,11 +65,11 @@ def docs_page(results: Results) -> str:
     """docs/results.md: the report without pictures."""
     intro = Text(
         "Written by `headpose report docs/results.json --docs docs/results.md --readme README.md`; a test compares. To "
-        "measure anew: `python eval/all.py --data AFLW2000 --models "
+        "measure all again, run `python eval/all.py --data AFLW2000 --models "
         "student,student-int8,compact,compact-clean,opentrack,3ddfa_v2,lwpose,fsanet,whenet --peers NETWORKS --out DIR "
         "--sequences HEADS --clips VIDEO ...`, then `headpose report DIR --data AFLW2000 --docs docs/results.md`, "
-        "which writes `results.json` too. [protocols.md](protocols.md) says what each choice of a protocol is worth, "
-        "[robustness.md](robustness.md) what the corruptions are, [devices.md](devices.md) how to measure on a Pi, a "
+        "which writes `results.json` too. [protocols.md](protocols.md) describes the effect of each choice of a "
+        "protocol, [robustness.md](robustness.md) the corruptions, [devices.md](devices.md) measurements on a Pi, a "
         "Jetson or a PC."
     )
     first, *rest = _sections(results, with_plots=False)
@@ -90,7 +90,7 @@ def readme_block(results: Results) -> str:
 
 
 def with_readme_block(text: str, results: Results) -> str:
-    """The README with its table anew.
+    """Replace the table in the text of the README.
 
     Raises:
         DataError: it has no marks, or more than one pair.
@@ -129,7 +129,7 @@ def _timed(results: Results) -> str:
     if results.latency is None:
         return ""
     reference, words = results.latency.reference, []
-    words.append(f"Time: the network alone, one thread, over {reference}'s in the same run.")
+    words.append(f"Time: the network alone, one thread, relative to {reference}'s in the same run.")
     words.append("Frames/s: the same thread, from the JPEG of a frame with one face to its pose, detector included.")
     run = single_threaded(results)
     whole = run.median(reference, stages.WHOLE) if run else None

@@ -163,8 +163,8 @@ def test_the_cards_tell_where_the_networks_come_from(finished):
     assert "2 steps of pruning by apoz (share)" in teacher
     assert "Stage 1: 64 images; loss: features 1, output 1, rotation 1 (features: maps of the last " in int8
     assert "Distance from student on held-out faces" in int8
-    assert "what [baseline](baseline.md), from which all of this comes, owes to it" in teacher
-    assert "what [baseline](baseline.md), from which all of this comes, owes to it" in int8
+    assert "the card of [baseline](baseline.md), from which this network derives" in teacher
+    assert "the card of [baseline](baseline.md), from which this network derives" in int8
 
 
 def test_a_second_run_makes_nothing_again(finished, heads, run, monkeypatch):

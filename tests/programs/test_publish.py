@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
+from huggingface_hub import ModelCard
 
 from headpose import weights
 from headpose.errors import WeightsError
 from scripts import publish_weights
-from scripts.publish_weights import Origin, index, publish
+from scripts.publish_weights import Origin, card, index, publish
 
 
 @pytest.fixture
@@ -40,6 +41,55 @@ def origin(folder, name, **changes):
     return Origin(weights.find(name), folder / "result.json", ["- Recipe: by hand."])
 
 
+@pytest.mark.parametrize("name", weights.manifest())
+def test_a_card_is_what_the_script_writes(repo, name):
+    committed = (repo / "weights" / f"{name}.md").read_text("utf-8")
+    assert committed == card(name), "run python scripts/publish_weights.py --cards"
+
+
+@pytest.mark.parametrize("name", weights.manifest())
+def test_the_hub_reads_the_header_of_a_card(repo, name):
+    info = weights.lookup(name)
+    data = ModelCard.load(repo / "weights" / f"{name}.md").data
+    assert data.license == {"permissive": "apache-2.0", "research-only": "other"}[info.license]
+    assert data.get("license_name") == (None if info.license == "permissive" else "research-only")
+    assert (data.library_name, data.model_name) == ("onnx", name)
+    assert info.precision in data.tags
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    metrics = info.metrics
+    assert values == {"geodesic-error": metrics["aflw2000_geodesic"], "mae": metrics["aflw2000_mae"]}
+
+
+@pytest.mark.parametrize("name", weights.manifest())
+def test_a_card_states_use_limits_and_terms(repo, name):
+    text = (repo / "weights" / f"{name}.md").read_text("utf-8")
+    titles = [
+        "Usage",
+        "Intended use",
+        "Limits",
+        "Training data and terms",
+        "Training",
+        "Errors on AFLW2000-3D",
+        "Citation",
+    ]
+    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == titles
+    limits = text.partition("## Limits")[2].partition("\n## ")[0]
+    assert all(word in limits for word in ("Profiles", "Far views", "Cut faces", "Age and skin"))
+    terms = text.partition("## Training data and terms")[2].partition("\n## ")[0]
+    sources = ("AFLW (", "HELEN (", "opentrack 0.4 (", "3DDFA_V2 (", "LwPose (")
+    assert all((source in terms) == (weights.lookup(name).license == "research-only") for source in sources)
+    assert "$" not in text
+
+
+def test_the_cards_alone_are_written_without_a_run(copy, repo, monkeypatch):
+    shutil.copytree(repo / "weights", copy / "weights")
+    before = {path.name: path.read_bytes() for path in (copy / "weights").iterdir()}
+    (copy / "weights" / "compact.md").write_text("old")
+    monkeypatch.setattr("sys.argv", ["publish_weights", "--cards"])
+    assert publish_weights.main() == 0
+    assert {path.name: path.read_bytes() for path in (copy / "weights").iterdir()} == before
+
+
 @pytest.mark.parametrize("name", ["student-int8", "compact-clean"])
 def test_publishing_a_network_again_changes_nothing_but_the_history(repo, copy, name):
     publish(origin(copy, name))
@@ -49,6 +99,7 @@ def test_publishing_a_network_again_changes_nothing_but_the_history(repo, copy, 
     made, committed = ((root / "weights" / f"{name}.md").read_text("utf-8") for root in (copy, repo))
     assert made.partition("- Recipe:")[0] == committed.partition("- Recipe:")[0]
     assert (copy / "weights" / f"{name}.onnx").read_bytes() == weights.find(name).read_bytes()
+    assert list(json.loads((copy / "weights" / "records.json").read_text("utf-8"))) == [name]
 
 
 def test_the_table_of_the_readme_follows_the_manifest(copy):
