@@ -1,8 +1,8 @@
-"""Rotations of the head: the only place with a sign convention.
+"""Head rotations and Euler angles. This module defines the sign convention of the package.
 
-Axes, of the camera and of the head alike: x to the right of the image, y up, z towards the camera.
-A rotation ``R`` takes head coordinates to camera coordinates, ``v_camera = R @ v_head``; the
-identity is a face that looks straight into the lens. The Euler angles are those of 300W-LP and
+The axes of camera and head are: x to the right in the image, y up, z towards the camera. A rotation ``R`` maps head
+coordinates to camera coordinates, ``v_camera = R @ v_head``; the identity is a face that looks straight into the
+camera. The Euler angles are those of 300W-LP and
 AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016), whose ``Pose_Para`` is
 
     R = Rx(pitch) @ Ry(yaw) @ Rz(roll)
@@ -13,8 +13,8 @@ with transposed elementary matrices, so that
 * pitch > 0 turns it up,
 * roll > 0 tilts the head clockwise on the screen.
 
-Angles are degrees, in the order yaw, pitch, roll. Every function works on arrays of any leading
-shape and computes in float64.
+Angles are in degrees in the order yaw, pitch, roll. All functions accept arrays with any leading dimensions and compute
+in float64.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ Array = NDArray[np.float64]
 Branch = Literal["smallest", "asin"]
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0])
-# x right, y down, z away from the camera: OpenCV's camera, and ROS's optical frame.
+# x right, y down, z away from the camera: the camera axes of OpenCV and the optical frame of ROS.
 _OPTICAL = np.diag([1.0, -1.0, -1.0])
-# ROS REP 103 body axes (x forward, y left, z up) written in head axes, one column each. The face
-# looks along +z, its left is the image's right.
+# Body axes of ROS REP 103 (x forward, y left, z up) in head axes, one per column. The face looks along +z, and its left
+# is the right in the image.
 _REP103_BODY = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 _COS_LOCKED = 1e-7
 
 
 def wrap_degrees(angles: ArrayLike) -> Array:
-    """Brings angles into [-180, 180)."""
+    """Wrap angles in degrees to [-180, 180)."""
     return (np.asarray(angles, np.float64) + 180.0) % 360.0 - 180.0
 
 
 def rotation_from_euler(euler: ArrayLike) -> Array:
-    """Rotation matrices from Euler angles.
+    """Convert Euler angles to rotation matrices.
 
     Args:
         euler: (..., 3) yaw, pitch, roll in degrees.
 
     Returns:
-        (..., 3, 3) rotations, head to camera.
+        (..., 3, 3) rotations from head axes to camera axes.
 
     Raises:
-        InputError: ``euler`` is not an array of numbers of that shape.
+        InputError: ``euler`` is not a numeric array of this shape.
     """
     yaw, pitch, roll = np.moveaxis(np.deg2rad(_checked(euler, 3)), -1, 0)
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
@@ -66,21 +66,21 @@ def rotation_from_euler(euler: ArrayLike) -> Array:
 
 
 def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Array:
-    """Euler angles of rotation matrices.
+    """Convert rotation matrices to Euler angles.
 
-    Two triples give every rotation: (yaw, pitch, roll) and (180 - yaw, pitch + 180, roll + 180).
+    Every rotation has two triples of angles: (yaw, pitch, roll) and (180 - yaw, pitch + 180, roll + 180).
 
     Args:
-        rotation: (..., 3, 3) rotations, head to camera.
-        branch: ``"smallest"`` picks the triple with the smaller |pitch| + |roll|, so a profile at
-            93 degrees reads (93, 0, 0); ``"asin"`` the one with |yaw| <= 90, as published code does.
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+        branch: ``"smallest"`` selects the triple with the smaller |pitch| + |roll|, so that a profile at 93 degrees is
+            (93, 0, 0); ``"asin"`` selects the triple with |yaw| <= 90, as in published code.
 
     Returns:
-        (..., 3) yaw, pitch, roll in degrees, each in [-180, 180]. At |yaw| = 90, where only a
-        combination of pitch and roll is defined, roll is 0.
+        (..., 3) yaw, pitch, roll in degrees, each in [-180, 180]. At |yaw| = 90, where only a combination of pitch and
+        roll is defined, roll is 0.
 
     Raises:
-        InputError: ``rotation`` is not an array of numbers of that shape, or ``branch`` is unknown.
+        InputError: ``rotation`` is not a numeric array of this shape, or ``branch`` is unknown.
     """
     if branch not in get_args(Branch):
         raise InputError(f"branch is one of {', '.join(get_args(Branch))}, got {branch!r}")
@@ -99,20 +99,20 @@ def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Arr
 
 
 def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
-    """Angle of the rotation that takes ``a`` to ``b``: the geodesic distance on SO(3).
+    """Compute the geodesic distance on SO(3): the angle of the rotation between ``a`` and ``b``.
 
-    Computed as 2 asin(|a - b|_F / sqrt(8)), which keeps its precision at small angles where the
-    usual acos((trace - 1) / 2) loses half its digits.
+    The formula is 2 asin(|a - b|_F / sqrt(8)), which is precise for small angles, where the usual
+    acos((trace - 1) / 2) loses half of its digits.
 
     Args:
         a: (..., 3, 3) rotations.
         b: (..., 3, 3) rotations.
 
     Returns:
-        (...) degrees in [0, 180].
+        (...) angles in degrees in [0, 180].
 
     Raises:
-        InputError: ``a`` or ``b`` is not an array of numbers of that shape.
+        InputError: ``a`` or ``b`` is not a numeric array of this shape.
     """
     difference = _checked(a, 3, 3) - _checked(b, 3, 3)
     chord = np.sqrt((difference**2).sum((-2, -1)) / 8.0)
@@ -120,7 +120,7 @@ def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def nearest_rotation(matrix: ArrayLike) -> Array:
-    """The rotation nearest to (..., 3, 3) matrices in the Frobenius norm (SVD, determinant +1)."""
+    """Project (..., 3, 3) matrices to the nearest rotations in the Frobenius norm (SVD with determinant +1)."""
     u, _, vt = np.linalg.svd(_checked(matrix, 3, 3))
     sign = np.ones(u.shape[:-1])
     sign[..., 2] = np.linalg.det(u @ vt)
@@ -179,54 +179,53 @@ def vector_from_rotation(rotation: ArrayLike) -> Array:
 
 
 def mirror(rotation: ArrayLike) -> Array:
-    """Rotations (..., 3, 3) of the horizontally mirrored picture: yaw and roll change sign."""
+    """Return the (..., 3, 3) rotations in the horizontally mirrored image: yaw and roll change their signs."""
     return _MIRROR @ _checked(rotation, 3, 3) @ _MIRROR
 
 
 def turn_picture(rotation: ArrayLike, clockwise_degrees: ArrayLike) -> Array:
-    """Rotations (..., 3, 3) after the picture is turned clockwise on the screen by an angle."""
+    """Return the (..., 3, 3) rotations after a clockwise rotation of the image by an angle in degrees."""
     angle = np.asarray(clockwise_degrees, np.float64)
     turn = rotation_from_euler(np.stack([np.zeros_like(angle), np.zeros_like(angle), angle], -1))
     return turn @ _checked(rotation, 3, 3)
 
 
 def to_opencv(rotation: ArrayLike) -> Array:
-    """Rotations (..., 3, 3) for OpenCV's camera (x right, y down, z away), head axes turned alike.
+    """Convert (..., 3, 3) rotations to the camera axes of OpenCV (x right, y down, z away), for both camera and head.
 
-    The identity stays the identity; ``cv2.Rodrigues`` of the result is a ``solvePnP`` rvec for a
-    model whose points are in the same axes.
+    The identity is unchanged. ``cv2.Rodrigues`` of the result is the rvec of ``solvePnP`` for a model in these axes.
     """
     return _OPTICAL @ _checked(rotation, 3, 3) @ _OPTICAL
 
 
 def from_opencv(rotation: ArrayLike) -> Array:
-    """Inverse of ``to_opencv``."""
+    """Invert ``to_opencv``."""
     return to_opencv(rotation)
 
 
 def to_mediapipe(rotation: ArrayLike) -> Array:
-    """Upper-left 3x3 of MediaPipe's facial transformation matrix.
+    """Convert rotations to the upper-left 3x3 part of MediaPipe's facial transformation matrix.
 
-    Its metric space (x right, y up, z towards the viewer) and its canonical face have our axes.
+    MediaPipe's metric space (x right, y up, z towards the viewer) and its canonical face have the axes of this module.
     """
     return _checked(rotation, 3, 3).copy()
 
 
 def from_mediapipe(rotation: ArrayLike) -> Array:
-    """Inverse of ``to_mediapipe``."""
+    """Invert ``to_mediapipe``."""
     return _checked(rotation, 3, 3).copy()
 
 
 def to_ros(rotation: ArrayLike) -> Array:
-    """Rotations of a REP 103 head (x out of the nose, y to its left, z up) in an optical frame.
+    """Convert rotations to those of a REP 103 head (x out of the nose, y to its left, z up) in an optical frame.
 
-    The optical frame is REP 103's: x right, y down, z away from the camera.
+    The axes of the optical frame of REP 103 are x right, y down, z away from the camera.
     """
     return _OPTICAL @ _checked(rotation, 3, 3) @ _REP103_BODY
 
 
 def from_ros(rotation: ArrayLike) -> Array:
-    """Inverse of ``to_ros``."""
+    """Invert ``to_ros``."""
     return _OPTICAL @ _checked(rotation, 3, 3) @ _REP103_BODY.T
 
 

@@ -1,7 +1,6 @@
-"""Errors of predicted poses, and how sure one can be of their means.
+"""Error metrics of predicted poses, and bootstrap intervals of their means.
 
-Everything here is a number for each face or a mean of such numbers; nothing depends on how faces
-were batched.
+All metrics are computed per face and then averaged, so they do not depend on the batch size.
 """
 
 from __future__ import annotations
@@ -18,21 +17,22 @@ from headpose.errors import InputError
 from headpose.geometry import Array
 
 YAW_EDGES = (0.0, 30.0, 60.0, 99.0)
-"""Edges of the bins by |yaw| that this field reports, degrees; the last one belongs to its bin."""
+"""Edges of the usual bins by |yaw| in degrees; the last edge belongs to its bin."""
 
 Difference = Literal["wrapped", "plain", "folded"]
 DIFFERENCES: tuple[Difference, ...] = get_args(Difference)
-"""How published code takes the difference of two angles (``angle_errors``)."""
+"""Differences of two angles in published code (see ``angle_errors``)."""
 
 
 def euler_errors(predicted: ArrayLike, true: ArrayLike) -> Array:
-    """Signed error of each angle, the short way round the circle.
+    """Compute the signed error of each angle, wrapped to [-180, 180).
 
-    359 degrees from 0 is -1. There is no folding at 180: a face read backwards errs by 180, where
-    ``min(|e|, |180 - e|)``, seen in published code, would call it right.
+    Errors are not folded at 180 degrees: a face that is read backwards has an error of 180, whereas
+    ``min(|e|, |180 - e|)``, which occurs in published code, counts it as correct.
 
     Args:
-        predicted, true: (..., 3) yaw, pitch, roll in degrees, of any size.
+        predicted: (..., 3) yaw, pitch, roll in degrees, of any size.
+        true: (..., 3) yaw, pitch, roll in degrees, of any size.
 
     Returns:
         (..., 3) degrees in [-180, 180).
@@ -41,17 +41,17 @@ def euler_errors(predicted: ArrayLike, true: ArrayLike) -> Array:
 
 
 def angle_errors(predicted: ArrayLike, true: ArrayLike, difference: Difference = "wrapped") -> Array:
-    """Absolute error of each angle, as different evaluations take it.
+    """Compute the absolute error of each angle with one of the differences of published code.
 
     Args:
-        predicted, true: (..., 3) yaw, pitch, roll in degrees, of any size.
-        difference: ``"wrapped"`` is the short way round 360 degrees (``euler_errors``); ``"plain"`` is
-            |p - t| as it stands (Hopenet's ``test_hopenet.py``, FSA-Net); ``"folded"`` is the smallest of
-            |p - t + k| for k of 0, +-180 and +-360 (6DRepNet's ``test.py`` and its kin), which scores an
-            error of 160 degrees as 20.
+        predicted: (..., 3) yaw, pitch, roll in degrees, of any size.
+        true: (..., 3) yaw, pitch, roll in degrees, of any size.
+        difference: ``"wrapped"`` wraps at 360 degrees (``euler_errors``); ``"plain"`` is |p - t| (Hopenet's
+            ``test_hopenet.py``, FSA-Net); ``"folded"`` is the minimum of |p - t + k| for k = 0, +-180 and +-360
+            (6DRepNet's ``test.py`` and code derived from it), which counts an error of 160 degrees as 20.
 
     Returns:
-        (..., 3) degrees, at least 0.
+        (..., 3) errors in degrees, >= 0.
 
     Raises:
         InputError: ``difference`` is unknown.
@@ -67,27 +67,28 @@ def angle_errors(predicted: ArrayLike, true: ArrayLike, difference: Difference =
 
 
 def euler_mae(predicted: ArrayLike, true: ArrayLike, weights: ArrayLike | None = None) -> Array:
-    """Mean absolute error of yaw, pitch and roll.
+    """Compute the mean absolute errors of yaw, pitch and roll.
 
     Args:
-        predicted, true: (N, 3) yaw, pitch, roll in degrees, N at least 1.
-        weights: (N,) at least 0, not all 0.
+        predicted: (N, 3) yaw, pitch, roll in degrees, N >= 1.
+        true: (N, 3) yaw, pitch, roll in degrees.
+        weights: (N,) weights, >= 0 and not all 0; None for equal weights.
 
     Returns:
-        (3,) degrees; their mean is the MAE that this field's tables give.
+        (3,) errors in degrees. Their mean is the MAE of published tables.
     """
     return weighted_mean(np.abs(euler_errors(predicted, true)), weights)
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> Array:
-    """Mean over the first axis.
+    """Compute the weighted mean over the first axis.
 
     Args:
-        values: (N, ...), N at least 1.
-        weights: (N,) at least 0, not all 0; None weighs all alike.
+        values: (N, ...) values, N >= 1.
+        weights: (N,) weights, >= 0 and not all 0; None for equal weights.
 
     Raises:
-        InputError: there is no value, or no weight above 0.
+        InputError: There is no value, a weight is negative, or no weight is above 0.
     """
     values = np.asarray(values, np.float64)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
@@ -99,14 +100,14 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> Array:
 
 
 def yaw_bins(yaw: ArrayLike, edges: Sequence[float] = YAW_EDGES) -> dict[str, NDArray[np.bool_]]:
-    """Which faces belong to which bin of |yaw|, or of another angle's size.
+    """Return the masks of the bins by |yaw|, or by the absolute value of another angle.
 
     Args:
         yaw: (N,) true yaw in degrees.
-        edges: ascending; a bin holds its lower edge, the last one its upper edge as well.
+        edges: Ascending edges in degrees. A bin includes its lower edge; the last bin also includes its upper edge.
 
     Returns:
-        (N,) masks by name, such as "0-30", in the order of the edges.
+        (N,) boolean masks by name, such as "0-30", in the order of the edges.
     """
     size = np.abs(np.asarray(yaw, np.float64))
     bins = {}
@@ -124,25 +125,25 @@ def bootstrap_interval(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Array:
-    """Percentile bootstrap of a mean: how far it would move had other faces been drawn.
+    """Compute the percentile bootstrap interval of a mean.
 
-    Columns are resampled together, so the intervals of several errors of the same faces, or of the
-    difference between two networks, come from the same draws (Efron, "Bootstrap Methods: Another Look
-    at the Jackknife", Annals of Statistics 1979).
+    Columns are resampled together, so the intervals of several errors of the same faces, or of the difference between
+    two networks, come from the same resamples (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
+    Statistics 1979).
 
     Args:
-        values: (N,) or (N, K), one row a face, N at least 1.
-        level: coverage, in (0, 1).
-        resamples: number of draws of N faces.
-        seed: the same seed gives the same interval.
-        groups: of each face, drawn whole: frames of one video, views of one photograph. None draws faces.
+        values: (N,) or (N, K) values, one row per face, N >= 1.
+        level: Coverage in (0, 1).
+        resamples: Number of resamples, >= 1.
+        seed: Random seed.
+        groups: (N,) group of each face. Groups, such as the frames of a video, are resampled as a whole. None resamples
+            faces.
 
     Returns:
-        (2,) or (2, K): lower and upper end.
+        (2,) or (2, K) lower and upper bounds.
 
     Raises:
-        InputError: there is no value, ``level`` or ``resamples`` is out of range, or there are not as many groups as
-            values.
+        InputError: There is no value, ``level`` or ``resamples`` is out of range, or ``groups`` has another length.
     """
     if not 0.0 < level < 1.0:
         raise InputError(f"level is in (0, 1), got {level}")
@@ -154,7 +155,7 @@ def bootstrap_interval(
 def bootstrap_means(
     values: ArrayLike, *, resamples: int = 5000, seed: int = 0, groups: Sequence[Hashable] | None = None
 ) -> Array:
-    """The means of the draws that ``bootstrap_interval`` takes its quantiles of: (resamples,) or (resamples, K)."""
+    """Return the (resamples,) or (resamples, K) means of the resamples of ``bootstrap_interval``."""
     values = np.asarray(values, np.float64)
     if not len(values):
         raise InputError("a bootstrap interval needs at least one value")
@@ -164,7 +165,7 @@ def bootstrap_means(
         raise InputError(f"{len(values)} values need as many groups, got {len(groups)}")
     sums, sizes = _group_sums(values, groups)
     rng = np.random.default_rng(seed)
-    # How often each group is drawn says all about a resample, and turns the means into products.
+    # A resample is described by the count of each group, so its mean is a product.
     uniform = np.full(len(sums), 1.0 / len(sums))
     draws = (rng.multinomial(len(sums), uniform) for _ in range(resamples))
     return np.stack([(counts @ sums) / (counts @ sizes) for counts in draws])
@@ -173,17 +174,19 @@ def bootstrap_means(
 def bootstrap_p_value(
     values: ArrayLike, *, resamples: int = 5000, seed: int = 0, groups: Sequence[Hashable] | None = None
 ) -> Array:
-    """Two-sided p-value of a mean being 0, read off the same draws as its interval.
+    """Compute the two-sided p-value of a mean of 0, from the resamples of ``bootstrap_interval``.
 
-    Twice the share of draws on the lesser side of 0, the observed sample counted as one draw more, so that
-    it is never 0 (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, eq. 4.11).
+    The p-value is twice the fraction of resamples on the less frequent side of 0. The observed sample counts as one
+    resample, so it is never 0 (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, eq. 4.11).
 
     Args:
-        values: (N,) or (N, K); for two networks, the differences of their errors on the same faces.
-        resamples, seed, groups: as in ``bootstrap_interval``.
+        values: (N,) or (N, K) values, such as the differences of the errors of two networks on the same faces.
+        resamples: As in ``bootstrap_interval``.
+        seed: As in ``bootstrap_interval``.
+        groups: As in ``bootstrap_interval``.
 
     Returns:
-        () or (K,), in [2 / (resamples + 1), 1].
+        () or (K,) p-values in [2 / (resamples + 1), 1].
     """
     means = bootstrap_means(values, resamples=resamples, seed=seed, groups=groups)
     lesser = np.minimum((means <= 0).sum(0), (means >= 0).sum(0))
@@ -191,7 +194,7 @@ def bootstrap_p_value(
 
 
 def _group_sums(values: Array, groups: Sequence[Hashable] | None) -> tuple[Array, Array]:
-    """Sum of the values and number of faces of each group, in the order of their first faces."""
+    """Return the sum of the values and the number of faces of each group, in order of first appearance."""
     index: dict[Hashable, int] = {}
     of_face = [index.setdefault(group, len(index)) for group in (range(len(values)) if groups is None else groups)]
     sums = np.zeros((len(index), *values.shape[1:]))

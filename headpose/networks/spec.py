@@ -1,4 +1,4 @@
-"""Widths of a residual network, as data: what is serialised beside the weights, free of torch."""
+"""Architecture of a residual network as plain data, which is stored beside the weights. It does not need torch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class StemSpec:
-    """The first convolution, its BatchNorm and ReLU, and the 3x3 max-pool of stride 2 if there is one.
+    """Stem: the first convolution, BatchNorm, ReLU, and an optional 3x3 max-pool with stride 2.
 
     Attributes:
-        width: number of channels.
-        kernel: side of the convolution's kernel, pixels.
-        stride: stride of the convolution.
-        max_pool: whether a max-pool follows the convolution.
-        pool_padding: padding of the max-pool: ``around``, one pixel on every side, as in torchvision; ``end``, only
+        width: Number of channels.
+        kernel: Side of the convolution's kernel, pixels.
+        stride: Stride of the convolution.
+        max_pool: Whether a max-pool follows the convolution.
+        pool_padding: Padding of the max-pool: ``around``, one pixel on every side, as in torchvision; ``end``, only
             where the last window exceeds the map, as in Caffe and in VGGFace2's networks.
     """
 
@@ -47,15 +47,15 @@ class StemSpec:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class BlockSpec:
-    """One residual block.
+    """Residual block.
 
     Attributes:
-        inner: widths between its convolutions, one for a basic block and two for a bottleneck: what
-            pruning may change freely.
-        out: width of the residual stream after it.
-        stride: by which it shrinks the map.
-        projection: whether the shortcut is a 1x1 convolution even where it could be an identity. Pruning
-            may leave a projection with as many inputs as outputs, and must not lose it.
+        inner: Widths between its convolutions, one for a basic block and two for a bottleneck. Pruning may change them
+            freely.
+        out: Width of the residual stream after the block.
+        stride: Stride of the block.
+        projection: Whether the shortcut is a 1x1 convolution even if its shape allows the identity. Pruning may leave
+            such a projection, which must be kept.
     """
 
     inner: tuple[Channels, ...]
@@ -64,25 +64,24 @@ class BlockSpec:
     projection: Flag = False
 
     def projects(self, inputs: int) -> bool:
-        """Whether the shortcut from a stream of ``inputs`` channels is a 1x1 convolution, not an identity."""
+        """Return whether the shortcut from ``inputs`` channels is a 1x1 convolution rather than the identity."""
         return self.projection or self.stride != 1 or inputs != self.out
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class ResNetSpec:
-    """A residual network of any widths (He et al., "Deep Residual Learning", CVPR 2016).
+    """Residual network with arbitrary widths (He et al., "Deep Residual Learning", CVPR 2016).
 
     Attributes:
         block: ``basic`` (3x3, 3x3) or ``bottleneck`` (1x1, 3x3, 1x1).
-        stem: the input layers.
-        stages: the blocks, grouped as the parameter names are (layer1.0, layer1.1, layer2.0, ...).
-        head: widths of the hidden dense layers; the paper's network has (512, 128).
-        stride_on: which convolution of a bottleneck carries the stride: the 3x3, as in torchvision, or
-            the first 1x1, as in the original and in VGGFace2's networks. A basic block has no choice.
-        output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation
-            Representations", CVPR 2019), ``euler``, yaw, pitch and roll in radians, or ``classes``, the
-            logits of a classifier.
-        classes: how many, for a classifier; 0 otherwise.
+        stem: Input layers.
+        stages: Blocks of each stage, in the order of the parameter names (layer1.0, layer1.1, layer2.0, ...).
+        head: Widths of the hidden dense layers; the paper's network has (512, 128).
+        stride_on: Convolution of a bottleneck that has the stride: the 3x3, as in torchvision, or the first 1x1, as in
+            the original and in VGGFace2's networks. Basic blocks ignore it.
+        output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation Representations",
+            CVPR 2019), ``euler``, yaw, pitch and roll in radians, or ``classes``, the logits of a classifier.
+        classes: Number of classes of a classifier; 0 for other networks.
     """
 
     block: Block
@@ -111,16 +110,20 @@ class ResNetSpec:
 
     @property
     def outputs(self) -> int:
-        """Values of the last dense layer."""
+        """Number of outputs of the last dense layer."""
         return self.classes if self.output == "classes" else _POSE_VALUES[self.output]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Convert to plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
-        """Inverse of ``to_dict``; InputError, in one line, when it is not one."""
+        """Create a spec from the result of ``to_dict``.
+
+        Raises:
+            InputError: The values are not a valid spec.
+        """
         try:
             return config.read(cls, values)
         except ValidationError as error:
@@ -139,10 +142,10 @@ def resnet(
     stride_on: StrideOn = "3x3",
     classes: int = 0,
 ) -> ResNetSpec:
-    """A network whose blocks are alike within a stage; every stage but the first halves the map.
+    """Create a spec whose blocks are equal within a stage. Every stage except the first has a stride of 2.
 
-    ResNet-50 is ``resnet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), (256, 512, 1024, 2048),
-    StemSpec(64))``.
+    The arguments are those of ``NetworkRecipe``. ResNet-50 is ``resnet("bottleneck", (3, 4, 6, 3),
+    (64, 128, 256, 512), (256, 512, 1024, 2048), StemSpec(64))``.
     """
     if not len(depths) == len(inner) == len(out):
         raise InputError("depths, inner and out need one value for each stage")
@@ -158,17 +161,17 @@ def resnet(
 
 
 def parameters(spec: ResNetSpec) -> int:
-    """Number of trained values: convolutions, BatchNorm's scale and shift, dense layers."""
+    """Count the trained parameters of convolutions, BatchNorm layers and dense layers."""
     return sum(count for count, _ in _layers(spec, 0))
 
 
 def macs(spec: ResNetSpec, size: int) -> int:
-    """Multiply-accumulates of one forward pass on a size x size picture, dense and convolutional layers."""
+    """Count the multiply-accumulates of convolutions and dense layers for a size x size image."""
     return sum(work for _, work in _layers(spec, size))
 
 
 def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
-    """(parameters, MACs) layer by layer."""
+    """Return (parameters, MACs) of each layer."""
     layers: list[tuple[int, int]] = []
 
     def conv(inputs: int, outputs: int, kernel: int, side: int) -> None:

@@ -1,4 +1,4 @@
-"""The data section of a recipe: what is learnt from, and how often each part of it is drawn."""
+"""Data section of a recipe: sources of training data, and how often their samples are drawn."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Degrees = Annotated[float, Field(strict=True, ge=0, le=180)]
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class SourceRecipe:
-    """One set of training faces.
+    """Source of training data.
 
     Attributes:
         kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), ``negatives`` (images without a
             face, a folder or a CSV file), or for a classifier ``cifar-10`` (a folder in the layout of CIFAR-10's
             binary version).
-        path: path of the folder or the file, relative to the working directory.
-        weight: factor on the weights of the source's samples in the loss.
-        repeat: passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
-        share: share of all images drawn that come from this source; 0 for none of its own. Where every source has
-            one, they are divided by their sum. Otherwise the sources without one are pooled and get the rest: each
-            of their faces is drawn equally often, times ``repeat``, or as ``data.density`` decides.
-        near_duplicates: whether near-duplicate pictures (perceptual hash) are grouped before the split, for data
+        path: Path of the folder or the file, relative to the working directory.
+        weight: Factor on the weights of the source's samples in the loss.
+        repeat: Passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
+        share: Share of all draws that come from this source; 0 for no fixed share. If every source has a share, they
+            are normalized to a sum of 1. Otherwise the sources without a share are pooled and get the rest: each of
+            their faces is drawn equally often, times ``repeat``, or according to ``data.density``.
+        near_duplicates: Whether near-duplicate pictures (perceptual hash) are grouped before the split, for data
             sets that do not name their source photographs.
     """
 
@@ -42,12 +42,12 @@ class SourceRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class DensityRecipe:
-    """How the training faces are drawn over yaw and pitch.
+    """Distribution of the draws of training faces over yaw and pitch.
 
     Attributes:
-        max_repeats: limit of the draws of one face in an epoch. With a limit, the bins of yaw and pitch are drawn as
-            evenly as it and the sources' shares allow; 0 switches this off.
-        bin_degrees: side of a bin of yaw and pitch, degrees.
+        max_repeats: Maximum number of draws of one face per epoch. If it is above 0, the bins of yaw and pitch are
+            drawn as evenly as this limit and the shares of the sources allow; 0 disables the balancing.
+        bin_degrees: Side of a bin of yaw and pitch, degrees.
     """
 
     max_repeats: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.0
@@ -56,18 +56,18 @@ class DensityRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class DataRecipe:
-    """The examples.
+    """Training data of a recipe.
 
     Attributes:
-        sources: folders and files of examples; ``--data PATH`` replaces them.
-        density: distribution of the draws over yaw and pitch.
-        spread_floor: smallest weight in the loss that a large ``spread`` gives to a training face. 1 switches
-            weights by ``spread`` off. Held-out faces keep their weights.
-        spread_until: largest absolute yaw of training faces that are weighted by ``spread``, degrees; beyond it a
-            face has the full weight.
-        validation: share of the source photographs that is held out for validation.
-        split_seed: random seed of the choice of these photographs.
-        cache_gib: memory for decoded pictures, GiB per process.
+        sources: Folders and files of examples; ``--data PATH`` replaces them.
+        density: Distribution of the draws over yaw and pitch.
+        spread_floor: Minimum weight in the loss that results from a large ``spread``; 1 disables weights by ``spread``.
+            Weights of held-out faces do not change.
+        spread_until: Maximum absolute yaw of training faces that are weighted by ``spread``, degrees; faces beyond it
+            have the full weight.
+        validation: Share of the source photographs that is held out for validation.
+        split_seed: Random seed of the choice of these photographs.
+        cache_gib: Memory for decoded pictures, GiB per process.
     """
 
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
@@ -79,7 +79,7 @@ class DataRecipe:
     cache_gib: Annotated[float, Field(strict=True, ge=0, le=65536)] = 2.0
 
     def __post_init__(self) -> None:
-        """Checks the shares; a ValueError becomes the recipe's error, its first word the start of the path."""
+        """Check the shares. The first word of a ValueError becomes the start of the path in the recipe's error."""
         shares = [source.share for source in self.sources]
         for number, source in enumerate(self.sources):
             if source.share and source.repeat != 1:

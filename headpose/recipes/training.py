@@ -1,4 +1,4 @@
-"""Recipes: a TOML file -> frozen dataclasses. An unknown key, or a value of the wrong type, is an error."""
+"""Training recipes: TOML files as frozen dataclasses. Unknown keys and values of a wrong type are errors."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
 Scale = Annotated[float, Field(strict=True, ge=0.1, le=10)]
 Bound = Annotated[float, Field(strict=True, ge=-100, le=100)]
 Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
-"""A length in sides of a square."""
+"""Length relative to the side of a square."""
 
 _PACKAGE = "headpose.recipes"
-_MOST_PARAMETERS = 500 * 10**6  # an ONNX file ends at 2 GB
+_MOST_PARAMETERS = 500 * 10**6  # ONNX files are limited to 2 GB
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
-"""Settings that a run may change when it goes on."""
+"""Settings that may change when a run is resumed."""
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class NetworkRecipe:
-    """Arguments of ``spec.resnet``, one list value for each stage.
+    """Network of a recipe: the arguments of ``spec.resnet``, with one list value per stage.
 
     Attributes:
         block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
-        depths: number of blocks in each stage.
-        inner: channels inside the blocks of each stage.
-        out: channels of the residual stream in each stage.
-        stem: the first convolution.
-        first_stride: stride of the first stage; all later stages have a stride of 2.
-        head: widths of hidden dense layers after the average pool.
+        depths: Number of blocks in each stage.
+        inner: Channels inside the blocks of each stage.
+        out: Channels of the residual stream in each stage.
+        stem: The first convolution.
+        first_stride: Stride of the first stage; all later stages have a stride of 2.
+        head: Widths of hidden dense layers after the average pool.
         output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
-        stride_on: convolution of a bottleneck block that has the stride.
-        classes: number of classes of a classifier; 0 for other networks.
+        stride_on: Convolution of a bottleneck block that has the stride.
+        classes: Number of classes of a classifier; 0 for other networks.
     """
 
     block: Block
@@ -77,7 +77,7 @@ class NetworkRecipe:
     classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
 
     def __post_init__(self) -> None:
-        self.build()  # a ValueError now, not when the network is made
+        self.build()  # raises ValueError early
 
     def build(self) -> ResNetSpec:
         return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
@@ -85,31 +85,31 @@ class NetworkRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class AugmentRecipe:
-    """What training does to a face. Probabilities of 0 and empty ranges switch a step off.
+    """Augmentation of training faces. Probabilities of 0 and empty ranges disable a step.
 
-    The corruptions of the robustness sets (a 25x25 motion-blur kernel, brightness minus 102, black
-    35x35 squares) are not among them: blur kernels, darkness and occluders are others.
+    The corruptions of the robustness sets (25x25 motion-blur kernel, brightness -102, black 35x35 squares) are not
+    used; blur kernels, brightness changes and occluders differ from them.
 
     Attributes:
-        share: share of the faces that are augmented; the others get the plain crop.
-        scale: range of the crop's side, in sides of the tight box; log-uniform.
-        shift: standard deviation of the crop's shift, in sides of the tight box.
-        stretch: standard deviation of the logarithm of the box's aspect ratio, which differs between detectors.
-        turn: standard deviation of the in-plane rotation, degrees.
-        wide_turn: probability of a uniform rotation within ±``wide_turn_degrees`` instead.
-        wide_turn_degrees: limit of that rotation, degrees.
-        cut: probability that the edge of the picture cuts the face; 0 to a half of the tight box is filled.
-        flip: probability of the mirror image.
-        brightness: probability of a change of brightness only, by up to a quarter of the range.
-        shade: probability of a brightness gradient across the picture.
-        light: probability of a change of brightness, contrast, gamma or colour.
-        grey: probability of a black-and-white picture.
-        blur: probability of defocus or motion blur.
-        motion_blur: maximum length of motion blur, in sides of the crop.
-        low_resolution: probability of downscaling and upscaling.
-        noise: probability of sensor noise.
-        jpeg: probability of JPEG compression.
-        occlude: probability of coloured rectangles that cover parts of the crop.
+        share: Share of the faces that are augmented; the others get the plain crop.
+        scale: Range of the crop's side, in sides of the tight box; log-uniform.
+        shift: Standard deviation of the crop's shift, in sides of the tight box.
+        stretch: Standard deviation of the logarithm of the box's aspect ratio, which differs between detectors.
+        turn: Standard deviation of the in-plane rotation, degrees.
+        wide_turn: Probability of a uniform rotation within ±``wide_turn_degrees`` instead.
+        wide_turn_degrees: Limit of that rotation, degrees.
+        cut: Probability that the edge of the picture cuts the face; 0 to a half of the tight box is filled.
+        flip: Probability of the mirror image.
+        brightness: Probability of a change of brightness only, by up to a quarter of the range.
+        shade: Probability of a brightness gradient across the picture.
+        light: Probability of a change of brightness, contrast, gamma or colour.
+        grey: Probability of a black-and-white picture.
+        blur: Probability of defocus or motion blur.
+        motion_blur: Maximum length of motion blur, in sides of the crop.
+        low_resolution: Probability of downscaling and upscaling.
+        noise: Probability of sensor noise.
+        jpeg: Probability of JPEG compression.
+        occlude: Probability of coloured rectangles that cover parts of the crop.
     """
 
     share: Probability = 1.0
@@ -135,21 +135,21 @@ class AugmentRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class OptimiserRecipe:
-    """The optimiser and its learning rate over the run.
+    """Optimizer and learning-rate schedule.
 
     Attributes:
-        kind: name of the optimiser.
-        rate: learning rate after the warm-up.
-        weight_decay: weight decay of convolutions and dense layers; biases and BatchNorm have none.
-        momentum: momentum of ``sgd``.
+        kind: Name of the optimiser.
+        rate: Learning rate after the warm-up.
+        weight_decay: Weight decay of convolutions and dense layers; biases and BatchNorm have none.
+        momentum: Momentum of ``sgd``.
         schedule: ``htd`` is the hyperbolic-tangent decay of Hsueh et al. ("Stochastic Gradient
             Descent with Hyperbolic-Tangent Decay on Classification", WACV 2019), rate *
             (1 - tanh(L + (U - L) t / T)) / 2 with L, U = ``htd_bounds``; ``cosine`` decays to 0;
             ``steps`` divides the rate by 10 at each of ``drops``.
         htd_bounds: L and U of ``htd``.
-        drops: points of the run, as shares of it, at which ``steps`` divides the rate by 10.
-        warmup: number of images over which the rate rises from 0; a tenth of the run if the run is not longer.
-        clip: maximum norm of the gradient; 0 for no limit.
+        drops: Points of the run, as shares of it, at which ``steps`` divides the rate by 10.
+        warmup: Number of images over which the rate rises from 0; a tenth of the run if the run is not longer.
+        clip: Maximum norm of the gradient; 0 for no limit.
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -165,11 +165,11 @@ class OptimiserRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class SmallInput:
-    """A part of a run whose input is smaller than the model's: cheap images first.
+    """Part of a run with a smaller input than the model's, which trains faster.
 
     Attributes:
-        size: side of the input, pixels.
-        until: number of images, from the start of the run, after which this part ends.
+        size: Side of the input, pixels.
+        until: Number of images, from the start of the run, after which this part ends.
     """
 
     size: Side
@@ -178,20 +178,20 @@ class SmallInput:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class RunRecipe:
-    """How long, and how often what is written.
+    """Length of a run, batches, precision, and intervals of checkpoints and validations.
 
     Attributes:
-        images: number of images shown in the run.
-        growing: parts of the run with a smaller input than the crop's size, by ascending ``until``.
-        batch: images per step, of all processes together.
-        accumulate: number of parts into which a batch is split, for devices with little memory.
-        frozen_norms: whether BatchNorm uses its stored statistics and does not update them.
-        seed: random seed of the initial weights, the order of the images and the augmentation.
-        ema: decay per step of the moving average of the weights that is validated and exported; 0 for none.
+        images: Number of images shown in the run.
+        growing: Parts of the run with a smaller input than the crop's size, by ascending ``until``.
+        batch: Images per step, of all processes together.
+        accumulate: Number of parts into which a batch is split, for devices with little memory.
+        frozen_norms: Whether BatchNorm uses its stored statistics and does not update them.
+        seed: Random seed of the initial weights, the order of the images and the augmentation.
+        ema: Decay per step of the moving average of the weights that is validated and exported; 0 for none.
         bf16: bfloat16 autocast; ``auto`` uses it if the GPU or CPU has instructions for it.
-        checkpoint_images, validate_images: number of images from one to the next.
-        workers: processes that load pictures, at most the number of processors; 0 loads in the training process.
-        threads: threads of the training process, at most the number of processors; 0 for torch's default.
+        checkpoint_images, validate_images: Number of images from one to the next.
+        workers: Processes that load pictures, at most the number of processors; 0 loads in the training process.
+        threads: Threads of the training process, at most the number of processors; 0 for torch's default.
     """
 
     images: Images
@@ -209,7 +209,7 @@ class RunRecipe:
 
 
 def _network(values: Any) -> Any:
-    """Says of a network that is wrong what is wrong with it, where a union only says that nothing in it fits."""
+    """Validate a network, so that errors name the wrong setting instead of both types of a union."""
     if isinstance(values, ResNetSpec):
         return values
     by_blocks = isinstance(values, dict) and "stages" in values
@@ -218,15 +218,15 @@ def _network(values: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class Recipe:
-    """Everything that decides a training run.
+    """All settings of a training run.
 
     Attributes:
-        name: name of the network and of its files.
-        license: license of the trained weights: ``permissive`` (any use), ``research-only`` or ``unknown``.
-        data_note: description of the training data; the network's file and card repeat these three keys.
-        license_terms: terms of use of the weights, as free text.
-        network: widths of the network, stage by stage or, for a network that has been pruned, block by block.
-        task: what the network predicts; a classifier has the output ``classes``.
+        name: Name of the network and of its files.
+        license: License of the trained weights: ``permissive`` (any use), ``research-only`` or ``unknown``.
+        data_note: Description of the training data; the network's file and card repeat these three keys.
+        license_terms: Terms of use of the weights, as free text.
+        network: Widths of the network, stage by stage or, for a network that has been pruned, block by block.
+        task: What the network predicts; a classifier has the output ``classes``.
     """
 
     name: Name
@@ -248,11 +248,11 @@ class Recipe:
 
     @property
     def statement(self) -> provenance.Statement:
-        """What the trained network will say of its origin."""
+        """License and training data that the trained network will state."""
         return provenance.Statement(self.license, self.license_terms, self.data_note)
 
     def stating(self, statement: provenance.Statement) -> Recipe:
-        """The same with another statement."""
+        """Return the recipe with another statement."""
         return dataclasses.replace(self, **dataclasses.asdict(statement))
 
     def to_json(self) -> str:
@@ -260,20 +260,20 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes of this package."""
     return list(config.packaged(_PACKAGE))
 
 
 def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()) -> Recipe:
-    """Reads a recipe. Its statement is of the data that it names: with others it is theirs (``provenance``).
+    """Read a recipe. If its data are replaced, its statement is derived from the new data (see ``provenance``).
 
     Args:
-        name_or_path: of a recipe of the package, a TOML file, or the ``recipe.json`` of a run.
-        changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
-        sources: in place of the recipe's own, if there are any; before ``changes``.
+        name_or_path: Name of a recipe of this package, TOML file, or ``recipe.json`` of a run.
+        changes: Changes ``section.key=value`` with the value in TOML; a bare word is a string.
+        sources: Sources that replace those of the recipe, applied before ``changes``; empty for none.
 
     Raises:
-        RecipeError: no such recipe, a broken file, an unknown key, a wrong type, a value out of range.
+        RecipeError: The recipe does not exist, the file is damaged, or a key or value is invalid.
     """
     values = licenses.with_current_keys(config.read_file(name_or_path, config.packaged(_PACKAGE)))
     own = copy.deepcopy(values.get("data"))
@@ -289,9 +289,12 @@ def load(name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mappi
 
 
 def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Recipe:
-    """The recipe with the statement of the data that are there now, for work that is about to read them.
+    """Return the recipe with the statement derived from its data.
 
-    ``changed`` and ``said``: see ``provenance.of_sources``.
+    Args:
+        recipe: Recipe.
+        changed: As in ``provenance.of_sources``.
+        said: As in ``provenance.of_sources``.
     """
     if recipe.task != "head-pose" and not changed:
         return recipe
@@ -300,15 +303,15 @@ def restate(recipe: Recipe, *, changed: bool, said: Collection[str] = ()) -> Rec
 
 
 def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = False) -> Recipe:
-    """The recipe of a run that goes on: what ``Recipe.to_json`` wrote, with settings that change no result.
+    """Read the recipe of a run that is resumed.
 
     Args:
-        path: the JSON file.
-        changes: as for ``load``, of ``RESUMABLE`` settings alone.
-        changed_data: whether the data may be others: sources with another path then count into its statement.
+        path: JSON file written from ``Recipe.to_json``.
+        changes: Changes as for ``load``, restricted to ``RESUMABLE`` settings.
+        changed_data: The data may have changed, so that sources with another path affect the statement.
 
     Raises:
-        RecipeError: the file is damaged, or a setting would make it another run.
+        RecipeError: The file is damaged, or a change would affect the result of the run.
     """
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -331,18 +334,18 @@ def load_saved(path: Path, changes: Sequence[str] = (), changed_data: bool = Fal
     if changed_data and provenance.places(own) != provenance.places(dataclasses.asdict(recipe.data)):
         began = provenance.Origin("before", "", recipe.statement)
         return recipe.stating(provenance.combine(restate(recipe, changed=True).statement, began))
-    return recipe  # other paths alone are the same data elsewhere: their hash is compared
+    return recipe  # a changed path alone means moved data; their hash is compared
 
 
 def from_dict(values: Any) -> Recipe:
-    """A recipe from plain values: parsed TOML, or ``Recipe.to_json`` read back."""
+    """Create a recipe from plain values: parsed TOML, or the content of ``Recipe.to_json``."""
     recipe = config.parse(Recipe, values)
     _check(recipe)
     return recipe
 
 
 def _check(recipe: Recipe) -> None:
-    """What no setting can say of itself alone."""
+    """Check rules that involve several settings."""
     run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
     untils, size = [part.until for part in run.growing], parameters(recipe.spec)
     by_pose = recipe.data.density.max_repeats or any(source.share for source in recipe.data.sources)
