@@ -144,7 +144,7 @@ def test_old_keys_on_the_command_line(tmp_path, values, old_file):
     # For other data they are a statement, as the current keys are.
     other = [{"kind": "manifest", "path": str(tmp_path / "other.csv")}]
     assert recipe.load(str(file), changes, other).statement == Statement("permissive", "BSD", "unknown (other.csv)")
-    with pytest.raises(RecipeError, match=r"license is one of permissive, research-only, unknown"):
+    with pytest.raises(RecipeError, match=r"license must be one of permissive, research-only, unknown"):
         recipe.load(str(file), ["license=clean"])
 
 
