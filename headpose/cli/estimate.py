@@ -242,7 +242,7 @@ def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | Non
     if not (args.track or args.smooth):
         return None
     if source.kind not in ("video", "camera"):
-        raise HeadPoseError(f"{source.name} is not a video or a camera: --track and --smooth need one")
+        raise HeadPoseError(f"{source.name} has no timestamps: --track and --smooth are only for videos and cameras")
     return FaceTracker(Smoothing() if args.smooth else None)
 
 

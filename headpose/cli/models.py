@@ -15,7 +15,7 @@ LICENSES = """
 license research-only: trained on photographs whose terms allow research only; the weights are for research only,
                        regardless of the license of the code; do not use them in products
 license permissive:    trained on rendered heads only; Apache License 2.0, for any use
-* default, used if --model is not given"""
+* the default, used if --model is not given"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -229,7 +229,7 @@ def test_a_classifier_goes_through_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("prune.importance=magic", "prune.importance must be one of apoz"),
+        ("prune.importance=magic", "prune.importance is one of apoz"),
         ("prune.rule.kind=magic", "prune.rule.kind must be one of mean_plus_std"),
         ("prune.protected=['layer9']", "there is no layer9"),
         ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels must be a number from 0 to"),

@@ -86,7 +86,7 @@ def test_user_errors_are_one_line(run, tmp_path, peer):
         (("--model", "nonesuch"), "nonesuch"),
         (("--model", model, "--peers", tmp_path / "nowhere"), "no network of"),
         (("--model", model, "--image", tmp_path / "nowhere.jpg"), "does not exist"),
-        (("--model", model, model), "one name"),
+        (("--model", model, model), "the same name"),
         (("--model", model, "--rounds", 0), "a round and a call"),
         (("--models", f"{model},{peer[0]}"), "--peers"),
         (("--model", model, "--reference", "nonesuch"), "nonesuch"),
