@@ -167,7 +167,9 @@ def _figure(key: str, figures: Mapping[str, float], signed: bool) -> str:
     value = figures[key]
     if signed:
         return f"{value:+.1f}"
-    return f"{value:.0f}" if key.startswith("lag") else f"{value:.1f}" if key == "leak" else f"{value:.2f}"
+    if key.startswith("lag"):
+        return str(round(value))  # no minus before 0
+    return f"{value:.1f}" if key == "leak" else f"{value:.2f}"
 
 
 def _on_videos(measured: Stability, kinds: Mapping[str, str]) -> list[Text | Table]:
