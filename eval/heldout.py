@@ -89,7 +89,7 @@ def compare_on_sets(arguments: argparse.Namespace, paths: dict[str, Path]) -> No
 
 
 def compare_runs(runs: Sequence[Path], seed: int, target: Path | None) -> None:
-    """Compares runs on the faces that all of them held out; prints the table, and writes the figures."""
+    """Compare runs on the faces that all of them held out: print the table and write the figures."""
     if unfinished := [run for run in runs if not _is_run(run)]:
         raise HeadPoseError(f"{unfinished[0]} is no folder of a run: name the sets to measure on (--set, --sets)")
     recipes = [recipe.load_saved(run / RECIPE) for run in runs]
@@ -112,7 +112,7 @@ def compare_runs(runs: Sequence[Path], seed: int, target: Path | None) -> None:
 
 
 def _paths(arguments: argparse.Namespace) -> dict[str, Path]:
-    """The sets by name: those of the file, then those of the command line; --only picks some of them."""
+    """Return the sets by name: those of the file, then those of the command line, restricted by --only."""
     given = list(heldout.read_config(arguments.sets).items()) if arguments.sets else []
     given += arguments.set or []
     paths = dict(given)
@@ -126,7 +126,7 @@ def _paths(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def _setup(name: str, arguments: argparse.Namespace) -> Setup:
-    """A network; one of a run gets the name of the run's folder."""
+    """Load a network; the network of a run gets the name of the folder."""
     run = Path(name)
     if _is_run(run):
         file = run / f"{recipe.load_saved(run / RECIPE).name}.onnx"

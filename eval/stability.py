@@ -88,7 +88,7 @@ def _written(
 
 
 def _rendered(predictors: dict[str, FacesPredictor], arguments: argparse.Namespace) -> list[RenderedFigures]:
-    """The figures on rendered heads; those that are missing are rendered first."""
+    """Measure networks on rendered heads; missing heads are rendered first."""
     with imports_from("synth", "stability"):
         from headpose.synth import sequences as rendering
     rendering.write(arguments.sequences, arguments.heads)
@@ -97,7 +97,7 @@ def _rendered(predictors: dict[str, FacesPredictor], arguments: argparse.Namespa
 
 
 def _clip(predictors: dict[str, FacesPredictor], clip: str, arguments: argparse.Namespace) -> list[ClipFigures]:
-    """The figures on a video."""
+    """Measure networks on a video."""
     detector = create_detector(arguments.detector, threads=arguments.threads)
 
     def frames() -> Iterator[tuple[float, Image]]:

@@ -47,7 +47,7 @@ def _main() -> int:
 
 
 def page() -> str:
-    """The page, Markdown."""
+    """Return the page as Markdown."""
     return "\n".join(
         [
             _HEAD,
@@ -98,7 +98,7 @@ def _rows(kind: type[Any], prefix: str = "", default: Any = dataclasses.MISSING)
 
 
 def _table_of(hint: Any) -> type[Any] | None:
-    """The class of a setting that is a table; of a network's two, the one that is written by hand."""
+    """Return the class of a table; for a network, the class that is written by hand."""
     options = get_args(hint) if ResNetSpec in get_args(hint) else (hint,)
     return next((each for each in options if dataclasses.is_dataclass(each) and isinstance(each, type)), None)
 
@@ -126,7 +126,7 @@ def _may_be(hint: Any, extras: Any) -> str:
 
 
 def attributes(kind: type[Any]) -> dict[str, str]:
-    """What the docstring of a class says of each attribute, one line each."""
+    """Return the description of each attribute in the docstring of a class."""
     text = (inspect.getdoc(kind) or "").partition("Attributes:")[2]
     found: dict[str, str] = {}
     for match in re.finditer(r"^    (\w+(?:, \w+)*): (.+(?:\n      .+)*)", text, re.MULTILINE):

@@ -79,7 +79,7 @@ def _main() -> int:
 
 
 def measure(space: ShapeSpace, heads: list[Array], by: str) -> Errors:
-    """Turns heads and compares them with the truth.
+    """Turn heads and compare them with renderings of the true pose.
 
     Args:
         space: The shapes to fit.
@@ -139,7 +139,7 @@ def _draw_turn(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _pose(points: Array, model: Any) -> Array:
-    """The rotation that a head's (68, 3) model has where its landmarks are (68, 2) points, y upwards."""
+    """Return the rotation of a (68, 3) head model whose landmarks project to (68, 2) points, with y up."""
     offset = model - model.mean(0)
     linear = np.linalg.lstsq(offset, points - points.mean(0), rcond=None)[0].T
     u, _, vt = np.linalg.svd(linear, full_matrices=False)

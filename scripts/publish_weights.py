@@ -86,7 +86,7 @@ class Origin:
 
 
 def origins(run: Path, names: list[str]) -> list[Origin]:
-    """The networks of a folder that are to be published."""
+    """Return the networks of a folder to publish."""
     if not names:
         if (run / "report.json").exists():
             raise WeightsError(f"{run} holds a compression: say which of its networks to publish")
@@ -180,7 +180,7 @@ def _changes(recipe: Recipe) -> str:
 
 
 def _started_from(origin: dict[str, str]) -> list[str]:
-    """What is known of the weights that a run started from; of a run of ``headpose train``, all of it."""
+    """Return what is known of the initial weights of a run."""
     file = Path(origin["file"])
     lines = [f"- Started from: `{file.name}`, SHA-256 `{origin['sha256']}`."]
     if (file.parent / "recipe.json").exists():
@@ -231,7 +231,7 @@ def _parts(loss: dict[str, Any]) -> str:
 
 
 def _rounded(values: Any) -> Any:
-    """The same values with the two decimals that a card shows."""
+    """Round values to the two decimals that a card shows."""
     if isinstance(values, float):
         return round(values, 2)
     if isinstance(values, dict):
@@ -326,7 +326,7 @@ def index() -> str:
 
 
 def _update_readme() -> None:
-    """Puts the index's rows into the table of README.md."""
+    """Insert the rows of the index into the table of README.md."""
     lines = README.read_text("utf-8").splitlines()
     old = [i for i, line in enumerate(lines) if re.match(r"\| \[(.+)\]\(weights/\1\.md\) \|", line)]
     rows = [row.replace("](", "](weights/") for row in index().splitlines() if row.startswith("| [")]

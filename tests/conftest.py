@@ -57,7 +57,7 @@ def repo() -> Path:
 
 @pytest.fixture
 def load_program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a program by its path in the checkout: run in this process it need not import everything anew."""
+    """Import a program by its path, so that it runs in this process without new imports."""
 
     def load(path: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_program", REPO / path)

@@ -1,6 +1,6 @@
 """Pictures that the code once made and that were looked at.
 
-``HEADPOSE_UPDATE_GOLDEN=1 pytest ...`` writes them anew: look at the difference before you commit it.
+``HEADPOSE_UPDATE_GOLDEN=1 pytest ...`` rewrites them: look at the difference before you commit it.
 """
 
 from __future__ import annotations

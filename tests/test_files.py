@@ -45,7 +45,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, failure):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(HeadPoseError, match=r"cannot write .*nowhere.*does not exist"):
         files.write_bytes(tmp_path / "nowhere" / "a", b"")
 
@@ -209,7 +209,7 @@ def open_folder():
 
 
 @posix
-def test_a_folder_that_takes_no_files_is_told(open_folder):
+def test_a_folder_that_takes_no_files_is_reported(open_folder):
     """Before the work and, where rights go while it lasts, after it: the error is not that of cleaning up."""
     folder = open_folder
     program = f"""
@@ -255,7 +255,7 @@ def test_no_ending_that_is_read_as_a_picture_or_a_video_is_taken_for_text():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path):
     (tmp_path / "a").write_text("old")
     program = f"""
 import resource, sys

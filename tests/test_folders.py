@@ -43,7 +43,7 @@ def hold():
         process.stdout.close()
 
 
-def test_a_second_run_is_refused_and_told_who_is_there(hold, tmp_path):
+def test_a_second_run_is_refused_with_who_is_there(hold, tmp_path):
     process = hold(tmp_path / "run")
     says = rf"run is in use by another run \(process {process.pid}\)"
     with pytest.raises(HeadPoseError, match=says) as caught, folders.occupied(tmp_path / "run"):
@@ -73,7 +73,7 @@ def test_a_folder_that_stays_empty_is_gone_and_any_other_stays(tmp_path):
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("x" * 300), tmp_path / "a\x00b"):
         with pytest.raises(HeadPoseError, match="cannot use the folder"), folders.occupied(folder):

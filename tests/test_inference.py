@@ -209,7 +209,7 @@ def told(caplog):
     inference.warn_once.cache_clear()
 
 
-def test_more_threads_than_the_machine_has_are_told_once_and_not_made(network, told):
+def test_more_threads_than_the_machine_has_are_reported_once_and_not_made(network, told):
     there = os.cpu_count()
     for _ in range(2):
         session, _ = create_session(network, threads=there + 1)
@@ -254,7 +254,7 @@ def test_a_provider_that_fails_writes_no_banner_and_is_not_replaced(network, cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_device_that_fails_at_work_is_told_in_a_line(network, capfd):
+def test_a_device_that_fails_at_work_is_reported_in_a_line(network, capfd):
     session, _ = create_session(network, threads=1)
     with pytest.raises(HeadPoseError, match="ONNX Runtime failed: ") as caught:
         session.run(None, {"image": np.zeros((1, 2, 3), np.float32)})

@@ -38,7 +38,7 @@ def test_the_manifest_repeats_the_files_own_words(name, repo):
     card = (repo / "weights" / f"{name}.md").read_text("utf-8")
     assert info.sha256 in card
     assert f"{info.metrics['aflw2000_geodesic']:.2f}" in card
-    assert json.dumps(model.metadata["architecture"])  # what a converter needs to make the network anew
+    assert json.dumps(model.metadata["architecture"])  # what a converter needs to rebuild the network
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -136,7 +136,7 @@ def test_without_the_variable_the_checkout_comes_first(monkeypatch):
     assert weights.search_folders()[0].name == "weights"
 
 
-def test_a_missing_file_is_told_with_the_folders(places):
+def test_a_missing_file_is_reported_with_the_folders(places):
     with pytest.raises(WeightsError, match=rf"small.onnx is not in .*{places[0]}"):
         weights.find("small")
 

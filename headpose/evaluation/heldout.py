@@ -1,9 +1,9 @@
-"""Held-out sets by name, and the errors of several networks on them: what a choice between networks may look at.
+r"""Held-out sets by name, and the errors of several networks on them: what a choice between networks may look at.
 
     paths = read_config("sets.toml")                     # [sets]: aflw = "aflw-held.csv", cut = "aflw-held.csv"
     sets = [HeldOutSet.of(name, manifest.read(path)) for name, path in paths.items()]
     results = [score(each, measure(setups, each)) for each in sets]
-    print(pivot(results), table(results), sep="\\n\\n")
+    print(pivot(results), table(results), sep="\n\n")
 
 A set is a list of labelled faces and a change that is made to each picture. The name says which change: ``cut``,
 ``in-plane``, or a name that ends in one of them after a slash, such as ``web/cut``. Under any other name the pictures

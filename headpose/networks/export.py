@@ -82,10 +82,10 @@ def export_onnx(network: HeadPoseNet, crop: CropSpec, card: ModelCard, target: P
 
 
 def state_from_onnx(path: Path) -> tuple[ResNetSpec, CropSpec, dict[str, Tensor]]:
-    """The widths, the crop and the state dict (without step counters) of a file that ``export_onnx`` wrote.
+    """Read the spec, the crop and the state dict (without step counters) of a file written by ``export_onnx``.
 
     Raises:
-        WeightsError: it is not such a file.
+        WeightsError: The file was not written by ``export_onnx``.
     """
     try:
         model = onnx.load(path)

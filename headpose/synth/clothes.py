@@ -97,7 +97,6 @@ def parts(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) -> 
 
 def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: float = 0.0) -> Paint:
     """Return the color function of cloth with a pattern."""
-
     main, other = np.array(colour, np.float32), np.array(second, np.float32)
 
     def paint(fragments: Fragments) -> F32:

@@ -212,7 +212,7 @@ def _write(settings: Settings, source: Source, root: Path, workers: int) -> int:
 
 
 def _record(settings: Settings, source: Source) -> dict[str, Any]:
-    """What decides the files of a folder, as it is kept in it."""
+    """Return the settings that determine the files of a folder, as stored in it."""
     return {"version": VERSION, "frame": list(FRAME), **asdict(settings), "source": source.sha256}
 
 

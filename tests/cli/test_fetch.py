@@ -223,7 +223,7 @@ def test_all_and_another_folder(fetch, cache, server, tmp_path):
     assert not cache.exists()
 
 
-def test_mistakes_are_told(fetch, cache, server, monkeypatch, tmp_path):
+def test_mistakes_are_reported(fetch, cache, server, monkeypatch, tmp_path):
     assert_error(fetch(), "either the names of networks to fetch or --all")
     assert_error(fetch("large", "--all"), "either the names of networks to fetch or --all")
     assert_error(fetch("huge"), "unknown model 'huge'")

@@ -38,7 +38,7 @@ def test_verbose_says_where_the_networks_run(estimate, astronaut):
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_fall_back_to_the_processor_is_told_once(estimate, astronaut, monkeypatch):
+def test_a_fall_back_to_the_processor_is_reported_once(estimate, astronaut, monkeypatch):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     monkeypatch.setattr(

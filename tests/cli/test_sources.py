@@ -71,7 +71,7 @@ def test_a_variable_rate_is_written_by_the_clock(estimate, tmp_path):
     assert "out.mp4 lacks" in err
 
 
-def test_an_odd_sized_video_is_told(estimate, tmp_path):
+def test_an_odd_sized_video_is_reported(estimate, tmp_path):
     picture = np.full((48, 64, 3), 100, np.uint8)
     video = edit_mp4(write_video(tmp_path / "a.mp4", [picture] * 3), pixel=(65, 64))
     status, _, err = estimate(video, "--out", tmp_path / "out.mp4")

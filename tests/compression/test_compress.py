@@ -245,7 +245,7 @@ def test_a_classifier_goes_through_it(run, tmp_path):
         ("students.student.inner=[4,4,4]", "features cannot be compared"),
     ],
 )
-def test_mistakes_are_told_in_a_line(heads, run, tmp_path, change, message):
+def test_mistakes_are_reported_in_a_line(heads, run, tmp_path, change, message):
     few = ("--set", "prune.steps=0", "--set", "prune.scan=[]", "--set", "prune.control=false")
     assert_error(run(heads / "tiny.toml", "--out", tmp_path / "run", *few, "--set", change), message)
 
@@ -277,7 +277,7 @@ def test_two_processes_train_together_and_one_reports(heads, finished, tmp_path)
     assert [row["images"] for row in together["students"]["student"]] == [64, 64]
 
 
-def test_weights_that_do_not_fit_are_told(heads, run, tmp_path):
+def test_weights_that_do_not_fit_are_reported(heads, run, tmp_path):
     other = build(recipe.from_dict({**recipe_values(heads / "labels.csv")}).spec)
     save_file(contiguous_state(other), tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
@@ -341,7 +341,7 @@ def shut(heads, tmp_path_factory):
     return folder / "shut.toml"
 
 
-def told(folder, name):
+def stated(folder, name):
     about = OnnxPoseModel(folder / f"{name}.onnx", device="cpu", threads=1).metadata
     return about["license"], about["license_terms"], about["parent"]
 
@@ -350,12 +350,12 @@ def test_a_chain_is_no_more_permissive_than_its_parents(shut, run, tmp_path):
     stages = [word for stage in ("prune", "distill", "quantize") for word in ("--only", stage)]
     assert run(shut, "--out", tmp_path, *stages)[0] == 0
     research = ("research-only", "research use only; any use")
-    assert told(tmp_path, "baseline") == ("research-only", "research use only", "theirs")
-    assert told(tmp_path, "teacher") == (*research, "baseline")
-    assert told(tmp_path, "student") == (*research, "teacher")
-    assert told(tmp_path, "heir") == (*research, "teacher")
-    assert told(tmp_path, "student-scratch") == ("permissive", "any use", "")
-    assert told(tmp_path, "student-int8") == (*research, "student")
+    assert stated(tmp_path, "baseline") == ("research-only", "research use only", "theirs")
+    assert stated(tmp_path, "teacher") == (*research, "baseline")
+    assert stated(tmp_path, "student") == (*research, "teacher")
+    assert stated(tmp_path, "heir") == (*research, "teacher")
+    assert stated(tmp_path, "student-scratch") == ("permissive", "any use", "")
+    assert stated(tmp_path, "student-int8") == (*research, "student")
     # What lies in between says so as well: a training may start from it.
     middle = provenance.of_network(tmp_path / "prune" / "rounded" / "network.safetensors")
     assert (middle.statement.license, middle.statement.license_terms) == research
@@ -364,7 +364,7 @@ def test_a_chain_is_no_more_permissive_than_its_parents(shut, run, tmp_path):
     teacher = ("--set", f"baseline.teacher={tmp_path / 'teacher.onnx'}")
     weights = ("--set", f"baseline.weights={tmp_path / 'teacher.onnx'}")
     assert run(shut, *words, *teacher, *weights)[0] == 0
-    assert told(tmp_path / "next", "student")[0] == "research-only"
+    assert stated(tmp_path / "next", "student")[0] == "research-only"
 
 
 def test_ones_own_data_replace_those_of_the_training_recipe(heads, run, tmp_path):
@@ -375,7 +375,7 @@ def test_ones_own_data_replace_those_of_the_training_recipe(heads, run, tmp_path
     out = tmp_path / "run"
     assert run(heads / "tiny.toml", "--data", mine, "--out", out, *few)[0] == 0
     assert json.loads((out / "split.json").read_text())["training"] < 30
-    assert told(out, "teacher") == ("unknown", "unknown", "baseline")
+    assert stated(out, "teacher") == ("unknown", "unknown", "baseline")
     (noted,) = json.loads((out / "prune" / "recipe.json").read_text())["baseline"]["data"]
     assert "share" not in noted  # a folder from before there were shares is still the same compression
     # Without them it would be another compression.

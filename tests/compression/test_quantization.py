@@ -153,7 +153,7 @@ def test_the_tail_of_int8_is_the_tail_of_fp32(files):
         start = max(i for i, node in enumerate(nodes) if node.op_type == "Gemm")
         return [(node.op_type, [*node.input], [*node.output]) for node in nodes[start:]]
 
-    # The quantiser sorts the nodes of its file anew.
+    # The quantiser sorts the nodes of its file.
     assert sorted(last(files["fp32"])[1:]) == sorted(row for row in last(files["int8"])[1:])
 
 

@@ -44,7 +44,7 @@ from headpose.errors import RecipeError
         ("baseline.weights=", "baseline.weights must be a path; got ''"),
     ],
 )
-def test_a_setting_out_of_range_is_told_with_its_path_and_what_is_allowed(change, says):
+def test_a_setting_out_of_range_is_reported_with_its_path_and_what_is_allowed(change, says):
     with pytest.raises(RecipeError, match=r"^recipe: ") as caught:
         recipe.load("paper", ["quantize.students=['student']", change])
     assert says in str(caught.value)

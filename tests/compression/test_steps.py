@@ -11,7 +11,7 @@ from headpose.errors import DataError
     "text",
     ["", "[]", "{}", '{"number": "x"}', '{"kept": 5}', "NaN", "[" * 100_000],
 )
-def test_a_damaged_step_is_told_with_its_file(tmp_path, text):
+def test_a_damaged_step_is_reported_with_its_file(tmp_path, text):
     (tmp_path / "step.json").write_text(text)
     with pytest.raises(DataError, match=r"step\.json is damaged") as caught:
         read_step(tmp_path / "step.json")

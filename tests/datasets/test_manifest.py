@@ -104,7 +104,7 @@ def test_degrees_that_a_line_calls_radians_are_out_of_range(write):
     assert sample.euler == pytest.approx((-179.9, 28.65, 359.8), abs=0.05)
 
 
-def test_other_separators_than_commas_are_told(write):
+def test_other_separators_than_commas_are_reported(write):
     with pytest.raises(DataError, match=r"lacks the column image, .* separated by commas"):
         manifest.read(write(HEADER.replace(",", ";"), FACE.replace(",", ";")))
 

@@ -182,7 +182,7 @@ def test_rows_with_boxes_go_to_the_labelled_face_that_they_overlap_most(tmp_path
     assert read_faces(file, faces, ("x/p", *a, 1), ("x/p#2", *b, 2)) == {"x/p": 1, "x/p#2": 2}
 
 
-def test_pictures_that_differ_in_their_ending_alone_are_told_apart(tmp_path):
+def test_pictures_that_differ_in_their_ending_alone_are_distinguished(tmp_path):
     box = (0, 0, 10, 10)
     faces = labelled_faces(("p", "d/p.jpg", box), ("p#2", "d/p.png", box))
     assert read_faces(tmp_path / "p.csv", faces, ("p.png", *box, 2), ("p.jpg", *box, 1)) == {"p": 1, "p#2": 2}

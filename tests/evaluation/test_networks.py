@@ -24,7 +24,7 @@ def load(name, folder, **options):
     return networks.load(str(name), **{"adapters": folder, "peers": folder, "threads": 1, **options})
 
 
-def test_names_files_and_adapters_are_told_apart(folder):
+def test_names_files_and_adapters_are_distinguished(folder):
     ours = colour_network(folder / "colour.onnx")
     for name in ("theirs", folder / "theirs.toml"):
         assert isinstance(load(name, folder), Adapter)

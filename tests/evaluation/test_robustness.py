@@ -166,7 +166,7 @@ def test_weightless_faces_do_not_count(samples, model):
     assert counted.geodesic > 5
 
 
-def test_seeds_are_averaged_and_their_spread_is_told(tmp_path, samples, model):
+def test_seeds_are_averaged_and_their_spread_is_reported(tmp_path, samples, model):
     setup = Setup(model)
     measured = collect(Cells(tmp_path, samples), [setup], parse("fog-5") + parse("LB"), samples, seeds=3)
     assert [(cell.condition, cell.seed) for cell in measured] == [

@@ -95,7 +95,7 @@ def test_vggface2s_weights_compute_what_they_did(tmp_path, size):
     torch.testing.assert_close(features["last"], vggface2_features(state, images))
 
 
-def test_another_shape_is_told_and_left(tmp_path):
+def test_another_shape_is_reported_and_left(tmp_path):
     state = tensors(network(TINY_BOTTLENECK))
     state["conv1.weight"] = torch.zeros(2, 3, 7, 7)
     save_file(state, tmp_path / "r.safetensors")

@@ -52,7 +52,7 @@ def address():
 def complaints(log):
     """What a server wrote, but for one race that is Gradio's own.
 
-    It names the file of a streamed frame by its content: when two frames are equal it writes the file anew while the
+    It names the file of a streamed frame by its content: when two frames are equal it writes the file again while the
     first is still being sent, and the sender finds it shorter or longer than announced.
     """
     heading = "ERROR:    Exception in ASGI application\n"
@@ -145,7 +145,7 @@ def test_an_uploaded_photo_gives_the_angles_of_the_package(page, photo, repo):
 
 
 @pytest.mark.browser
-def test_what_is_no_picture_is_told_in_the_page(page, tmp_path):
+def test_what_is_no_picture_is_reported_in_the_page(page, tmp_path):
     (tmp_path / "letter.jpg").write_bytes(b"Dear all, " * 100)
     page.find("#photo input[type=file]").send_keys(str(tmp_path / "letter.jpg"))
     page.wait_for("letter.jpg is not a picture")
@@ -297,7 +297,7 @@ def test_angles_in_words(euler, words):
     assert gradio_ui.describe(EulerAngles(*euler)) == words
 
 
-def test_what_cannot_be_served_is_told_in_one_line(capsys):
+def test_what_cannot_be_served_is_reported_in_one_line(capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

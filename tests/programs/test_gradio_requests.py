@@ -149,7 +149,7 @@ def test_webcams_do_not_wait_for_each_other(visitor, jpeg):
 
 
 @pytest.mark.parametrize("data", ["data:image/jpeg;base64,????", "data:image/jpeg,abc", "data:;base64,AAAA", "data:"])
-def test_a_damaged_frame_is_told_in_a_line(visitor, data):
+def test_a_damaged_frame_is_reported_in_a_line(visitor, data):
     ok, output = visitor.ask("live", {"url": data}, False)
     assert not ok and "picture" in output["error"]
 

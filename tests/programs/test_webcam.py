@@ -175,7 +175,7 @@ def test_frames_stops_early(run, video):
         ("face.mp4", ["--no-window", "--json", "nowhere/rows.json"], "folder nowhere does not exist"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(run, video, photo, tmp_path, source, arguments, message):
+def test_what_cannot_be_is_reported_in_one_line(run, video, photo, tmp_path, source, arguments, message):
     cv2.imwrite(str(tmp_path / "still.png"), photo)
     before = sorted(tmp_path.iterdir())
     status, out, err = run(source, *arguments)

@@ -29,7 +29,7 @@ def about(file):
     return json.loads({entry.key: entry.value for entry in onnx.load(file).metadata_props}["headpose.model"])
 
 
-def told(file):
+def stated(file):
     """What the file of a network says."""
     said = about(file)
     return Statement(said["license"], said["license_terms"], said["data"])
@@ -74,14 +74,14 @@ def test_the_recipe_of_rendered_heads_states_what_the_package_takes_for_that():
 
 def test_the_rendered_heads_of_the_recipe_keep_its_statement(tmp_path):
     train(write_recipe(tmp_path, rendered(tmp_path)), "--out", tmp_path / "run")
-    assert told(tmp_path / "run" / "tiny.onnx") == RENDERED
+    assert stated(tmp_path / "run" / "tiny.onnx") == RENDERED
     assert about(tmp_path / "run" / "tiny.onnx")["parent"] == ""
 
 
 def test_a_statement_of_rendered_heads_is_not_believed_of_others(tmp_path, mine):
     """A copy of compact-clean with another path: the path is the recipe's own, the heads are not rendered."""
     train(write_recipe(tmp_path, mine), "--out", tmp_path / "run")
-    assert told(tmp_path / "run" / "tiny.onnx") == UNKNOWN
+    assert stated(tmp_path / "run" / "tiny.onnx") == UNKNOWN
 
 
 @pytest.mark.parametrize("way", ["--data", "--set"])
@@ -89,7 +89,7 @@ def test_other_data_are_unknown(tmp_path, mine, capsys, way):
     words = ["--data", mine] if way == "--data" else ["--set", f"data.sources.0.path={mine}"]
     train(write_recipe(tmp_path, "not-here.csv", RESEARCH), *words, "--out", tmp_path / "run")
     assert "license: unknown; state it with --set" in capsys.readouterr().out
-    assert told(tmp_path / "run" / "tiny.onnx") == UNKNOWN
+    assert stated(tmp_path / "run" / "tiny.onnx") == UNKNOWN
     with safe_open(tmp_path / "run" / "best.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["model"])["license"] == "unknown"
 
@@ -97,7 +97,7 @@ def test_other_data_are_unknown(tmp_path, mine, capsys, way):
 def test_other_data_are_what_the_user_says(tmp_path, mine):
     words = ["--set", "license=research-only", "--set", "license_terms=mine alone", "--set", "data_note=my webcam"]
     train(write_recipe(tmp_path, "not-here.csv"), "--data", mine, *words, "--out", tmp_path / "run")
-    assert told(tmp_path / "run" / "tiny.onnx") == Statement("research-only", "mine alone", "my webcam")
+    assert stated(tmp_path / "run" / "tiny.onnx") == Statement("research-only", "mine alone", "my webcam")
 
 
 def test_half_a_statement_leaves_the_rest_unknown(tmp_path, mine):
@@ -198,7 +198,7 @@ def test_research_only_weights_stay_research_only(tmp_path, parents, file):
 def test_rendered_heads_and_weights_of_rendered_heads_stay_clean(tmp_path, parents):
     heads = parents / "heads" / "manifest.csv"
     train(write_recipe(tmp_path, heads), "--init", parents / "free" / "free.onnx", "--out", tmp_path / "run")
-    assert told(tmp_path / "run" / "tiny.onnx") == RENDERED
+    assert stated(tmp_path / "run" / "tiny.onnx") == RENDERED
 
 
 def test_weights_that_state_nothing_are_unknown_or_what_the_user_says(tmp_path, parents):
@@ -210,7 +210,7 @@ def test_weights_that_state_nothing_are_unknown_or_what_the_user_says(tmp_path, 
     train(
         *words, tmp_path / "said", "--set", "license=permissive", "--set", "license_terms=BSD", "--set", "data_note=own"
     )
-    assert told(tmp_path / "said" / "tiny.onnx") == Statement("permissive", "BSD", "own")
+    assert stated(tmp_path / "said" / "tiny.onnx") == Statement("permissive", "BSD", "own")
 
 
 def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
@@ -221,10 +221,10 @@ def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
     assert cli.main([*resume, "--data", str(mine)]) == 1
     assert "uses the data that it started with" in capsys.readouterr().err
     assert cli.main([*resume, "--changed-data", "--set", f"data.sources.0.path={mine}"]) == 0
-    assert told(run / "tiny.onnx").license == "unknown"
+    assert stated(run / "tiny.onnx").license == "unknown"
     assert cli.main(resume) == 0
-    assert told(run / "tiny.onnx") == Statement("unknown", "unknown", told(run / "tiny.onnx").data_note)
-    assert "labels.csv" in told(run / "tiny.onnx").data_note
+    assert stated(run / "tiny.onnx") == Statement("unknown", "unknown", stated(run / "tiny.onnx").data_note)
+    assert "labels.csv" in stated(run / "tiny.onnx").data_note
 
 
 def test_what_was_stated_does_not_cover_data_that_come_later(tmp_path, mine):
@@ -237,7 +237,7 @@ def test_what_was_stated_does_not_cover_data_that_come_later(tmp_path, mine):
     train(file, "--out", run)
     words = ["--resume", "--out", str(run), "--changed-data", "--set", f"data.sources.0.path={mine}"]
     assert cli.main(["train", str(file), *words]) == 0
-    assert told(run / "tiny.onnx") == Statement(
+    assert stated(run / "tiny.onnx") == Statement(
         "unknown", "CC0; the rest unknown", "me (before); then unknown (labels.csv)"
     )
 
@@ -252,7 +252,7 @@ def test_data_that_have_only_been_moved_keep_the_statement(tmp_path, mine):
     assert len(manifest.read(moved / mine.name)) == 30
     words = ["--resume", "--out", str(run), "--set", f"data.sources.0.path={moved / mine.name}"]
     assert cli.main(["train", str(file), *words]) == 0
-    assert told(run / "tiny.onnx") == RESEARCH
+    assert stated(run / "tiny.onnx") == RESEARCH
 
 
 def test_a_new_run_forgets_the_weights_of_an_old_one(tmp_path, parents, mine):

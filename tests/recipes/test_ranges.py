@@ -99,13 +99,13 @@ def test_every_number_of_a_recipe_has_a_range(kind):
         ("run.seed=" + "9" * 5000, "run.seed must be a whole number from 0"),
     ],
 )
-def test_a_setting_out_of_range_is_told_with_its_path_and_what_is_allowed(change, says):
+def test_a_setting_out_of_range_is_reported_with_its_path_and_what_is_allowed(change, says):
     with pytest.raises(RecipeError, match=r"^recipe: ") as caught:
         recipe.load("compact", [change])
-    told = str(caught.value)
-    assert says in told
-    assert len(told.splitlines()) == 1
-    assert len(told) < 400
+    message = str(caught.value)
+    assert says in message
+    assert len(message.splitlines()) == 1
+    assert len(message) < 400
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -161,7 +161,7 @@ def test_the_widths_of_a_network_have_ranges_too():
 
 
 @pytest.mark.parametrize("text", ["[1]", '"text"', "null", '{"name": "x"}', "[" * 100_000, '{"name": 1}'])
-def test_a_damaged_recipe_of_a_run_is_told_with_its_file(tmp_path, text):
+def test_a_damaged_recipe_of_a_run_is_reported_with_its_file(tmp_path, text):
     (tmp_path / "recipe.json").write_text(text)
     for read in (recipe.load_saved, lambda path: recipe.load(str(path))):
         with pytest.raises(RecipeError, match="recipe") as caught:

@@ -148,7 +148,7 @@ def test_published_rows_are_marked(results):
     }
 
 
-def test_what_all_protocols_share_is_told_once(results):
+def test_what_all_protocols_share_is_reported_once(results):
     change(results[0] / "accuracy" / "theirs.json", "protocol", to="Faces. Input: another crop.")
     text = markdown("", [tables.accuracy(folder.read(results[0]).networks)])
     assert "\nProtocol: Faces.\n" in text

@@ -228,12 +228,12 @@ def test_endings_are_checked_before_the_work(tmp_path):
 
 
 @pytest.mark.parametrize("make", [json_lines, csv_file, lambda path: VideoFile(path.with_suffix(".mp4"), 10)])
-def test_a_missing_folder_is_told_before_the_work(tmp_path, make):
+def test_a_missing_folder_is_reported_before_the_work(tmp_path, make):
     with pytest.raises(HeadPoseError, match="does not exist"), make(tmp_path / "none" / "a"):
         pass
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path):
+def test_a_file_in_the_folders_place_is_reported(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(HeadPoseError, match="cannot make the folder"), PictureFolder(tmp_path / "a"):
         pass

@@ -184,7 +184,7 @@ def test_a_damaged_stretch_is_passed_over_and_told(tmp_path):
     assert f"(at {before:.1f} s)" in problem and 2 < before < 5
 
 
-def test_a_single_lost_frame_is_told(tmp_path):
+def test_a_single_lost_frame_is_reported(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (100, 48, 64, 3), np.uint8)
     path = write_video(tmp_path / "a.mp4", list(noise), fps=10)
     data = bytearray(path.read_bytes())
@@ -196,7 +196,7 @@ def test_a_single_lost_frame_is_told(tmp_path):
     assert "99 of its 100 frames could be read, 1 is lost" in source.problems[0]
 
 
-def test_a_stretch_that_a_container_skips_without_a_word_is_told_too(tmp_path):
+def test_a_stretch_that_a_container_skips_without_a_word_is_reported_too(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (100, 48, 64, 3), np.uint8)
     path = write_video(tmp_path / "a.mkv", list(noise), fps=10)
     data = bytearray(path.read_bytes())

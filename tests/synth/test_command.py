@@ -54,7 +54,7 @@ def test_the_folder_command_writes_and_goes_on(tmp_path, capsys):
         (("--out", "a", "--size", 20), "--size must be 48 to 1024"),
     ],
 )
-def test_wrong_values_are_told_in_one_line(arguments, message, tmp_path, monkeypatch):
+def test_wrong_values_are_reported_in_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HeadPoseError, match=message) as caught:
         run(*arguments)
@@ -62,7 +62,7 @@ def test_wrong_values_are_told_in_one_line(arguments, message, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_asset_folder_is_told(tmp_path):
+def test_a_folder_that_is_no_asset_folder_is_reported(tmp_path):
     with pytest.raises(DataError, match="no asset folder"):
         run("--n", 1, "--sheet", tmp_path / "a.png", "--assets", tmp_path)
     (tmp_path / "heads.npz").write_bytes(b"PK\x03\x04 damaged")

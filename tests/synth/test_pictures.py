@@ -20,7 +20,7 @@ def rows(text):
     return {line[1].strip(): [float(cell.split()[0]) for cell in line[2:] if cell.strip()] for line in lines}
 
 
-def test_light_contrast_and_detail_are_told_apart(program, tmp_path, monkeypatch, capsys):
+def test_light_contrast_and_detail_are_distinguished(program, tmp_path, monkeypatch, capsys):
     columns = np.arange(120)
     frontal = np.full((120, 120, 3), 51, np.uint8)
     stripes = np.repeat(np.where(columns % 2, 204, 102).astype(np.uint8)[None, :, None], 120, 0).repeat(3, 2)

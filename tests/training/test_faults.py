@@ -52,12 +52,12 @@ def train(home, capfd):
         capfd.readouterr()
         status = main(["train", str(home / "tiny.toml"), *map(str, arguments)])
         err = capfd.readouterr().err
-        told = [line for line in err.splitlines() if line.startswith("headpose: error: ")]
-        assert (status, len(told)) in ((0, 0), (1, 1)), err
+        message = [line for line in err.splitlines() if line.startswith("headpose: error: ")]
+        assert (status, len(message)) in ((0, 0), (1, 1)), err
         assert "Traceback" not in err
-        if told:
-            assert err.endswith(told[0] + "\n")
-        return told[0] if told else ""
+        if message:
+            assert err.endswith(message[0] + "\n")
+        return message[0] if message else ""
 
     return train
 
@@ -146,13 +146,13 @@ def test_best_weights_of_another_network_are_not_shipped(run, train):
         (lambda state: state.update(format=2), "not a checkpoint of this version"),
     ],
 )
-def test_wrong_values_in_a_checkpoint_are_told(run, train, change, says):
+def test_wrong_values_in_a_checkpoint_are_reported(run, train, change, says):
     state = checkpoint.load(run / LAST)
     change(state)
     torch.save(state, run / LAST)
-    told = train("--resume", "--out", run)
-    assert LAST in told
-    assert says in told
+    message = train("--resume", "--out", run)
+    assert LAST in message
+    assert says in message
 
 
 def test_what_the_recipe_decides_does_not_come_from_the_checkpoint(run, train):
@@ -196,7 +196,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked(tmp_path):
         pretrained.initialise(network(TINY_BASIC), bomb)
 
 
-def test_weights_to_start_from_that_are_damaged_are_told(tmp_path, home, train):
+def test_weights_to_start_from_that_are_damaged_are_reported(tmp_path, home, train):
     whole = io.BytesIO()
     state = recipe.load(str(home / "tiny.toml")).spec
     torch.save(dict(network(state).state_dict()), whole)
@@ -257,15 +257,15 @@ def one(name, value):
     ],
     ids=["fewer", "label", "box", "weight", "picture"],
 )
-def test_a_run_does_not_go_on_with_other_data_unless_told_to(home, run, train, tmp_path, change, says):
+def test_a_run_does_not_go_on_with_other_data_unless_asked_to(home, run, train, tmp_path, change, says):
     import re
 
     again(run)
     path = rewrite(home, tmp_path / "other", change)
-    told = train("--resume", "--out", run, "--set", path)
-    assert "the data have changed since the run began" in told
-    assert re.search(says, told)
-    assert "--changed-data" in told
+    message = train("--resume", "--out", run, "--set", path)
+    assert "the data have changed since the run began" in message
+    assert re.search(says, message)
+    assert "--changed-data" in message
     before = json.loads((run / SPLIT).read_text())
     assert train("--resume", "--out", run, "--set", path, "--changed-data") == ""
     after = json.loads((run / SPLIT).read_text())
@@ -327,12 +327,12 @@ def test_a_source_that_cannot_be_read_is_one_line(train, tmp_path):
         (tmp_path / "file" / "x", lp),
         (tmp_path / "empty", lp),
     ):
-        told = train("--out", tmp_path / "run", "--set", f"data.sources.0.path={path}", *more)
-        assert path.name in told
+        message = train("--out", tmp_path / "run", "--set", f"data.sources.0.path={path}", *more)
+        assert path.name in message
     assert not (tmp_path / "run").exists()
 
 
-def test_faces_without_weight_are_told_before_anything_is_made(home, train, tmp_path):
+def test_faces_without_weight_are_reported_before_anything_is_made(home, train, tmp_path):
     path = rewrite(home, tmp_path / "other", lambda rows: [{**row, "weight": "0"} for row in rows])
     assert "have the weight 0" in train("--out", tmp_path / "run", "--set", path)
 
