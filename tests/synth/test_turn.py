@@ -94,6 +94,10 @@ def test_the_photographs_own_pose_gives_the_photograph_back(studio, turner):
     source = rendered(studio, (20, -5, 3))
     fitted = fit_rendered(turner, source)
     turned = turner.turn(fitted, view_of((20, -5, 3)))
+    assert geometry.geodesic_degrees(fitted.fit.rotation, source.rotation @ LABEL.T) < 1e-6
+    drawn = fitted.fit.project(fitted.vertices[turner.space.landmarks] @ fitted.fit.rotation.T)
+    scale = turned.scale / fitted.fit.scale
+    assert (turned.landmarks - drawn * scale).std(0) == pytest.approx(np.zeros(3), abs=1e-3)
     assert inner_difference(turned, source) < 0.02
     assert turned.unseen < 0.1
     low, high = turned.landmarks[:, :2].min(0), turned.landmarks[:, :2].max(0)
@@ -130,7 +134,7 @@ def test_a_photograph_that_ends_at_the_face_gets_another_background(studio, turn
     fitted = turner.fit(tight, box, source.rotation)
     first, second, again = (turner.turn(fitted, view_of((40, 0, 0), seed=seed)).image for seed in (1, 2, 1))
     assert np.array_equal(first, again)
-    assert abs(first[:10].astype(int) - second[:10]).mean() > 5
+    assert abs(first[:10, :10].astype(int) - second[:10, :10]).mean() > 5
     whole = turner.fit(source.image, source.box, source.rotation)
     first, second = (turner.turn(whole, view_of((40, 0, 0), seed=seed)).image[:10, :10] for seed in (1, 2))
     assert abs(first.astype(int) - second).mean() < 2  # its own
@@ -147,7 +151,14 @@ def test_a_head_before_a_wall_is_found_with_its_hair():
     picture = np.clip(picture + np.random.default_rng(0).normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
     mask = surroundings.head_mask(picture, face, head, 30)
     assert (mask.astype(bool) & true).sum() / (mask.astype(bool) | true).sum() > 0.9
-    assert np.array_equal(mask, surroundings.head_mask(picture, face, head, 30))
+    # The start is random: where colours tell nothing it would decide, and depend on what ran before.
+    noise = np.random.default_rng(1).normal(128, 600, picture.shape).astype(np.float32)
+    noise = np.clip(cv2.GaussianBlur(noise, (0, 0), 4), 0, 255).astype(np.uint8)
+    masks = []
+    for seed in range(4):
+        cv2.setRNGSeed(100 + seed)
+        masks.append(surroundings.head_mask(noise, face, head, 30))
+    assert all(np.array_equal(masks[0], other) for other in masks)
 
 
 def test_filling_keeps_what_is_known_and_is_smooth_in_between():
@@ -245,14 +256,22 @@ def test_the_surroundings_stay_where_they_are(studio, turner):
 
 
 def test_what_is_no_skin_at_the_edge_of_the_face_is_left_out(studio, turner):
-    """A green thing beside the cheek does not become a part of the side of the head."""
+    """A hand or hair before the side of the face must not become a part of it; before its middle it may."""
     source = rendered(studio, (0, 0, 0))
-    photo = source.image.copy()
-    jaw = source.landmarks[14, :2]
-    cv2.circle(photo, tuple(int(v) for v in jaw), 4, (0, 255, 0), -1)
-    turned = turner.turn(fit_rendered(turner, source, photo), view_of((-70, 0, 0)))
-    green = turned.image[:, :, 1].astype(int) - turned.image[:, :, [0, 2]].max(2)
-    assert (green > 80).sum() < 8
+    bare = fit_rendered(turner, source)
+    x, y, _ = turner.space.mean.T
+    near = (abs(y - 0.1) < 0.12) & (turner.space.source >= 0)
+    for side, stays in ((near & (x > 0.56) & (x < 0.64), False), (near & (x > 0.2) & (x < 0.35), True)):
+        spot = side & (bare.attributes[:, 4] > 0.3)
+        assert spot.sum() > 3
+        middle = bare.attributes[spot, :2].mean(0) - bare.fit.origin
+        scale = source.view.focal / source.view.distance / bare.fit.scale
+        place = source.view.centre + middle * scale
+        photo = source.image.copy()
+        cv2.circle(photo, (round(place[0]), round(place[1])), 5, (60, 190, 60), -1)
+        own = fit_rendered(turner, source, photo).attributes[spot, 4]
+        assert (own.mean() > 0.7 * bare.attributes[spot, 4].mean()) == stays
+        assert (own.mean() < 0.5 * bare.attributes[spot, 4].mean()) != stays
 
 
 def test_the_mirror_image_is_as_bright_as_the_side_that_it_stands_for(studio, turner):
