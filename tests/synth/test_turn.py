@@ -151,14 +151,6 @@ def test_a_head_before_a_wall_is_found_with_its_hair():
     picture = np.clip(picture + np.random.default_rng(0).normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
     mask = surroundings.head_mask(picture, face, head, 30)
     assert (mask.astype(bool) & true).sum() / (mask.astype(bool) | true).sum() > 0.9
-    # The start is random: where colours tell nothing it would decide, and depend on what ran before.
-    noise = np.random.default_rng(1).normal(128, 600, picture.shape).astype(np.float32)
-    noise = np.clip(cv2.GaussianBlur(noise, (0, 0), 4), 0, 255).astype(np.uint8)
-    masks = []
-    for seed in range(4):
-        cv2.setRNGSeed(100 + seed)
-        masks.append(surroundings.head_mask(noise, face, head, 30))
-    assert all(np.array_equal(masks[0], other) for other in masks)
 
 
 def test_filling_keeps_what_is_known_and_is_smooth_in_between():
