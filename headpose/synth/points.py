@@ -42,10 +42,10 @@ def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:
     """
     path = Path(file)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("it is a single array")
-        with loaded as arrays:
+        with path.open("rb") as file:  # np.load leaves a damaged archive open
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise ValueError("it is a single array")
             names, stored = arrays["image"], arrays["points"]
             state = arrays["state"] if "state" in arrays else np.full(stored.shape[:2], 2)
             unit = float(arrays["unit"]) if "unit" in arrays else _unit(stored)

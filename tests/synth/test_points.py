@@ -66,6 +66,9 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(DataError, match="cannot read the landmarks"):
         points.read(tmp_path / "text.npz")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 the rest is missing")
+    with pytest.raises(DataError, match="cannot read the landmarks"):
+        points.read(tmp_path / "cut.npz")
     np.save(tmp_path / "single.npy", POINTS)
     with pytest.raises(DataError, match="it is a single array"):
         points.read(tmp_path / "single.npy")
