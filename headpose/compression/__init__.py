@@ -1,1 +1,1 @@
-"""Making a network smaller: needs the ``train`` extra."""
+"""Compression of networks: pruning, distillation and quantization. Needs the ``train`` extra."""

@@ -1,8 +1,7 @@
-"""Which channels of a residual network live and die together, as data, free of torch.
+"""Groups of channels that are pruned together, derived from the network's specification without torch.
 
-Channels that an addition joins form one group: pruning takes a channel away everywhere or nowhere.
-``axes`` says by which group every dimension of every tensor is indexed; surgery and importance derive
-from it and from ``layers``.
+Channels joined by an addition form one group: pruning removes a channel from all of its layers or from none.
+``axes`` gives the group that indexes each dimension of each tensor. Surgery and importance use it and ``layers``.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Channels that live and die together.
+    """Channels that are pruned together.
 
     Attributes:
-        name: of the convolution or dense layer whose outputs they are (``conv1``, ``layer1.0.conv1``,
-            ``head.0``); for a residual stream, of the stage where it starts (``layer1``), or of the block
-            if that is not the stage's first (``layer1.2``).
-        kind: ``stem``, the first convolution where no addition meets its output; ``inner``, between the
-            convolutions of a block; ``stream``, what the additions of one width join, the stem included
-            where the first block's shortcut is an identity; ``head``, a hidden dense layer.
-        width: how many.
+        name: Name of the convolution or dense layer whose outputs they are (``conv1``, ``layer1.0.conv1``,
+            ``head.0``). A residual stream has the name of the stage where it starts (``layer1``), or of the block if
+            that is not the stage's first (``layer1.2``).
+        kind: ``stem``: the first convolution, if no addition uses its output. ``inner``: between the convolutions of a
+            block. ``stream``: joined by additions; includes the stem if the first block's shortcut is an identity.
+            ``head``: a hidden dense layer.
+        width: Number of channels.
     """
 
     name: str
@@ -46,10 +45,10 @@ class Layer:
     """A convolution or a dense layer.
 
     Attributes:
-        name: in the state dict, less ``.weight``.
-        norm: of its BatchNorm; empty for a dense layer, which has a bias instead.
-        inputs: None for the picture.
-        outputs: None for the network's output.
+        name: Name of the module in the state dict, without ``.weight``.
+        norm: Name of its BatchNorm; empty for a dense layer, which has a bias instead.
+        inputs: Channels that it reads; None for the image.
+        outputs: Channels that it writes; None for the network's output.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Layer:
 
 
 def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
-    """Every layer with the channels that it reads and writes, in the order of the network."""
+    """Return all layers with the channels that they read and write, in network order."""
     blocks = list(_blocks(spec))
     _, first, stem_width = blocks[0]
     stream = Group("conv1", "stem", stem_width) if first.projects(stem_width) else Group("layer1", "stream", stem_width)
@@ -86,26 +85,34 @@ def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
 
 
 def groups(spec: ResNetSpec) -> tuple[Group, ...]:
-    """Every group of channels, in the order in which the network makes them."""
+    """Return all groups of channels, in network order."""
     return tuple(dict.fromkeys(layer.outputs for layer in layers(spec) if layer.outputs is not None))
 
 
 def widths(spec: ResNetSpec) -> dict[str, int]:
-    """How many channels each group has."""
+    """Return the number of channels of each group, by name."""
     return {group.name: group.width for group in groups(spec)}
 
 
 def check_names(names: Iterable[str], known: Collection[str]) -> None:
-    """Raises InputError where a name is no group of the network's, whose groups are ``known``."""
+    """Check that all names are groups of the network.
+
+    Args:
+        names: Names to check.
+        known: Names of the network's groups.
+
+    Raises:
+        InputError: A name is unknown.
+    """
     for name in names:
         if name not in known:
-            raise InputError(f"the network has no channels {name!r}; it has {', '.join(known)}")
+            raise InputError(f"the network has no group {name!r}; its groups are {', '.join(known)}")
 
 
 def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:
-    """The group that each dimension of each tensor of the state dict is indexed by, None where by none.
+    """Return the group that indexes each dimension of each tensor, or None if no group does.
 
-    Tensors are named as ``ResNet.state_dict`` names them; BatchNorm's step counters are left out.
+    The keys are those of ``ResNet.state_dict``, without BatchNorm's step counters.
     """
     found: dict[str, tuple[str | None, ...]] = {}
     for layer in layers(spec):
@@ -120,10 +127,11 @@ def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:
 
 
 def maps(spec: ResNetSpec) -> dict[str, tuple[str, ...]]:
-    """The modules whose outputs are a group's maps: of BatchNorm and dense layers before the ReLU, of blocks after it.
+    """Return the modules whose outputs are the feature maps of each group.
 
-    A stream has one map for each of its blocks, and the stem's where that belongs to it: a network in
-    which a channel is zero in all of them computes what it does without the channel.
+    Outputs of BatchNorm and dense layers are taken before the ReLU, those of blocks after it. A stream has one map for
+    each of its blocks, and the stem's if the stem belongs to it. Setting a channel to zero in all of them is equivalent
+    to removing the channel.
     """
     found: dict[str, list[str]] = {group.name: [] for group in groups(spec)}
     ends = {f"{name}.conv{len(block.inner) + 1}": name for name, block, _ in _blocks(spec)}
@@ -134,28 +142,31 @@ def maps(spec: ResNetSpec) -> dict[str, tuple[str, ...]]:
 
 
 def prunable(spec: ResNetSpec, mode: Mode) -> tuple[str, ...]:
-    """Names of the groups that may be pruned, in the order of the network.
+    """Return the names of the groups that may be pruned, in network order.
 
     Args:
-        spec: of the network.
-        mode: ``paper``, what Aghli & Ribeiro (CVPR Workshops 2021) prune: the convolutions inside the
-            blocks, and the stem where no addition meets its output; ``stream``, the residual streams as
-            well, which is ours.
+        spec: Specification of the network.
+        mode: ``paper`` selects the groups pruned by Aghli & Ribeiro (CVPR Workshops 2021): the convolutions inside the
+            blocks, and the stem if no addition uses its output. ``stream`` adds the residual streams (ours).
     """
     return tuple(group.name for group in groups(spec) if group.kind in _KINDS[mode])
 
 
 def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
-    """The spec with other widths for some groups; a shortcut stays what it is, projection or identity.
+    """Return the specification with other widths for some groups. Projections and identity shortcuts are kept.
+
+    Args:
+        spec: Specification of the network.
+        widths: New number of channels, at least 1, by name of the group.
 
     Raises:
-        InputError: a group that the network does not have, or a width below 1.
+        InputError: A group is unknown, or a width is below 1.
     """
     old = {group.name: group.width for group in groups(spec)}
     check_names(widths, old)
     for name, width in widths.items():
         if width < 1:
-            raise InputError(f"{name} needs a width of 1 or more, got {width}")
+            raise InputError(f"the width of {name} must be 1 or more, got {width}")
     new = {**old, **widths}
     outputs = {layer.name: new[layer.outputs.name] for layer in layers(spec) if layer.outputs is not None}
     stream = outputs["conv1"]
@@ -177,7 +188,7 @@ def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
 
 
 def _blocks(spec: ResNetSpec) -> Iterator[tuple[str, BlockSpec, int]]:
-    """(name, block, width of the stream before it), in order."""
+    """Yield (name, block, width of its input) of each block, in network order."""
     width = spec.stem.width
     for i, stage in enumerate(spec.stages, start=1):
         for j, block in enumerate(stage):

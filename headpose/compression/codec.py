@@ -1,4 +1,4 @@
-"""How weights are stored: the seam for codecs like product quantisation (Zeng et al., Cognitive Computation 2018)."""
+"""Storage of weights: the interface for codecs such as product quantization (Zeng et al., Cogn. Computation 2018)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 class WeightCodec(Protocol):
-    """Turns a state dict into the tensors that are stored, and back.
+    """Conversion of a state dict into the tensors that are stored, and back.
 
-    A codec may lose precision: the compressor validates what comes back, and counts what is stored.
+    A codec may be lossy: the compression validates the decoded weights and counts the stored bytes.
     """
 
     def encode(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors to store, of any types and shapes, by names of the codec's own."""
+        """Return the tensors to store. The codec chooses their names, dtypes and shapes."""
         ...
 
     def decode(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict, float32."""
+        """Return the float32 state dict."""
         ...
 
 
 class Plain:
-    """float32 as it is."""
+    """Storage as float32, without loss."""
 
     def encode(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.detach().float() for name, value in state.items() if "num_batches_tracked" not in name}
@@ -35,7 +35,7 @@ class Plain:
 
 
 class Half:
-    """float16: half of the bytes, each weight off by up to 1/2048 of itself."""
+    """Storage as float16: half the bytes, with a relative error of up to 1/2048 per weight."""
 
     def encode(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(torch.float16) for name, value in Plain().encode(state).items()}
@@ -48,5 +48,5 @@ CODECS: dict[str, WeightCodec] = {"plain": Plain(), "half": Half()}
 
 
 def stored_bytes(codec: WeightCodec, state: Mapping[str, Tensor]) -> int:
-    """Bytes of the tensors that a codec stores, file headers apart."""
+    """Return the number of bytes of the tensors that a codec stores, without file headers."""
     return sum(value.numel() * value.element_size() for value in codec.encode(state).values())

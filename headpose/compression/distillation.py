@@ -1,4 +1,4 @@
-"""A student that learns from a teacher: the paper's loss, and ours beside it."""
+"""Knowledge distillation: the loss of Aghli & Ribeiro (CVPR Workshops 2021), and additional terms of our own."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ from headpose.training import distributed
 from headpose.training.precision import autocast, computes_bf16
 from headpose.training.protocols import Batch, Task
 
-_IN_CACHE = 16  # images whose maps a processor's cache holds
+_IN_CACHE = 16  # number of images whose feature maps fit into the CPU cache
 
 
 def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
-    """The student's widths: the teacher's in prunable layers, the residual streams divided by ``ratio``.
+    """Return the specification of a student.
+
+    Prunable layers keep the teacher's widths unless the recipe gives others; residual streams are divided by ``ratio``.
+
+    Args:
+        teacher: Specification of the teacher.
+        recipe: Recipe of the student.
 
     Raises:
-        RecipeError: ``inner`` has not one width for each stage.
+        RecipeError: ``inner`` does not have one width for each stage.
     """
     widths = {}
     for group in channels.groups(teacher):
@@ -51,14 +57,19 @@ def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
 
 
 class Taps:
-    """Maps after the ReLU, caught while a network works.
+    """Feature maps after the ReLU, captured during the forward pass.
 
     Attributes:
-        modules: whose outputs become the maps; a residual stream has one for each block.
+        modules: Names of the modules whose outputs are captured; a residual stream has one for each block.
     """
 
     def __init__(self, network: ResNet, names: Sequence[str]) -> None:
-        """Names are of groups, as in ``channels.groups``."""
+        """Register forward hooks, until ``remove`` is called.
+
+        Args:
+            network: Network to observe.
+            names: Names of groups, as in ``channels.groups``.
+        """
         maps = channels.maps(network.spec)
         self.modules = [module for name in names for module in maps[name]]
         self._caught: dict[str, Tensor] = {}
@@ -66,55 +77,66 @@ class Taps:
         for name in self.modules:
 
             def catch(_: Any, __: Any, values: Tensor, name: str = name) -> None:
-                # The network's own ReLU, which works in place, has passed over it by the time it is taken.
+                # The network's ReLU works in place: it has been applied before the map is taken.
                 self._caught[name] = values
 
             self._hooks.append(network.get_submodule(name).register_forward_hook(catch))
 
     def take(self) -> list[Tensor]:
-        """The maps of the last forward pass, (N, C, H, W) each; they are then forgotten."""
+        """Return the maps of the last forward pass, (N, C, H, W) each, and release them."""
         caught, self._caught = self._caught, {}
         return [caught[name] for name in self.modules]
 
     def remove(self) -> None:
-        """Lets go of the network."""
+        """Remove the hooks from the network."""
         self._caught = {}
         for hook in self._hooks:
             hook.remove()
 
 
 class Distillation:
-    """An ``Objective`` of weighted parts (Aghli & Ribeiro, CVPR Workshops 2021, eq. 3).
+    """Weighted sum of distillation losses, an ``Objective`` (Aghli & Ribeiro, CVPR Workshops 2021, eq. 3).
 
-    ``features`` is the mean over the layers of the cosine distance between the maps after the ReLU, flattened
-    for each image; ``output``, that between the output vectors. The paper prints the cosine's sign so that
-    minimising it would drive the two apart; the distance is meant. A cosine cannot see a vector's length, so
-    ``rotation``, the geodesic distance between the two rotations, and ``labels`` may be added: both are ours.
+    ``features`` is the cosine distance between the maps after the ReLU, flattened for each image, averaged over the
+    layers. ``output`` is the cosine distance between the output vectors. The paper prints the cosine with a sign whose
+    minimization would drive the two apart; this class minimizes the distance. The cosine ignores the length of a
+    vector, so ``rotation``, the geodesic distance between the two rotations, and ``labels`` may be added (both ours).
 
-    The teacher is frozen and in eval mode, and sees the student's own input.
+    The teacher is frozen, in eval mode, and receives the student's input.
     """
 
     def __init__(
         self, teacher: ResNet, student: ResNet, task: Task, stage: StageRecipe, layers: Sequence[str], bf16: str
     ) -> None:
-        """Watches both networks from now on, until ``close``.
+        """Register hooks on both networks, until ``close`` is called.
+
+        Args:
+            teacher: Teacher; a frozen copy of it is used.
+            student: Network that is trained.
+            task: Task that provides the output vectors and the loss on the labels.
+            stage: Weights of the losses.
+            layers: Names of the groups whose maps ``features`` compares.
+            bf16: ``auto``, ``on`` or ``off``: autocast of the teacher to bfloat16.
 
         Raises:
-            RecipeError: the maps of a layer cannot be compared, there is no rotation to compare, or several processes
-                have nothing to learn for the head.
+            RecipeError: The maps of a layer have different widths, a classifier has a loss on rotations, or the head
+                gets no gradient in distributed training.
         """
         self._student, self._task, self._stage, self._bf16 = student, task, stage, bf16
         if stage.features and not (stage.output or stage.rotation or stage.labels) and distributed.join().count > 1:
-            raise RecipeError("recipe: students: in several processes a stage of features alone leaves the head out")
+            raise RecipeError(
+                "recipe: students: with several processes, each stage must train the head: set output, rotation or "
+                "labels above 0"
+            )
         if stage.rotation and student.spec.output == "classes":
-            raise RecipeError("recipe: students: a classifier has no rotation; give stages without it")
+            raise RecipeError("recipe: students: a classifier has no rotation: set rotation to 0 in all stages")
         names = layers if stage.features else ()
         widths = channels.widths(teacher.spec), channels.widths(student.spec)
         for name in names:
             if widths[0][name] != widths[1][name]:
                 raise RecipeError(
                     f"recipe: students: {name} has {widths[1][name]} channels, the teacher's {widths[0][name]}: "
-                    "features cannot be compared; leave inner empty, or features at 0"
+                    "features cannot be compared; leave inner empty, or set features to 0"
                 )
         self._teacher = _frozen(teacher, bf16)
         self._taps = Taps(self._teacher, names), Taps(student, names)
@@ -139,9 +161,10 @@ class Distillation:
 
     @torch.no_grad()
     def _ask_teacher(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the teacher makes of (N, 3, S, S): its output vectors (N, V), and each compared map (N, C, H, W).
+        """Return the teacher's raw outputs (N, V) for (N, 3, S, S) images, and each compared map (N, C, H, W).
 
-        A processor is given a few images at a time, whose maps stay in its cache; in eval mode each image is its own.
+        A CPU processes a few images at a time, so that their maps stay in its cache. This does not change the result:
+        in eval mode, images do not affect each other.
         """
         device = images.device
         images = images.contiguous(memory_format=torch.channels_last)
@@ -153,29 +176,32 @@ class Distillation:
         return torch.cat(outputs), [torch.cat(parts) for parts in zip(*maps, strict=True)]
 
     def close(self) -> None:
-        """Lets go of both networks."""
+        """Remove the hooks from both networks."""
         for taps in self._taps:
             taps.remove()
 
 
 def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:
-    """The last ``count`` prunable layers; for ResNet-50 and 9, conv5's six, both of conv4_6, the second of conv4_5."""
+    """Return the names of the last ``count`` prunable layers.
+
+    For ResNet-50 and 9 these are the six of conv5, both of conv4_6, and the second of conv4_5.
+    """
     inner = [name for name in channels.prunable(teacher, "paper") if name != "conv1"]
     return tuple(inner[-count:])
 
 
 def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name: str, folder: Path) -> ResNet:
-    """Trains a student through its stages, or goes on where the folder stands.
+    """Train a student through its stages, or resume from the state of the folder.
 
     Args:
-        tuner: task and settings.
-        teacher: gives the widths and the example.
-        recipe: the student.
-        name: of the student.
-        folder: one folder within for each stage.
+        tuner: Task and settings of the training.
+        teacher: Teacher, which also determines the student's default widths.
+        recipe: Recipe of the student.
+        name: Name of the student, for the progress display.
+        folder: Folder of the student; each stage has a subfolder.
 
     Returns:
-        The student, in eval mode, on the CPU.
+        The student in eval mode, on the CPU.
     """
     torch.manual_seed(recipe.seed)
     student = build(student_spec(teacher.spec, recipe))
@@ -194,7 +220,7 @@ def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name
 
 
 def stage_tuning(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int) -> FineTuning:
-    """A stage of a student's training, counted from 1."""
+    """Return the settings of one stage of a student's training; ``number`` starts at 1."""
     stage = recipe.stages[number - 1]
     return FineTuning(
         f"{name}, stage {number} of {len(recipe.stages)}",
@@ -206,30 +232,30 @@ def stage_tuning(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int
 
 
 def inherit(student: ResNet, teacher: ResNet, worth: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Starts a student as its teacher whose streams have lost their least important channels.
+    """Initialize a student with the weights of its teacher, pruned to the student's streams.
 
-    Between the blocks nearly everything is gone, within them nothing: where the streams come to say what the
-    teacher's said, the maps inside are the teacher's, too.
+    Only the streams between the blocks lose channels. Once they carry the teacher's information, the maps inside the
+    blocks match the teacher's, too.
 
     Args:
-        student: its weights are written over, but for tensors that have another shape even so (dense layers).
-        teacher: is left as it is.
-        worth: of the channels of each of the teacher's streams, larger for what is kept.
+        student: Network to initialize. Tensors of another shape, such as dense layers, keep their values.
+        teacher: Network to copy from; not changed.
+        worth: Importance of the channels of each of the teacher's streams: group -> (width,); the largest are kept.
 
     Returns:
-        Names of the tensors that were taken over.
+        Names of the copied tensors.
     """
     widths = channels.widths(student.spec)
     keep = {name: values.argsort(descending=True)[: widths[name]].sort().values for name, values in worth.items()}
     own, given = student.state_dict(), surgery.prune(teacher, keep).state_dict()
     taken = tuple(name for name in own if name in given and own[name].shape == given[name].shape)
     for name in taken:
-        own[name].copy_(given[name])  # a state dict's tensors are the network's own
+        own[name].copy_(given[name])  # the tensors of a state dict share memory with the network
     return taken
 
 
 def _frozen(teacher: ResNet, bf16: str) -> ResNet:
-    """A copy in eval mode whose weights are once and for all in the type that autocast gives them at every step."""
+    """Return a frozen copy in eval mode, with its weights already in the dtype to which autocast would convert them."""
     frozen = copy.deepcopy(teacher).eval().requires_grad_(False).to(distributed.join().device)
     if computes_bf16(bf16, distributed.join().device):
         for module in frozen.modules():
@@ -239,7 +265,7 @@ def _frozen(teacher: ResNet, bf16: str) -> ResNet:
 
 
 def _of_one_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps, the larger one averaged to the smaller one's height and width."""
+    """Return both maps, the larger one average-pooled to the height and width of the smaller one."""
     size = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
     return tuple(  # type: ignore[return-value]
         values if values.shape[2:] == size else functional.adaptive_avg_pool2d(values, size) for values in (a, b)

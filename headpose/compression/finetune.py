@@ -1,4 +1,4 @@
-"""Training as a step of something larger: into a folder, resumable, and a network comes back."""
+"""Fine-tuning as a step of a compression: resumable, in a folder of its own, with a network as the result."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from headpose.training.loop import BEST, LAST, Trainer
 from headpose.training.protocols import Batch, Objective, Task
 
 NETWORK = "network.safetensors"
-"""The result of a folder; once it is there, the work is done."""
+"""File name of the result; the training is complete if it exists."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FineTuning:
-    """What one training is.
+    """Settings of one fine-tuning.
 
     Attributes:
-        name: shown while it runs.
-        images: shown to the network.
-        optimiser: and its rates.
-        seed: of the order of the images.
-        size: of the input, pixels; 0 for the crop's.
-        growing: parts with a smaller input first.
+        name: Name in the progress display.
+        images: Number of training images.
+        optimiser: Optimizer and learning rates.
+        seed: Random seed of the order of the images.
+        size: Side of the input in pixels; 0 for the size of the crop.
+        growing: Parts of the training with a smaller input.
     """
 
     name: str
@@ -43,23 +43,30 @@ class FineTuning:
 
 
 class FineTuner:
-    """Where networks are trained: one task, its training recipe, and settings that all fine-tunings share."""
+    """Fine-tuning of networks on one task, with a training recipe and settings shared by all fine-tunings."""
 
     def __init__(self, task: Task, training: Recipe, run: RunRecipe, changed_data: bool = False) -> None:
-        """``changed_data``: fine-tunings go on even if the data are others than those that they began with."""
+        """Create a fine-tuner.
+
+        Args:
+            task: Task with the training and validation data.
+            training: Training recipe; a ``FineTuning`` replaces some of its settings.
+            run: Settings that all fine-tunings share.
+            changed_data: Whether a fine-tuning may resume on other data than it started with.
+        """
         self.task, self.training, self.run, self.changed_data = task, training, run, changed_data
 
     def train(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> ResNet:
-        """Trains a network, or goes on where the folder stands, or reads what was done before.
+        """Train a network, resume from the last checkpoint, or load the result if the training is complete.
 
         Args:
-            network: where it starts; changed in place.
-            tuning: what is done.
-            folder: of the training: its log, and in the end ``NETWORK``.
-            objective: what to make smaller, if not the task's errors; it may watch ``network`` work.
+            network: Network to train; changed in place.
+            tuning: Settings of the training.
+            folder: Folder of the training, with its log and finally ``NETWORK``.
+            objective: Loss to minimize; None for the task's errors. It may have hooks on ``network``.
 
         Returns:
-            The average of the weights that did best on the held-out data, in eval mode, on the CPU.
+            The averaged weights with the lowest error on the held-out data, in eval mode, on the CPU.
         """
         result = folder / NETWORK
         if result.exists():
@@ -70,14 +77,14 @@ class FineTuner:
             best = trainer.average.network
             checkpoint.load_weights(best, folder / BEST)
             surgery.save(best.cpu(), result, provenance.metadata(tuning.name, self.training.statement))
-            (folder / LAST).unlink()  # several times as large as the network, and of no further use
+            (folder / LAST).unlink()  # the checkpoint is several times as large as the network and no longer needed
         trainer.processes.wait()
         return surgery.load(result)
 
     def trainer(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> Trainer:
-        """The trainer of a fine-tuning, as ``train`` runs it. It writes nothing before it runs."""
+        """Return the trainer that ``train`` runs. It writes no file before it runs."""
         recipe = self.recipe(network, tuning)
-        network.requires_grad_(True)  # an average of weights comes frozen
+        network.requires_grad_(True)  # averaged weights are frozen
         return Trainer(
             recipe,
             folder,
@@ -89,7 +96,7 @@ class FineTuner:
         )
 
     def evidence(self, task: Task, seed: int) -> Evidence:
-        """What importance may be judged by: the held-out data of a task and its loss."""
+        """Return the input of the importance criteria: the held-out data of a task and its loss."""
 
         def loss(network: ResNet, batch: Batch) -> Tensor:
             return (task.errors(network.raw(batch.images), batch) * batch.weights).sum() / batch.weights.sum()
@@ -97,7 +104,7 @@ class FineTuner:
         return Evidence(task.held_out(self.run.batch), loss, seed)
 
     def recipe(self, network: ResNet, tuning: FineTuning) -> Recipe:
-        """The training recipe of a tuning."""
+        """Return the training recipe of a fine-tuning."""
         run, every = self.run, max(1, tuning.images)
         crop = self.training.crop
         return dataclasses.replace(

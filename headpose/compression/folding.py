@@ -1,7 +1,7 @@
-"""A network's file as the quantisers need it: BatchNorm folded into the convolutions, body and tail apart.
+"""Preparation of ONNX networks for quantization: BatchNorm folding, and separation of body and tail.
 
-The body is everything up to the last dense layer. The tail turns its six or three numbers into a
-rotation: a dozen operations on a handful of values, where rounding costs degrees and gains nothing.
+The body ends with the last dense layer. The tail converts its six or three outputs into a rotation matrix: a dozen
+operations on a handful of values, where rounding would cost degrees and save nothing.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from headpose.recipes.provenance import Statement
 def read_folded(source: Path) -> onnx.ModelProto:
     """Read a float32 network and fold BatchNorm into its convolutions, as ONNX Runtime does when it loads the file.
 
-    Quantisation then rounds once, and rounds the numbers that are multiplied.
+    Quantization then rounds once, and rounds the weights that are actually multiplied.
 
     Args:
-        source: a float32 ONNX file that keeps the contract of ``headpose.inference``.
+        source: Float32 ONNX file that follows the contract of ``headpose.inference``.
 
     Returns:
         The network without BatchNorm. The tensors of a convolution are named after its node.
 
     Raises:
-        WeightsError: the file does not keep the contract, or is not float32.
+        WeightsError: The file does not follow the contract, or is not float32.
     """
     known = OnnxPoseModel(source, device="cpu", threads=1)
     precision = known.metadata.get("precision", "fp32")
     if precision != "fp32":
-        raise WeightsError(f"{source} is {precision} already: give the fp32 network that it was made from")
+        raise WeightsError(f"{source} is already {precision}: give the fp32 network that it was made from")
     given = onnx.load(source)
     if not any(node.op_type == "Gemm" for node in given.graph.node):
         raise WeightsError(f"{source} has no dense layer (Gemm) at its end: export it with headpose")
@@ -46,34 +46,35 @@ def read_folded(source: Path) -> onnx.ModelProto:
         quant_pre_process(source, file, skip_symbolic_shape=True, skip_onnx_shape=True)
         model = onnx.load(file)
     del model.opset_import[:]
-    model.opset_import.extend(given.opset_import)  # without the domains of ONNX Runtime's own operators
+    model.opset_import.extend(given.opset_import)  # drop the domains of ONNX Runtime's own operators
     _shorten_names(model.graph)
     return model
 
 
 def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes up to the last dense layer, which is the last of them."""
+    """Return the nodes up to and including the last dense layer."""
     nodes = list(model.graph.node)
     last = max(i for i, node in enumerate(nodes) if node.op_type == "Gemm")
     return nodes[: last + 1]
 
 
 def tail(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes after the last dense layer."""
+    """Return the nodes after the last dense layer."""
     return list(model.graph.node)[len(body(model)) :]
 
 
 def write_variant(
     model: onnx.ModelProto, source: Path, precision: str, target: Path, calibrated_on: Statement | None = None
 ) -> None:
-    """Writes a network made from another, atomically: the crop and the card are its parent's.
+    """Write a network that was made from another, atomically. It inherits the crop and the model card of its parent.
 
     Args:
-        model: the graph; its own metadata are replaced.
-        source: the parent's file.
-        precision: ``fp16`` or ``int8``; ends the name.
-        target: the file.
-        calibrated_on: of faces that its ranges were taken from: what it states is bound by them, too.
+        model: Graph of the network; its metadata are replaced.
+        source: File of the parent.
+        precision: ``fp16`` or ``int8``; also the suffix of the name.
+        target: Path of the file to write.
+        calibrated_on: License statement of the calibration faces, which is combined with the parent's. None if they
+            are training data of the parent.
     """
     parent = OnnxPoseModel(source, device="cpu", threads=1)
     about = {
@@ -97,7 +98,7 @@ def write_variant(
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
-    """Replace the optimiser's names, such as ``ConvBnFusion_W_layer1.0.conv1.weight``: 6 KB of a student."""
+    """Replace the graph optimizer's names, such as ``ConvBnFusion_W_layer1.0.conv1.weight``: saves 6 KB per student."""
     names: dict[str, str] = {}
     for node in graph.node:
         if node.op_type == "Conv":

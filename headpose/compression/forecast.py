@@ -1,4 +1,4 @@
-"""How long a compression will take on this machine, stage by stage: before it starts."""
+"""Forecast of the duration of a compression on this machine, stage by stage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from headpose.training.forecast import PartForecast
 
 @dataclass(frozen=True, slots=True)
 class StageForecast:
-    """One training of a compression.
+    """Forecast of one training of a compression.
 
     Attributes:
-        name: of the stage.
-        times: how often it is done, at most.
-        parts: of each of them, one for each size of the input.
+        name: Name of the stage.
+        times: Maximum number of repetitions.
+        parts: Parts of one repetition, one for each input size.
     """
 
     name: str
@@ -36,11 +36,11 @@ class StageForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A compression that has not been made.
+    """Forecast of a compression.
 
     Attributes:
-        stages: its trainings, in order.
-        pruned: whether the teacher was at hand; otherwise the unpruned network stood in for every pruned one.
+        stages: Trainings, in order.
+        pruned: Whether the teacher was available. Otherwise the unpruned network replaced all pruned ones.
     """
 
     stages: list[StageForecast]
@@ -48,15 +48,15 @@ class Forecast:
 
 
 def measure(compression: Compression, stages: Collection[str], students: list[str] | None = None) -> Forecast:
-    """Times a few steps of each training on real batches; writes nothing.
+    """Time a few steps of each training on real batches, without writing a file.
 
     Args:
-        compression: what is to be done. Parts that its folder holds already are counted as well.
-        stages: those of ``headpose compress --only``.
-        students: only these, if any are named.
+        compression: Compression to forecast. Completed parts in its folder are counted as well.
+        stages: Names of the stages, as in ``headpose compress --only``.
+        students: Names of the students; None for all.
 
     Raises:
-        HeadPoseError: what ``Compression`` would raise.
+        HeadPoseError: An input of the compression is missing or invalid.
     """
     try:
         teacher, pruned = compression.teacher(), True
@@ -72,7 +72,7 @@ def measure(compression: Compression, stages: Collection[str], students: list[st
 
 
 def text(found: Forecast) -> str:
-    """The forecast in lines."""
+    """Return the forecast as lines of text."""
     if not found.stages:
         return "nothing to train in these stages"
     width = max(len(stage.name) for stage in found.stages)
@@ -82,9 +82,11 @@ def text(found: Forecast) -> str:
         for stage in found.stages
         for part in stage.parts
     ]
-    lines.append(f"{sum(stage.hours for stage in found.stages):.2f} hours in all, judging, validation and report apart")
+    lines.append(
+        f"{sum(stage.hours for stage in found.stages):.2f} hours in all, excluding importance, validation and report"
+    )
     if not found.pruned:
-        lines.append("measured on the unpruned network, as the teacher is not made yet: what is pruned is faster")
+        lines.append("measured on the unpruned network, as there is no teacher yet: pruned networks are faster")
     return "\n".join(lines)
 
 
@@ -119,7 +121,7 @@ def _students(compression: Compression, teacher: ResNet, names: list[str] | None
 def _time(
     compression: Compression, network: ResNet, tuning: FineTuning, objective: Distillation | None = None
 ) -> list[PartForecast]:
-    """Trains a network for a few steps, which moves its weights."""
+    """Time a few training steps. They change the network's weights."""
     trainer = compression.tuner.trainer(network, tuning, compression.folder / "forecast", objective)
     parts = forecast.measure(trainer).parts
     if objective is not None:

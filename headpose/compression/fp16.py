@@ -1,13 +1,13 @@
-"""FP16 networks: half of the bytes, and the precision that a Jetson's TensorRT takes.
+"""Conversion to FP16: half the bytes, and the precision that TensorRT uses on a Jetson.
 
-Two converters exist. A test compares their weights with those that are written here.
+Two converters exist. A test compares their weights with those of this module.
 
-* onnxconverter-common 1.16, given the nodes of the tail to leave in float32, rounds each value between two of them to
-  float16: 24 casts instead of 2, 17 KB more in the student, and no smaller distance from float32. It also moves weights
-  below 1e-7 to 1e-7, and is one more package.
-* ``onnxruntime.transformers.float16`` (1.31) gives the same weights and outputs as this module if it is given the body
-  alone. Its nodes are unsorted then, which onnx's checker refuses, and the tail has to be put back: taking the network
-  apart and together is as long as the conversion below.
+* onnxconverter-common 1.16, with the nodes of the tail excluded, rounds each value between two of them to float16. This
+  gives 24 casts instead of 2, 17 KB more in the student, and no smaller distance from float32. It also replaces weights
+  below 1e-7 with 1e-7, and is an additional dependency.
+* ``onnxruntime.transformers.float16`` (1.31) gives the same weights and outputs as this module if it converts only the
+  body. Its nodes are then unsorted, which onnx's checker rejects, and the tail has to be reattached. Splitting and
+  joining the network takes as much code as the conversion below.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_fp16(source: Path, target: Path, crops: Sequence[Image] = ()) -> None:
-    """Writes a network whose weights and body are float16; ``image``, the tail and ``rotation`` stay float32.
+    """Write a network whose weights and body are float16; ``image``, the tail and ``rotation`` stay float32.
 
-    ONNX Runtime computes it on a processor too, by way of float32.
+    ONNX Runtime also runs the network on a CPU, where it computes in float32.
 
     Args:
-        source: a float32 network of this package.
-        target: the file, written atomically. Its name is the source's with ``-fp16``, its parent the source.
-        crops: N of (S, S, 3) uint8 BGR on which no value of the body may exceed float16's range: a processor
-            computes in float32 and would not show it.
+        source: Float32 network of this package.
+        target: Path of the file, written atomically. The network gets the name of the source with ``-fp16``, and the
+            source as its parent.
+        crops: N crops, (S, S, 3) uint8 BGR, on which no value of the body may exceed the range of float16. A CPU
+            computes in float32 and would not show an overflow.
 
     Raises:
-        WeightsError: no such network, or a weight or a value is beyond ``LARGEST``.
+        WeightsError: The source is not a float32 network of this package, or a weight or a value exceeds ``LARGEST``.
     """
     model = read_folded(source)
     largest = max(_largest_weight(model), *_largest_values(model, source, crops), 0.0)
     if not largest < LARGEST:
-        raise WeightsError(f"{source} has values up to {largest:.3g}, fp16 ends at {LARGEST:.0f}: keep it in fp32")
+        raise WeightsError(f"{source} has values up to {largest:.3g}, fp16 ends at {LARGEST:.0f}: use it in fp32")
     inside, outside = body(model), tail(model)
     raw = inside[-1].output[0]
     half, raw_half = "image.fp16", f"{raw}.fp16"
@@ -70,7 +71,7 @@ def _largest_weight(model: onnx.ModelProto) -> float:
 
 
 def _largest_values(model: onnx.ModelProto, source: Path, crops: Sequence[Image]) -> Iterator[float]:
-    """The largest absolute value inside the body, picture by picture."""
+    """Yield the largest absolute value inside the body for each crop."""
     if not len(crops):
         return
     spec = OnnxPoseModel(source, device="cpu", threads=1).crop

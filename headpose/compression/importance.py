@@ -1,8 +1,8 @@
-"""How much each channel is worth keeping: one function for each criterion, and their names in ``CRITERIA``.
+"""Importance criteria for channels: one function for each criterion, listed by name in ``CRITERIA``.
 
-A criterion gives every channel of the groups asked for a number, larger for what is more worth keeping.
-Networks are judged as they would be used (eval mode) and left as they were: weights, gradients,
-statistics, modes, hooks. A new criterion is a function, and a line in ``CRITERIA``.
+A criterion returns one number for each channel of the requested groups, larger for channels that are more worth
+keeping. Networks are evaluated in eval mode; their weights, gradients, statistics, modes and hooks do not change. To
+add a criterion, write a function and list it in ``CRITERIA``.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from headpose.errors import InputError
 from headpose.networks.resnet import ResNet
 
 Loss = Callable[[ResNet, Any], Tensor]
-"""(network, batch) -> the batch's mean loss, a scalar to differentiate."""
+"""(network, batch) -> differentiable scalar: the mean loss of the batch."""
 
 _AT_ONCE = 2**18
-"""Values of a map that are compared at once: they stay in the processor's cache, which halves the cost."""
+"""Number of values of a map that are compared at once: they stay in the CPU cache, which halves the time."""
 
 _CONSTANT = 1e-10
-"""A map whose variance is below this share of its mean square is the same everywhere."""
+"""A map counts as constant if its variance is below this share of its mean square."""
 
 
 class HasImages(Protocol):
-    """What a criterion must know of a batch; a loss may know more."""
+    """Batch with images: all that a criterion requires. A loss may require more."""
 
     @property
     def images(self) -> Tensor:
-        """(N, 3, S, S) on the network's device."""
+        """(N, 3, S, S) images on the network's device."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a criterion may look at; each takes what it needs.
+    """Input of the criteria; each uses what it needs.
 
     Attributes:
-        batches: each is read once; of the validation split, never of the test set.
-        loss: of a batch, for criteria that need gradients.
-        seed: for criteria that draw.
+        batches: Batches of the validation split, never of the test set; each is read once.
+        loss: Loss of a batch, for criteria that need gradients.
+        seed: Random seed, for criteria that draw random numbers.
     """
 
     batches: Iterable[HasImages] = ()
@@ -57,33 +57,33 @@ class Evidence:
     seed: int = 0
 
     def images(self) -> Iterator[Tensor]:
-        """Of every batch."""
+        """Return an iterator over the images of all batches, (N, 3, S, S) each."""
         return (batch.images for batch in self.batches)
 
 
 class Importance(Protocol):
-    """A criterion: group -> (width,) float64 on the CPU, larger for what is more worth keeping."""
+    """A criterion: returns group -> (width,) float64 on the CPU, larger for channels that are more worth keeping."""
 
     def __call__(self, network: ResNet, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]: ...
 
 
 def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
-    """APoZ: the share of zeros after the ReLU over all images and positions (Hu et al., "Network Trimming",
-    2016, eq. 1; Aghli & Ribeiro, CVPR Workshops 2021, eq. 1 and 2).
+    """Return APoZ, the average percentage of zeros after the ReLU over all images and positions.
 
-    Zeros are counted in one pass, exactly, and no map is kept. A residual stream has several maps: the
-    result is the mean of their shares.
+    Source: Hu et al., "Network Trimming", 2016, eq. 1; Aghli & Ribeiro, CVPR Workshops 2021, eq. 1 and 2. Zeros are
+    counted exactly, in one pass, without storing maps. For a residual stream, which has several maps, the result is
+    the mean of their shares.
 
     Args:
-        network: on the device of the images.
-        names: of groups.
-        images: (N, 3, S, S) batches of any size; every image counts the same.
+        network: Network on the device of the images.
+        names: Names of groups.
+        images: Batches of (N, 3, S, S) images, of any size; all images have equal weight.
 
     Returns:
-        For each group (width,) float64 in [0, 1].
+        Shares in [0, 1] for each group, (width,) float64.
 
     Raises:
-        InputError: an unknown group, or no image.
+        InputError: A group is unknown, or there is no image.
     """
     counts: dict[tuple[str, str], Tensor] = {}
     positions: dict[tuple[str, str], int] = {}
@@ -91,8 +91,8 @@ def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> di
     def count(group: str, module: str, values: Tensor) -> None:
         key = group, module
         for part in torch.split(values, max(1, _AT_ONCE // values[0].numel())):
-            # Comparing into a float tensor and summing that is many times faster than counting booleans,
-            # and exact: a map has far fewer than 2^24 positions.
+            # A float tensor is many times faster to sum than a boolean one, and exact: a map has far fewer than
+            # 2^24 positions.
             zero = torch.le(part, 0, out=torch.empty_like(part, dtype=torch.float32))
             found = zero.flatten(2).sum(2) if zero.ndim > 2 else zero
             counts[key] = counts.get(key, 0) + found.long().sum(0)
@@ -106,14 +106,15 @@ def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> di
 
 
 def apoz(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
-    """1 - APoZ: how often a channel says anything. Arguments and errors as for ``zeros``."""
+    """Return 1 - APoZ, the share of values above zero. Arguments and errors are those of ``zeros``."""
     return {name: 1.0 - share for name, share in zeros(network, names, images).items()}
 
 
 def l1(network: ResNet, names: Sequence[str]) -> dict[str, Tensor]:
-    """Mean absolute weight of the filter (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017).
+    """Return the mean absolute weight of each filter (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017).
 
-    Divided by the layer's mean, so that layers compare; for a stream, the mean over the layers that write it.
+    It is divided by the layer's mean, so that layers are comparable. For a stream, the result is the mean over the
+    layers that write to it.
     """
     found = {}
     for name, layers in _producers(network, names).items():
@@ -125,14 +126,20 @@ def l1(network: ResNet, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], loss: Loss) -> dict[str, Tensor]:
-    """Squared first-order change of the loss when the channel's gate closes, mean over batches (Molchanov et
-    al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8).
+    """Return the squared first-order change of the loss when a channel is removed, averaged over batches.
 
-    The gate is the BatchNorm: gamma dE/dgamma + beta dE/dbeta; of a dense layer, all its weights and the
-    bias. The layers that write one stream share a gate, so their changes add up before the square.
+    Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8. The gate of a
+    convolution's channel is its BatchNorm: gamma dE/dgamma + beta dE/dbeta. The gate of a dense layer's channel is its
+    weights and bias. Layers that write to the same stream share a gate: their changes are added, then squared.
+
+    Args:
+        network: Network on the device of the images.
+        names: Names of groups.
+        batches: Batches, read once.
+        loss: Mean loss of a batch.
 
     Raises:
-        InputError: an unknown group, or no batch.
+        InputError: A group is unknown, or there is no batch.
     """
     producers = _producers(network, names)
     gates = {
@@ -155,26 +162,26 @@ def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], 
                 sums[name] += torch.stack(changes).sum(0).square().cpu()
             seen += 1
     if not seen:
-        raise InputError("the criterion needs one batch at least")
+        raise InputError("the criterion needs at least one batch")
     return {name: total / seen for name, total in sums.items()}
 
 
 def correlation(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Rank of a unit whose outputs its neighbours do not carry yet (after Sun et al., "Sparsifying Neural
-    Network Connections for Face Recognition", CVPR 2016, and Zeng et al., Cognitive Computation 2018).
+    """Return the rank at which each channel is removed when the most redundant channels are removed first.
 
-    Two units are as alike as their maps after the ReLU correlate over images and positions (in absolute
-    value: the next layer can turn a sign), or as the cosine of their filters if that is more. Of the most
-    alike pair left, the unit of smaller variance goes, again and again; the importance is the rank of
-    removal, in (0, 1]. Units that never change go first. Of equals the later one goes.
+    After Sun et al., "Sparsifying Neural Network Connections for Face Recognition", CVPR 2016, and Zeng et al.,
+    Cognitive Computation 2018. The similarity of two channels is the absolute correlation of their maps after the ReLU
+    over images and positions (the next layer can invert a sign), or the cosine of their filters if that is larger.
+    Of the most similar remaining pair, the channel with the smaller variance is removed, repeatedly. The importance is
+    the rank of removal, in (0, 1]. Constant channels are removed first. Of equal channels the last one is removed.
 
     Args:
-        network: on the device of the images, which must do float64.
-        names: of groups.
-        images: (N, 3, S, S) batches, read in one pass; no map is kept.
+        network: Network on the device of the images, which must support float64.
+        names: Names of groups.
+        images: Batches of (N, 3, S, S) images, read in one pass; no map is stored.
 
     Raises:
-        InputError: an unknown group, or no image.
+        InputError: A group is unknown, or there is no image.
     """
     sums: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
@@ -202,7 +209,7 @@ def correlation(network: ResNet, names: Sequence[str], images: Iterable[Tensor])
 
 
 def random(network: ResNet, names: Sequence[str], seed: int) -> dict[str, Tensor]:
-    """A control: numbers drawn from [0, 1), the same for a group whichever others are asked for."""
+    """Return random numbers in [0, 1), as a control. Those of a group do not depend on the other groups."""
     found = {}
     for name, layers in _producers(network, names).items():
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
@@ -229,10 +236,17 @@ CRITERIA: dict[str, Importance] = {
 def _watch(
     network: ResNet, names: Sequence[str], images: Iterable[Tensor], see: Callable[[str, str, Tensor], None]
 ) -> None:
-    """Runs the images through and shows each map of the groups: (group, module, (N, C) or (N, C, H, W)).
+    """Run the network on the images and call ``see`` with each map of the groups.
 
-    What is seen is the value before the ReLU or after it (``channels.maps``); the ReLU works in place, so
-    it is to be read at once.
+    Args:
+        network: Network on the device of the images.
+        names: Names of groups.
+        images: Batches of (N, 3, S, S) images.
+        see: Callback that receives the group, the module and its output, (N, C) or (N, C, H, W), before or after the
+            ReLU (``channels.maps``). It must read the output immediately, as the ReLU works in place.
+
+    Raises:
+        InputError: A group is unknown, or there is no image.
     """
     maps = channels.maps(network.spec)
     channels.check_names(names, maps)
@@ -250,11 +264,11 @@ def _watch(
             network.raw(batch)
             seen += len(batch)
     if not seen:
-        raise InputError("the criterion needs one image at least")
+        raise InputError("the criterion needs at least one image")
 
 
 def _producers(network: ResNet, names: Sequence[str]) -> dict[str, list[channels.Layer]]:
-    """The layers that write each group."""
+    """Return the layers that write to each group."""
     layers = channels.layers(network.spec)
     channels.check_names(names, channels.widths(network.spec))
     return {name: [layer for layer in layers if layer.outputs and layer.outputs.name == name] for name in names}
@@ -262,7 +276,7 @@ def _producers(network: ResNet, names: Sequence[str]) -> dict[str, list[channels
 
 @contextlib.contextmanager
 def _differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Frozen parameters ask for gradients within it."""
+    """Enable gradients for the parameters inside the context, then restore their ``requires_grad``."""
     asked = [parameter.requires_grad for parameter in parameters]
     try:
         for parameter in parameters:
@@ -276,7 +290,12 @@ def _differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
 def _correlations(
     mean: NDArray[np.float64], square: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(C, C) absolute correlations and (C,) variances from means and mean products; 0 for what never changes."""
+    """Return (C, C) absolute correlations and (C,) variances; both are 0 for constant channels.
+
+    Args:
+        mean: (C,) means.
+        square: (C, C) mean products.
+    """
     covariance = square - np.outer(mean, mean)
     variance = np.diag(covariance).copy()
     variance[variance <= _CONSTANT * np.diag(square)] = 0.0
@@ -287,7 +306,12 @@ def _correlations(
 
 
 def _elimination(alike: NDArray[np.float64], variance: NDArray[np.float64]) -> list[int]:
-    """Every unit, in the order in which they go."""
+    """Return the indices of all channels in the order of removal.
+
+    Args:
+        alike: (C, C) similarities.
+        variance: (C,) variances.
+    """
     order = [int(i) for i in np.flatnonzero(variance == 0)[::-1]]
     alike = alike.copy()
     np.fill_diagonal(alike, -np.inf)
@@ -301,7 +325,7 @@ def _elimination(alike: NDArray[np.float64], variance: NDArray[np.float64]) -> l
         order.append(gone)
         alike[gone, :] = alike[:, gone] = -np.inf
         strength[gone] = -np.inf
-        stale = (nearest == gone) & np.isfinite(strength)  # only these need another look
+        stale = (nearest == gone) & np.isfinite(strength)  # only these have lost their nearest neighbor
         nearest[stale] = alike[stale].argmax(1)
         strength[stale] = alike[stale].max(1)
         left -= 1

@@ -1,12 +1,11 @@
-"""INT8 networks, by ONNX Runtime's static quantiser.
+"""Conversion to INT8 with ONNX Runtime's static quantizer.
 
-Activations are uint8 and weights int8 (U8S8), one scale for each output channel. The average pool, the last
-dense layer and the 6D -> rotation tail stay in float: they are a thousandth of the work, and their rounding is not
-averaged out by anything after them.
+Activations are uint8 and weights int8 (U8S8), with one scale for each output channel. The average pool, the last dense
+layer and the 6D -> rotation tail stay in float: they are a thousandth of the work, and no later layer averages out
+their rounding errors.
 
-Weights keep 7 bits unless asked otherwise. Without VNNI instructions x86 adds two products u8 * s8 in 16 bits,
-which 255 * (127 + 127) overflows and 255 * (64 + 64) = 32640 does not: eight bits give other angles there, with no
-error.
+Weights have 7 bits by default. Without VNNI instructions, x86 adds two u8 * s8 products in 16 bits. 255 * (127 + 127)
+overflows, 255 * (64 + 64) = 32640 does not. On such CPUs, 8-bit weights give other angles without an error message.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from headpose.recipes.provenance import Statement
 from headpose.types import CropSpec, Image
 
 _BODY = ["Conv", "Relu", "MaxPool", "Add", "Gemm"]
-_CHUNK = 8  # pictures whose activations are held at once: 100 MB each for ResNet-50 at 224 pixels
+_CHUNK = 8  # images whose activations are in memory at once: 100 MB each for ResNet-50 at 224 pixels
 _PERCENTILE = 99.999
 
 
@@ -44,21 +43,22 @@ def to_int8(
     full_range: bool = False,
     calibrated_on: Statement | None = None,
 ) -> None:
-    """Writes a network whose convolutions and hidden dense layers compute in 8 bits.
+    """Write a network whose convolutions and hidden dense layers compute in 8 bits.
 
-    The range of each activation is that of all but 1 in 100,000 of its values at either end: on held-out faces a
-    little better on average than the extremes or ONNX Runtime's entropy, by less than 0.01 degrees.
+    The range of each activation excludes 1 in 100,000 of its values at either end. On held-out faces this is slightly
+    better on average than minimum and maximum or ONNX Runtime's entropy method, by less than 0.01 degrees.
 
     Args:
-        source: a float32 network of this package.
-        target: the file, written atomically. Its name is the source's with ``-int8``, its parent the source.
-        crops: N of (S, S, 3) uint8 BGR of training faces; the same ones give the same bytes.
-        full_range: weights of 8 bits rather than 7, for processors with VNNI or for ARM alone.
-        calibrated_on: what is stated of these faces; None if they are those that the network was trained on.
+        source: Float32 network of this package.
+        target: Path of the file, written atomically. The network gets the name of the source with ``-int8``, and the
+            source as its parent.
+        crops: N crops of training faces, (S, S, 3) uint8 BGR. The same crops give the same bytes.
+        full_range: Whether weights have 8 bits instead of 7; only for CPUs with VNNI, or ARM.
+        calibrated_on: License statement of these faces; None if they are training data of the network.
 
     Raises:
-        WeightsError: no such network.
-        DataError: there are no crops, or some of another size.
+        WeightsError: The source is not a float32 network of this package.
+        DataError: There are no crops, or some have another size.
     """
     model = read_folded(source)
     last = body(model)[-1]
@@ -79,20 +79,23 @@ def to_int8(
 
 
 def to_stock_int8(source: Path, target: Path, crops: Sequence[Image]) -> None:
-    """Writes what the quantiser's own settings make of a network, for comparison (the paper's Table 5 has such a row).
+    """Quantize a network with the default settings of the quantizer, for comparison, as in the paper's Table 5.
 
-    The whole graph, tail included, one scale for each tensor, signed activations, ranges from the extremes.
-    The result may give matrices that are no rotations. Arguments and errors as for ``to_int8``.
+    They quantize the whole graph, tail included, with one scale for each tensor, signed activations, and ranges from
+    minimum and maximum. The result may give matrices that are not rotations. Arguments and errors are those of
+    ``to_int8``.
     """
-    read_folded(source)  # for its errors
+    read_folded(source)  # checks the source
     write_variant(_quantise(onnx.load(source), source, crops), source, "int8", target)
 
 
 def _quantise(model: onnx.ModelProto, source: Path, crops: Sequence[Image], **settings: object) -> onnx.ModelProto:
-    """Runs the quantiser, without its chatter, in a folder of its own."""
+    """Run the quantizer in a temporary folder, without its log messages."""
     spec = OnnxPoseModel(source, device="cpu", threads=1).crop
     if not len(crops) or any(picture.shape != (spec.size, spec.size, 3) for picture in crops):
-        raise DataError(f"{source} is calibrated on faces cut to {spec.size} x {spec.size} pixels: give one at least")
+        raise DataError(
+            f"{source} is calibrated on faces cropped to {spec.size} x {spec.size} pixels: give at least one"
+        )
     options = {**settings.pop("extra_options", {}), "CalibStridedMinMax": 1}  # type: ignore[dict-item]
     with tempfile.TemporaryDirectory() as folder, _silence():
         file, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -101,8 +104,8 @@ def _quantise(model: onnx.ModelProto, source: Path, crops: Sequence[Image], **se
         return onnx.load(result)
 
 
-class _Chunks(quantization.CalibrationDataReader):  # type: ignore[misc] # the quantiser's own interface
-    """Hands out normalised crops, a chunk at a time."""
+class _Chunks(quantization.CalibrationDataReader):  # type: ignore[misc] # interface of the quantizer
+    """Reader of normalized crops, in chunks."""
 
     def __init__(self, crops: Sequence[Image], spec: CropSpec) -> None:
         self._parts = [crops[start : start + _CHUNK] for start in range(0, len(crops), _CHUNK)]
@@ -126,7 +129,7 @@ class _Chunks(quantization.CalibrationDataReader):  # type: ignore[misc] # the q
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The quantiser prints each step and warns on the root logger."""
+    """Suppress the output of the quantizer, which prints each step and warns on the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

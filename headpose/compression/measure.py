@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""Size and latency of networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _NO_CARD = ModelCard("timed", "fp32", "unknown", "", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Attributes: trained values; multiply-accumulates of one forward pass; bytes of the stored weights."""
+    """Size of a network.
+
+    Attributes:
+        parameters: Number of trained values.
+        macs: Number of multiply-accumulates of one forward pass.
+        bytes: Size of the stored weights in bytes.
+    """
 
     parameters: int
     macs: int
@@ -29,18 +35,24 @@ class Size:
 
 
 def size_of(network: ResNet, side: int, codec: str = "plain") -> Size:
-    """The size of a network whose input is ``side`` pixels wide."""
+    """Return the size of a network.
+
+    Args:
+        network: Network to measure.
+        side: Side of its input in pixels.
+        codec: Storage of the weights, a key of ``CODECS``.
+    """
     stored = stored_bytes(CODECS[codec], network.state_dict())
     return Size(parameters(network.spec), macs(network.spec, side), stored)
 
 
 def latency(files: dict[str, Path], threads: int, rounds: int = 20) -> dict[str, Timing]:
-    """Times ONNX networks in turns, each on one picture of noise: milliseconds of the network alone.
+    """Time ONNX networks in alternating calls on one noise image: milliseconds of the network alone.
 
     Args:
-        files: networks of the package's contract, by name.
-        threads: of the processor for one call.
-        rounds: turns of each.
+        files: ONNX files that follow the contract of ``headpose.inference``, by name.
+        threads: Number of CPU threads of one call.
+        rounds: Number of rounds.
     """
     tasks = {}
     for name, file in files.items():
@@ -52,7 +64,7 @@ def latency(files: dict[str, Path], threads: int, rounds: int = 20) -> dict[str,
 
 
 def latency_of(network: ResNet, spec: CropSpec) -> float:
-    """Milliseconds of one picture through a network, one thread, median; NaN for a classifier."""
+    """Return the median time of a network for one image on one thread in milliseconds; NaN for a classifier."""
     if not isinstance(network, HeadPoseNet):
         return float("nan")
     with tempfile.TemporaryDirectory() as folder:

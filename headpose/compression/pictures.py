@@ -1,4 +1,4 @@
-"""Draw the pictures of a compression, as PNG."""
+"""Plots of a compression, as PNG images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headpose.report.labels import Point, logarithmic, name_points
 
 
 def draw_layers(steps: Sequence[Step]) -> Picture:
-    """Draw how much of each layer is left after each step (after Aghli & Ribeiro, Figure 2)."""
+    """Draw the share of channels left in each layer after each step (after Aghli & Ribeiro, Figure 2)."""
     plt = _pyplot()
     names = [name for name in steps[0].widths if any(name in step.removed for step in steps)]
     left = np.array([[step.widths[name] / steps[0].widths[name] for step in steps] for name in names])
@@ -28,11 +28,11 @@ def draw_layers(steps: Sequence[Step]) -> Picture:
 
 
 def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str) -> Picture:
-    """Draw error over size and, where it was timed, over latency.
+    """Draw the error over size and, if any network was timed, over latency.
 
     Args:
         points: (name, megabytes, milliseconds or NaN, error) of each network.
-        unit: the unit of the error.
+        unit: Unit of the error.
     """
     plt = _pyplot()
     columns = [(1, "MB"), (2, "ms, one thread")]
@@ -54,7 +54,7 @@ def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str) ->
         axis.margins(x=0.2, y=0.15)
         named.append((axis, drawn))
     axes[0][0].set_ylabel(f"held-out error, {unit}")
-    for axis, drawn in named:  # once the shared y axis is final
+    for axis, drawn in named:  # only now, as the positions need the final limits of the shared y axis
         name_points(figure, axis, drawn, size=8)
     return _picture(figure, "pareto.png", "error over size and time")
 

@@ -1,4 +1,4 @@
-"""The whole chain: baseline -> pruned teacher -> students -> files, one folder, each part resumable."""
+"""Pipeline of a compression: baseline -> pruned teacher -> students -> files, in one folder, each part resumable."""
 
 from __future__ import annotations
 
@@ -40,17 +40,26 @@ RECIPE = "recipe.json"
 class Compression:
     """One compression in one folder.
 
-    The folder holds ``prune/`` and ``control/`` (a folder for each step, and ``rounded``), ``students/NAME/``
-    (a folder for each stage), the networks as ONNX files, and the report. Every part keeps the recipe that it
-    was made by: a part that was made otherwise is refused, not mixed in.
+    The folder contains ``prune/`` and ``control/`` (a folder for each step, and ``rounded``), ``students/NAME/`` (a
+    folder for each stage), the networks as ONNX files, and the report. Each part stores the recipe that it was made
+    with. A part that was made with other settings is rejected.
     """
 
     def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
-        """``changed_data``: goes on even if the data are others than those that the folder's parts were made with."""
+        """Create a compression without reading its data.
+
+        Args:
+            recipe: Recipe of the compression.
+            folder: Folder of the run, new or to be resumed.
+            changed_data: Whether the run may continue on other data than the parts in the folder were made with.
+
+        Raises:
+            HeadPoseError: The training recipe or a file of weights cannot be read.
+        """
         self.recipe, self.folder, self.changed_data = recipe, folder, changed_data
         training = recipe.baseline.training()
         self._data = training.statement
-        # What learns from these networks is bound by what they state, too.
+        # Networks that learn from these are bound by their license statements, too.
         self._origins = {BASELINE: provenance.of_network(recipe.baseline.weights)}
         if recipe.baseline.teacher:
             self._origins[TEACHER] = provenance.of_network(recipe.baseline.teacher)
@@ -63,10 +72,10 @@ class Compression:
 
     @cached_property
     def tuner(self) -> FineTuner:
-        """Where everything is trained; its data are read on first use.
+        """Fine-tuner of all trainings; it reads the data on first use.
 
         Raises:
-            DataError: they are others than those that the folder's parts were made with.
+            DataError: The data differ from those that the parts in the folder were made with.
         """
         task = tasks.of(self.training)
         if not self.changed_data:
@@ -79,29 +88,29 @@ class Compression:
 
     @cached_property
     def baseline(self) -> ResNet:
-        """The network that is compressed, in eval mode."""
+        """Network that is compressed, in eval mode."""
         return read_network(self.recipe.baseline.weights, self.training).eval()
 
     def prune(self) -> ResNet:
-        """The teacher: the baseline pruned, rounded and fine-tuned, or the one that the recipe names."""
+        """Make and return the teacher: the pruned and fine-tuned baseline, or the network named in the recipe."""
         if self.recipe.baseline.teacher:
             return self.teacher()
-        pruner = self.pruner  # reads what it needs: a run that cannot start claims nothing
+        pruner = self.pruner  # reads its input first: a run that cannot start must not claim the folder
         self._claim(self.folder / "prune", self._part("prune"))
         if self.recipe.prune.scan and self.recipe.prune.scan_images:
             pruner.scan()
         return pruner.run()
 
     def control(self) -> None:
-        """The teacher's control, if the recipe asks: the same widths, of channels drawn at random.
+        """Make the control of the teacher, if the recipe requests it: the same widths, with channels chosen at random.
 
         Raises:
-            WeightsError: the steps of the teacher's pruning have not been made yet.
+            WeightsError: The teacher has not been pruned yet.
         """
         if not self.recipe.prune.control or self.recipe.baseline.teacher:
             return
         if not (self.folder / "prune" / ROUNDED).is_dir():
-            raise WeightsError(f"there are no widths to follow in {self.folder}: run the stage prune first")
+            raise WeightsError(f"there is no pruned teacher in {self.folder}: run the stage prune first")
         self._claim(self.folder / "control", self._part("prune"))
         chance = dataclasses.replace(self.recipe.prune, importance="random")
         Pruner(self.tuner, self.baseline, chance, self.folder / "control", self.steps()).run()
@@ -111,31 +120,45 @@ class Compression:
         return Pruner(self.tuner, self.baseline, self.recipe.prune, self.folder / "prune")
 
     def steps(self) -> list[Step]:
-        """The accepted steps of pruning, the baseline first."""
+        """Return the accepted pruning steps, the baseline first. Missing steps are made."""
         return [step for step in self.pruner.steps() if step.accepted]
 
     def distill(self, names: list[str] | None = None) -> None:
-        """Trains the students, or those named, in the recipe's order.
+        """Train students, in the order of the recipe.
+
+        Args:
+            names: Names of the students; None for all.
 
         Raises:
-            RecipeError: no such student.
-            WeightsError: there is no teacher yet.
+            RecipeError: A name is unknown.
+            WeightsError: There is no teacher yet.
         """
         for name, student in self.students(names).items():
             folder, teacher = self.folder / "students" / name, self.teacher()
-            student_spec(teacher.spec, student)  # for its errors, before anything is claimed
+            student_spec(teacher.spec, student)  # raises before the folder is claimed
             self._claim(folder, {**self._part("prune"), "student": dataclasses.asdict(student)})
             train_student(self.tuner, teacher, student, name, folder)
 
     def students(self, names: list[str] | None = None) -> dict[str, StudentRecipe]:
-        """The students, or those named, in the recipe's order; RecipeError if there is none of a name."""
+        """Return the recipes of students by name, in the order of the recipe.
+
+        Args:
+            names: Names of the students; None for all.
+
+        Raises:
+            RecipeError: A name is unknown.
+        """
         for name in names or []:
             if name not in self.recipe.students:
                 raise RecipeError(f"the recipe has no student {name!r}; it has {', '.join(self.recipe.students)}")
         return {name: each for name, each in self.recipe.students.items() if names is None or name in names}
 
     def teacher(self) -> ResNet:
-        """The teacher that was made or that the recipe names; WeightsError if there is none."""
+        """Return the teacher that was made, or the one named in the recipe.
+
+        Raises:
+            WeightsError: There is no teacher yet.
+        """
         if self.recipe.baseline.teacher:
             return read_network(self.recipe.baseline.teacher, self.training).eval()
         file = self.folder / "prune" / ROUNDED / NETWORK
@@ -144,7 +167,7 @@ class Compression:
         return surgery.load(file)
 
     def networks(self) -> dict[str, ResNet]:
-        """Every network that there is by now: the baseline, the teacher, its control, and finished students."""
+        """Return all networks that exist: the baseline, the teacher, its control, and completed students."""
         named = {TEACHER: self.teacher()} if self.recipe.baseline.teacher else {}
         files = {
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
@@ -158,7 +181,7 @@ class Compression:
         return {BASELINE: self.baseline, **named, **found}
 
     def export(self) -> dict[str, Path]:
-        """Writes every head pose network there is as NAME.onnx; returns the files by name."""
+        """Write each existing head pose network as NAME.onnx, and return the files by name."""
         files = {}
         for name, network in self.networks().items():
             if isinstance(network, HeadPoseNet):
@@ -167,14 +190,14 @@ class Compression:
         return files
 
     def quantize(self, sources: Mapping[str, Path]) -> dict[str, Path]:
-        """Writes FP16 and INT8 variants of the students that the recipe names; returns the files by name.
+        """Write FP16 and INT8 variants of the students in ``quantize.students``, and return the files by name.
 
         Args:
-            sources: float32 files by name, of ``export``.
+            sources: Float32 files by name, from ``export``.
 
         Raises:
-            RecipeError: the students are classifiers.
-            WeightsError: a variant is too far from its student, or there is no such student yet.
+            RecipeError: The students are classifiers.
+            WeightsError: A variant differs too much from its student, or a student has not been trained yet.
         """
         names = self.recipe.quantize.students
         if not names:
@@ -193,7 +216,7 @@ class Compression:
 
     @cached_property
     def calibration(self) -> list[Image]:
-        """Crops of training faces, from which INT8's ranges are taken."""
+        """Crops of training faces that calibrate the INT8 ranges."""
         assert isinstance(self.task, HeadPoseTask)
         samples, count = self.task.split.training, self.recipe.quantize.calibration_images
         chosen = np.random.default_rng(self.recipe.run.seed).permutation(len(samples))[:count]
@@ -201,7 +224,7 @@ class Compression:
         return [crop.cut(pictures.read(samples[i]), samples[i].box, self.training.crop) for i in np.sort(chosen)]
 
     def _card(self, name: str) -> ModelCard:
-        """What a network's file says of it: of one that was given, what it said before."""
+        """Return the model card of a network. Networks named in the recipe keep the license statement of their file."""
         student, statement = self.recipe.students.get(name), self.training.statement
         parent = BASELINE if name in (TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
@@ -216,10 +239,10 @@ class Compression:
         )
 
     def _part(self, section: str) -> dict[str, Any]:
-        """What decides a part: what it reads, and its own settings; not how many threads it has."""
+        """Return the settings that determine a part: its input and its section, without threads and workers."""
         whole = dataclasses.asdict(self.recipe)
         run = {key: value for key, value in whole["run"].items() if key not in ("threads", "workers", "latency")}
-        later = ("teacher", "data")  # keys that folders of old do not have
+        later = ("teacher", "data")  # keys that folders from earlier versions do not have
         baseline = {key: value for key, value in whole["baseline"].items() if key not in later or value}
         for source in baseline.get("data", ()):
             if not source["share"]:  # 0.1.0 had no shares, and its folders can still be continued
@@ -227,14 +250,24 @@ class Compression:
         return {"baseline": baseline, section: whole[section], "run": run}
 
     def _claim(self, folder: Path, part: dict[str, Any]) -> None:
-        """Notes in a folder what it is made by, and from which data, or refuses one that was made otherwise."""
+        """Write the settings and the data of a part into its folder, or check those that are there.
+
+        Args:
+            folder: Folder of the part.
+            part: Settings of the part (``_part``).
+
+        Raises:
+            RecipeError: The folder was made with other settings.
+        """
         file = folder / RECIPE
         wanted = json.loads(json.dumps(part))
         if file.exists():
             made = _flat(read_json(file))
             different = [key for key, value in _flat(wanted).items() if made.get(key) != value]
             if different:
-                raise RecipeError(f"{folder} was made with another {different[0]}: give another --out, or that setting")
+                raise RecipeError(
+                    f"{folder} was made with another {different[0]}: give another --out, or restore that setting"
+                )
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(file, json.dumps(wanted, indent=1))
@@ -243,11 +276,15 @@ class Compression:
 
 
 def read_network(name_or_path: str, training: Recipe) -> ResNet:
-    """The network to compress: a name of the manifest, an .onnx file, or a .safetensors file.
+    """Return the network to compress.
+
+    Args:
+        name_or_path: Name of a model in the manifest, or path of an .onnx or a .safetensors file.
+        training: Training recipe of the network.
 
     Raises:
-        WeightsError: no such file, or not a network of this package.
-        RecipeError: its input is cut otherwise than the recipe says.
+        WeightsError: The file does not exist, or is not a network of this package.
+        RecipeError: The crop of the network differs from that of the recipe.
     """
     path = Path(name_or_path)
     if path.suffix != ".safetensors":
@@ -257,11 +294,11 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
         network = build(spec)
         network.load_state_dict(state, strict=False)
         return network
-    if not os.path.isfile(path):  # noqa: PTH113  # Path's own raises where a folder cannot be read
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if a folder cannot be read
         raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
     if "spec" in surgery.read_metadata(path):
         return surgery.load(path)
-    network = build(training.spec)  # as ``headpose train`` leaves its best weights
+    network = build(training.spec)  # ``headpose train`` saves its best weights without a specification
     try:
         checkpoint.load_weights(network, path)
     except WeightsError as error:
@@ -270,13 +307,13 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
 
 
 def _has_teacher(student: StudentRecipe) -> bool:
-    """Whether anything of a teacher is in its weights: their start, or what they have learnt from."""
+    """Return whether the weights of a student depend on a teacher, by initialization or distillation."""
     trained = any(stage.features or stage.output or stage.rotation for stage in student.stages)
     return trained or student.start != "random"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
+    """Return nested settings as one dictionary with dotted names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})

@@ -1,4 +1,4 @@
-"""Iterated pruning: judge, cut, recalibrate, fine-tune, validate, and take back a step that went too far."""
+"""Iterative pruning: rank, prune, recalibrate, fine-tune, validate, and undo a step that exceeds the tolerance."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ STEP, SCAN, ROUNDED = "step.json", "scan.json", "rounded"
 
 @dataclass(slots=True)
 class Pruner:
-    """Prunes one network in one folder: ``step-01``, ``step-02``, ... and ``rounded``, each resumable.
+    """Pruning of one network in one folder: ``step-01``, ``step-02``, ... and ``rounded``, each resumable.
 
     Attributes:
-        tuner: task and settings.
-        baseline: the network; not changed.
-        recipe: how it is pruned.
-        folder: of the work.
-        leader: steps of another pruning to follow: as many channels go from each layer, whichever they are.
+        tuner: Task and settings of the fine-tunings.
+        baseline: Network to prune; not changed.
+        recipe: Settings of the pruning.
+        folder: Folder of the pruning.
+        leader: Steps of another pruning. Each step then keeps as many channels of each layer as the leader's step.
     """
 
     tuner: FineTuner
@@ -56,16 +56,16 @@ class Pruner:
         self._task = self.tuner.task.at(size) if size else self.tuner.task
         known = channels.widths(self.baseline.spec)
         if unknown := [name for name in self.recipe.protected if name not in known]:
-            raise RecipeError(f"recipe: prune.protected: there is no {unknown[0]}; groups are {', '.join(known)}")
+            raise RecipeError(f"recipe: prune.protected: no group {unknown[0]}; the groups are {', '.join(known)}")
 
     @property
     def names(self) -> list[str]:
-        """Groups that may lose channels, in the order of the network."""
+        """Names of the groups that may lose channels, in network order."""
         allowed = channels.prunable(self.baseline.spec, self.recipe.groups)
         return [name for name in allowed if name not in self.recipe.protected]
 
     def run(self) -> ResNet:
-        """Prunes, rounds the widths and fine-tunes for the last time; returns the network in eval mode."""
+        """Prune, round the widths, and fine-tune for the last time. Return the network in eval mode."""
         steps = self.steps()
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
@@ -77,19 +77,20 @@ class Pruner:
         return network
 
     def tuning(self, number: int) -> FineTuning:
-        """The fine-tuning of a step."""
+        """Return the settings of the fine-tuning of a step; ``number`` starts at 1."""
         seed = self.tuner.run.seed + number
         return FineTuning(f"step {number}", self.recipe.images, self.recipe.optimiser, seed, self._task.size)
 
     def last_tuning(self) -> FineTuning:
-        """The fine-tuning after the rounding."""
+        """Return the settings of the fine-tuning after the rounding."""
         seed = self.tuner.run.seed + 1000
         return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
 
     def objective(self, network: ResNet) -> Distillation | None:
-        """What the last fine-tuning learns from, if not labels alone: the unpruned network.
+        """Return the objective of the last fine-tuning: distillation from the unpruned network, or None for labels.
 
-        Of its streams, the deeper half: the maps of the others are so large that they would double the time of a step.
+        The maps of the deeper half of the streams are compared. Those of the others are so large that they would double
+        the time of a step.
         """
         guide = self.recipe.guide
         if not guide.features and not guide.output:
@@ -100,7 +101,7 @@ class Pruner:
         return Distillation(self.baseline, network, self.tuner.task, stage, deeper, self.tuner.run.bf16)
 
     def steps(self) -> list[Step]:
-        """Every step from the baseline on, made now or found in the folder; the last one may not be accepted."""
+        """Return all steps, the baseline first. Steps missing in the folder are made. The last may not be accepted."""
         self.folder.mkdir(parents=True, exist_ok=True)
         steps = [self._baseline_step()]
         network = self.baseline
@@ -119,10 +120,10 @@ class Pruner:
         return steps
 
     def scan(self) -> dict[str, dict[str, float]]:
-        """How much the loss on held-out data grows when a share of one layer goes, and nothing is learnt anew.
+        """Measure the loss on held-out data after removing a share of one layer, without fine-tuning.
 
         Returns:
-            Group -> share -> loss over the whole network's loss. Kept in ``scan.json``.
+            Group -> share -> ratio to the loss of the unpruned network. It is also stored in ``scan.json``.
         """
         file = self.folder / SCAN
         if file.exists():
@@ -143,11 +144,11 @@ class Pruner:
         return found
 
     def _most(self) -> int:
-        """Steps at most."""
+        """Return the maximum number of steps."""
         return len(self.leader) - 1 if self.leader else self.recipe.steps
 
     def _baseline_step(self) -> Step:
-        """Step 0."""
+        """Return step 0, the unpruned network."""
         done = self._read(0)
         if done:
             return done
@@ -156,7 +157,7 @@ class Pruner:
         return self._write(0, kept, {}, score.error, score, self.baseline, score.error)
 
     def _make(self, network: ResNet, steps: list[Step]) -> Step | None:
-        """The next step; None if no channel may go any more."""
+        """Make the next step. Return None if no channel can be removed."""
         number, before = len(steps), steps[-1]
         names = self._names_of(number)
         importance = self._importance(network, names, number)
@@ -175,7 +176,7 @@ class Pruner:
         return self._write(number, kept, removed, cut_error, self._task.evaluate(trained), trained, steps[0].error)
 
     def _names_of(self, number: int) -> list[str]:
-        """Groups that step ``number`` prunes."""
+        """Return the names of the groups that a step prunes."""
         names = self.names
         return names if self.recipe.schedule == "all" else [names[(number - 1) % len(names)]]
 
@@ -188,17 +189,20 @@ class Pruner:
         }
 
     def _rounded(self, accepted: list[Step]) -> tuple[dict[str, Tensor], ResNet]:
-        """The last good step's channels, widths rounded, and the network of the last value that each had."""
+        """Return the channels of the last accepted step with rounded widths, and the network with these channels.
+
+        Channels that the rounding restores have the weights that they had before their removal.
+        """
         last, axes = accepted[-1], channels.axes(self.baseline.spec)
-        told: dict[str, dict[int, Removal]] = {}
+        removed: dict[str, dict[int, Removal]] = {}
         state = {k: v for k, v in self.baseline.state_dict().items() if k in axes}
         for step in accepted[1:]:
             for name, found in step.removed.items():
-                told.setdefault(name, {}).update({i: Removal(step.number, value) for i, value in found.items()})
+                removed.setdefault(name, {}).update({i: Removal(step.number, value) for i, value in found.items()})
             network = surgery.load(self._step_folder(step.number) / "network.safetensors")
             state = surgery.scatter_state(state, contiguous_state(network), axes, step.keep)
         prunable = {name: indices for name, indices in last.keep.items() if name in self.names}
-        keep = round_widths(prunable, told, self.recipe.multiple, channels.widths(self.baseline.spec))
+        keep = round_widths(prunable, removed, self.recipe.multiple, channels.widths(self.baseline.spec))
         full = surgery.prune(self.baseline, {})
         full.load_state_dict(state, strict=False)
         network = surgery.prune(full, keep)
@@ -210,7 +214,7 @@ class Pruner:
         return CRITERIA[self.recipe.importance](network, names, evidence)
 
     def _recalibration_images(self, number: int, task: Task | None = None) -> Iterator[Tensor]:
-        """Training images, augmented as they are in training."""
+        """Return an iterator over batches of training images, augmented as in training."""
         task = task or self._task
         batch = self.tuner.run.batch
         tuning = FineTuning("", 1, self.recipe.optimiser, self.tuner.run.seed + 2000 + number, task.size)
@@ -219,7 +223,7 @@ class Pruner:
         return (each.images for each in stream.batches(0, steps))
 
     def _scan_batches(self) -> list[Batch]:
-        """Held-out batches, evenly spread, of about ``scan_images`` images."""
+        """Return evenly spaced held-out batches with about ``scan_images`` images in total."""
         size, total = 32, self._task.examples["validation"]
         every = max(1, total // max(1, self.recipe.scan_images))
         return list(itertools.islice(self._task.held_out(size), 0, None, every))
@@ -258,7 +262,7 @@ class Pruner:
             size.macs,
             size.bytes,
             latency,
-            # A control shows what its leader's widths cost it, however much that is.
+            # A control follows the widths of its leader, whatever its error.
             self.leader is not None or score.error <= baseline_error + stop.tolerance,
             next((name for name, reached in targets.items() if reached), "") if self.leader is None else "",
         )

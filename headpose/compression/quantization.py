@@ -1,4 +1,4 @@
-"""A float32 network in fewer bits, written only if it still gives the same rotations."""
+"""Quantization of a float32 network, with a check that the rotations stay the same."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from headpose.recipes.provenance import Statement
 from headpose.types import Image
 
 LIMITS = {"fp16": 0.02, "int8": 0.5}
-"""Largest mean distance from float32, degrees.
+"""Maximum mean distance from float32 in degrees.
 
-Its price in accuracy grows with its square and falls with the network's own error: on compact (error 2.35) and two
-networks half as well trained (3.98), int8's 0.23 to 0.42 cost 0.001 to 0.026, so 0.5 stays below 0.1. fp16 measures
-0.004 to 0.006; three times as much is a defect.
+The loss of accuracy grows with the square of the distance and falls with the error of the network. On compact (error
+2.35) and two less trained networks (3.98), distances of 0.23 to 0.42 for int8 cost 0.001 to 0.026, so 0.5 costs less
+than 0.1. For fp16 the distance is 0.004 to 0.006; three times as much indicates a defect.
 """
 NOISE_LIMIT = 0.1
-"""The same for fp16 on pictures of noise, which no network was trained on: there the same files measure 0.04."""
+"""Maximum for fp16 on noise images, which no network was trained on: the same networks have distances of 0.04 there."""
 
 
 def quantize(
@@ -34,21 +34,25 @@ def quantize(
     full_range: bool = False,
     calibrated_on: Statement | None = None,
 ) -> Parity:
-    """Writes the fp16 or int8 variant of a network if it passes the gate; otherwise nothing is left.
+    """Write the fp16 or int8 variant of a network, only if its rotations are within the limit.
 
     Args:
-        source: a float32 network of this package.
-        target: the file.
-        precision: a key of ``LIMITS``.
-        held_out: crops on which the two are compared, (S, S, 3) uint8 BGR.
-        calibration: crops of training faces, for int8.
-        limit_degrees: of the mean distance; ``LIMITS`` has the usual ones.
-        full_range, calibrated_on: see ``to_int8``.
+        source: Float32 network of this package.
+        target: Path of the file to write.
+        precision: ``fp16`` or ``int8``.
+        held_out: N held-out crops for the comparison, (S, S, 3) uint8 BGR, N at least 1.
+        calibration: Crops of training faces, (S, S, 3) uint8 BGR; only used for int8.
+        limit_degrees: Maximum mean distance in degrees; None for the value in ``LIMITS``.
+        full_range: Whether int8 weights have 8 bits instead of 7, as in ``to_int8``.
+        calibrated_on: License statement of the calibration faces, as in ``to_int8``.
+
+    Returns:
+        The distances between the two networks.
 
     Raises:
-        WeightsError: no such network, or its variant is too far from it.
-        DataError: no crops where some are needed.
-        HeadPoseError: the file cannot be written.
+        WeightsError: The source is not a float32 network of this package, or its variant differs too much.
+        DataError: There are no held-out crops, or no calibration crops for int8.
+        HeadPoseError: The file cannot be written.
     """
     limit = LIMITS[precision] if limit_degrees is None else limit_degrees
     with atomic_path(target) as temporary:

@@ -1,4 +1,4 @@
-"""Compression recipes: a TOML file -> frozen dataclasses, read as training recipes are."""
+"""Compression recipes: a TOML file, parsed into frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from headpose.recipes.data import SourceRecipe
 from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
-"""Smaller than a training's: a stage's own seed is a sum of two and its number."""
+"""Smaller than the maximum for a training, as the seed of a stage is the sum of two seeds and its number."""
 Limit = Annotated[float, Field(strict=True, ge=0, le=10**6)]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**7)]
 Divisor = Annotated[float, Field(strict=True, ge=1, le=10**4)]
@@ -68,14 +68,18 @@ class BaselineRecipe:
     data: tuple[SourceRecipe, ...] = ()
 
     def training(self) -> Recipe:
-        """The training recipe, changed; RecipeError if there is none."""
+        """Return the training recipe with ``data`` and ``changes`` applied.
+
+        Raises:
+            RecipeError: The recipe does not exist or is invalid.
+        """
         loaded = recipe.load(self.recipe, self.changes, [dataclasses.asdict(source) for source in self.data])
         return recipe.restate(loaded, changed=False)
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class StopRecipe:
-    """When pruning has gone far enough, or too far. A target of 0 is none; the first one reached ends it.
+    """Stop conditions of the pruning: a tolerance, and targets. The first target that is reached ends the pruning.
 
     Attributes:
         tolerance: largest increase of the held-out error over the baseline's, in the task's unit; a step that
@@ -93,7 +97,7 @@ class StopRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class GuideRecipe:
-    """What the last fine-tuning of a pruned network makes smaller; labels alone unless said otherwise.
+    """Losses of the last fine-tuning of a pruned network; by default only the loss on the labels.
 
     Attributes:
         features: weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
@@ -109,7 +113,7 @@ class GuideRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class PruneRecipe:
-    """Iterated pruning and fine-tuning.
+    """Iterative pruning and fine-tuning.
 
     Attributes:
         importance: criterion: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
@@ -158,7 +162,7 @@ class PruneRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class StageRecipe:
-    """One stage of a student's training: what its loss is made of, and for how long.
+    """One stage of a student's training: its length and the weights of its losses.
 
     Attributes:
         images: number of images shown in the stage.
@@ -182,7 +186,7 @@ HeadWidths = Annotated[tuple[Channels, ...], Field(max_length=16)]
 
 
 def _head(values: Any, parse: ValidatorFunctionWrapHandler) -> Any:
-    """One error for a union, that says what either side of it allows."""
+    """Raise one error for the union that names all allowed values."""
     try:
         return parse(values)
     except ValidationError as error:
@@ -192,7 +196,7 @@ def _head(values: Any, parse: ValidatorFunctionWrapHandler) -> Any:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class StudentRecipe:
-    """A small network and how it learns.
+    """Architecture and training of a student.
 
     Attributes:
         stages: stages of the training, in their order.
@@ -234,7 +238,7 @@ class QuantizeRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class RunRecipe:
-    """What all stages share.
+    """Settings shared by all stages.
 
     Attributes:
         batch: images per step.
@@ -257,7 +261,7 @@ class RunRecipe:
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class CompressionRecipe:
-    """Everything that decides a compression.
+    """All settings of a compression.
 
     Attributes:
         name: name of the run; the pruned network is called ``teacher``.
@@ -276,22 +280,23 @@ class CompressionRecipe:
 
 
 def names() -> list[str]:
-    """Names of the compression recipes that come with the package."""
+    """Return the names of the compression recipes in the package."""
     return list(config.packaged(_PACKAGE))
 
 
 def load(
     name_or_path: str, changes: Sequence[str] = (), sources: Sequence[Mapping[str, Any]] = ()
 ) -> CompressionRecipe:
-    """Reads a compression recipe.
+    """Read a compression recipe.
 
     Args:
-        name_or_path: of a recipe of the package, or a TOML file.
-        changes: ``section.key=value`` with the value in TOML; a bare word is taken as a string.
-        sources: ``baseline.data``, if there are any; before ``changes``.
+        name_or_path: Name of a recipe in the package, or path of a TOML file.
+        changes: Changes of the form ``section.key=value``, with the value in TOML; a bare word is a string.
+        sources: Values of ``baseline.data``, applied before ``changes``; empty to keep those of the recipe.
 
     Raises:
-        RecipeError: no such recipe, broken TOML, an unknown key, a wrong type, a value out of range.
+        RecipeError: The recipe does not exist, is not valid TOML, or has an unknown key, a wrong type or a value out of
+            range.
     """
     values = config.read_file(name_or_path, config.packaged(_PACKAGE))
     if sources and isinstance(table := values.setdefault("baseline", {}), dict):
@@ -302,20 +307,30 @@ def load(
 
 
 def from_dict(values: Any) -> CompressionRecipe:
-    """A recipe from plain values: parsed TOML, or ``CompressionRecipe.to_json`` read back."""
+    """Return a recipe from plain values: parsed TOML, or the parsed JSON of ``CompressionRecipe.to_json``.
+
+    Raises:
+        RecipeError: A value is missing, unknown or invalid.
+    """
     parsed = config.parse(CompressionRecipe, values)
     _check(parsed)
     return parsed
 
 
 def _check(parsed: CompressionRecipe) -> None:
-    """What no setting can say of itself alone."""
+    """Check the rules that depend on names or on several settings.
+
+    Raises:
+        RecipeError: A rule is violated.
+    """
     prune, guide, students = parsed.prune, parsed.prune.guide, parsed.students
     rules = {
         f"prune.importance is one of {', '.join(CRITERIA)}; got {prune.importance!r}": prune.importance in CRITERIA,
         f"prune.codec is one of {', '.join(CODECS)}; got {prune.codec!r}": prune.codec in CODECS,
-        f"prune.size is 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
-        "prune.guide has a loss: features, output or labels above 0": any((guide.features, guide.output, guide.labels)),
+        f"prune.size must be 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
+        "prune.guide needs a loss: features, output or labels above 0": any(
+            (guide.features, guide.output, guide.labels)
+        ),
         "prune.guide.features compares streams, which prune.groups = 'stream' prunes: leave one of them out": not (
             guide.features and prune.groups == "stream"
         ),
@@ -323,18 +338,20 @@ def _check(parsed: CompressionRecipe) -> None:
     for name, student in students.items():
         start = f"students.{name}.start is one of {', '.join(CRITERIA)}; got {student.start!r}"
         rules[start] = student.start in CRITERIA
-        rules[f"students.{name} is the name of another network: call it otherwise"] = name not in _taken(parsed)
+        rules[f"students.{name} is the name of another network: choose another name"] = name not in _taken(parsed)
         for number, stage in enumerate(student.stages):
-            loss = f"students.{name}.stages.{number} has a loss: features, output, rotation or labels above 0"
+            loss = f"students.{name}.stages.{number} needs a loss: features, output, rotation or labels above 0"
             rules[loss] = any((stage.features, stage.output, stage.rotation, stage.labels))
     for name in parsed.quantize.students:
-        rules[f"quantize.students are among {', '.join(students) or 'no students'}; got {name!r}"] = name in students
+        rules[f"quantize.students: no student {name!r}; the recipe has {', '.join(students) or 'none'}"] = (
+            name in students
+        )
     for rule, holds in rules.items():
         if not holds:
             raise RecipeError(f"recipe: {rule}")
 
 
 def _taken(parsed: CompressionRecipe) -> set[str]:
-    """Names of files that a compression writes beside its students'."""
+    """Return the names of the networks that a compression writes in addition to its students."""
     variants = {f"{name}-{precision}" for name in parsed.quantize.students for precision in LIMITS}
     return {"baseline", "teacher", "teacher-random", *variants}

@@ -1,4 +1,4 @@
-"""Report what a compression did: for people as Markdown and HTML, for programs as JSON."""
+"""Report of a compression, as Markdown, HTML and JSON."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ JSON = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One network of the table.
+    """One network in the report.
 
     Attributes:
-        name, precision: which.
-        parameters, macs: of the network.
-        bytes: of its file, or of its weights if it has none.
-        figures: held-out errors, the first is what counts.
-        latency_ms: median by number of threads, one picture; empty if not timed.
-        test_error: of a classifier's test set, NaN otherwise; it chooses nothing.
-        parity: distances from the float32 network, for a quantised one.
+        name: Name of the network.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        parameters: Number of trained values.
+        macs: Number of multiply-accumulates of one forward pass.
+        bytes: Size of its file, or of its stored weights if it has no file.
+        figures: Held-out errors by name; the first one decides.
+        latency_ms: Median time of one image in milliseconds, by number of threads; empty if not timed.
+        test_error: Error on the test set of a classifier, NaN otherwise; no choice is based on it.
+        parity: Distances from the float32 network; None for a float32 network.
     """
 
     name: str
@@ -65,11 +67,11 @@ def write(compression: Compression, files: dict[str, Path]) -> Path:
     """Measure every network of a compression and write the report into its folder.
 
     Args:
-        compression: the compression that was run.
-        files: the ONNX files by name, quantised ones included.
+        compression: Completed compression.
+        files: ONNX files by name, including the quantized ones.
 
     Returns:
-        The Markdown file.
+        Path of the Markdown file.
     """
     folder, recipe = compression.folder, compression.recipe
     steps = compression.pruner.steps() if (folder / "prune" / "step-00").exists() else []
@@ -138,7 +140,7 @@ def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]
 
 
 def _stock(compression: Compression, student: Variant, file: Path) -> Variant:
-    """What a stock quantiser makes of a student: the row that the paper's Table 5 has, and a reason for ours."""
+    """Return the results of the default quantizer on a student, for comparison, as in the paper's Table 5."""
     task = compression.task
     assert isinstance(task, HeadPoseTask)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +154,7 @@ def _stock(compression: Compression, student: Variant, file: Path) -> Variant:
 
 
 def _student_rows(folder: Path, student: StudentRecipe) -> list[dict[str, Any]]:
-    """What each stage of a student's training was made of, and where it ended."""
+    """Return the loss weights, the number of images and the final error of each completed stage of a student."""
     rows = []
     for number, stage in enumerate(student.stages, start=1):
         if (folder / f"stage-{number}" / NETWORK).exists():
@@ -218,7 +220,7 @@ def _step_table(steps: list[Step], unit: str) -> Table:
 
 
 def _layer_table(steps: list[Step]) -> Table:
-    """List the channels removed from each layer at each step: the paper's Figure 2 as numbers."""
+    """List the number of channels removed from each layer in each step (the paper's Figure 2 as numbers)."""
     rows = []
     for name, width in steps[0].widths.items():
         if any(name in step.removed for step in steps):

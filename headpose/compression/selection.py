@@ -1,4 +1,4 @@
-"""Which channels go: from importances to the indices that stay."""
+"""Selection of channels: from importances to the indices of the channels to keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["mean_plus_std", "std", "share", "global_share"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which channels may go.
+    """Rule that selects the channels to remove.
 
     Attributes:
         kind: rule that selects channels. ``mean_plus_std`` removes channels whose importance is below the layer's mean
@@ -36,16 +36,21 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise InputError(f"unknown rule {self.kind!r}; there are {', '.join(get_args(Kind))}")
+            raise InputError(f"unknown rule {self.kind!r}; the rules are {', '.join(get_args(Kind))}")
         if self.kind in ("share", "global_share") and not 0.0 <= self.value < 1.0:
-            raise InputError(f"a share is in [0, 1), got {self.value}")
+            raise InputError(f"a share must be in [0, 1), got {self.value}")
         if not (math.isfinite(self.value) and self.value >= 0.0):
-            raise InputError(f"a number of deviations is 0 or more, got {self.value}")
+            raise InputError(f"a number of deviations must be 0 or more, got {self.value}")
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """When a channel was removed, and how important it was then."""
+    """Removal of a channel.
+
+    Attributes:
+        step: Number of the pruning step that removed it.
+        importance: Importance of the channel in that step.
+    """
 
     step: int
     importance: float
@@ -54,23 +59,22 @@ class Removal:
 def select(
     importance: Mapping[str, Tensor], rule: Rule, minimum: int = 8, protected: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """The channels to keep, for every group of ``importance``; one group alone will do.
+    """Return the channels to keep, for each group of ``importance``.
 
     Args:
-        importance: group -> (width,), larger for what is more worth keeping.
-        rule: which channels may go.
-        minimum: channels that stay in each group at least, the most important ones; a group that has no
-            more keeps all.
-        protected: groups that keep all, and count for no share.
+        importance: Group -> (width,), larger for channels that are more worth keeping.
+        rule: Rule that selects the channels to remove.
+        minimum: Minimum number of channels of each group. The most important ones are kept; a smaller group keeps all.
+        protected: Names of groups that keep all channels and are excluded from shares.
 
     Returns:
-        Sorted int64 indices. Of equal channels the later ones go.
+        Group -> sorted int64 indices. Of channels with equal importance the last ones are removed.
 
     Raises:
-        InputError: a minimum below 1, or an importance that is not finite.
+        InputError: The minimum is below 1, or an importance is not finite.
     """
     if minimum < 1:
-        raise InputError(f"at least one channel stays, so the minimum is 1 or more, got {minimum}")
+        raise InputError(f"the minimum must be 1 or more, so that each group keeps a channel, got {minimum}")
     for name, values in importance.items():
         if values.ndim != 1 or not len(values) or not bool(values.isfinite().all()):
             raise InputError(f"the importances of {name} are not a list of finite numbers")
@@ -89,13 +93,16 @@ def select(
 
 
 def removals(kept: Keep, keep: Keep, importance: Mapping[str, Tensor], step: int) -> dict[str, dict[int, Removal]]:
-    """What one step of pruning removes, in the full network's numbers: what ``round_widths`` may give back.
+    """Return the channels that one pruning step removes, for ``round_widths``.
 
     Args:
-        kept: channels of the full network that are there before the step; groups not named are whole.
-        keep: those of them that stay, in the numbers of the network as it is (``select``).
-        importance: group -> (current width,), as ``select`` was given it.
-        step: its number.
+        kept: Indices in the full network of the channels before the step; groups that are not listed are complete.
+        keep: Indices of the channels to keep, in the network before the step (``select``).
+        importance: Group -> (width before the step,), the input of ``select``.
+        step: Number of the step.
+
+    Returns:
+        Group -> index in the full network -> removal.
     """
     found = {}
     for name, stays in keep.items():
@@ -109,57 +116,57 @@ def removals(kept: Keep, keep: Keep, importance: Mapping[str, Tensor], step: int
 def round_widths(
     kept: Keep, removed: Mapping[str, Mapping[int, Removal]], multiple: int, full_widths: Mapping[str, int]
 ) -> dict[str, Tensor]:
-    """Gives channels back until each width is a multiple, or the full width: such widths run faster.
+    """Restore channels until each width is a multiple, or the full width, as such widths run faster.
 
-    Those removed last come back first, of one step the most important first, of equals the first.
+    The channels removed last are restored first; within a step the most important first; of equals the first.
 
     Args:
-        kept: sorted indices in the full network's numbers; groups not named are whole.
-        removed: for every channel that ``kept`` leaves out, when it went (``removals``, step by step).
-        multiple: 1 leaves all as it is.
-        full_widths: of the full network's groups.
+        kept: Sorted indices in the full network; groups that are not listed are complete.
+        removed: Removal of each channel that is not in ``kept``, collected from ``removals`` of all steps.
+        multiple: Divisor of the new widths; 1 restores no channel.
+        full_widths: Number of channels of each group in the full network.
 
     Returns:
-        Sorted indices for the groups of ``kept``.
+        Sorted indices in the full network for the groups of ``kept``.
 
     Raises:
-        InputError: a multiple below 1, a choice that does not fit, or a removal that is not told.
+        InputError: The multiple is below 1, ``kept`` does not match the widths, or a removal is missing.
     """
     if multiple < 1:
-        raise InputError(f"widths are rounded to a multiple of 1 or more, got {multiple}")
+        raise InputError(f"the multiple of widths must be 1 or more, got {multiple}")
     check_keep(kept, full_widths)
     rounded = {}
     for name, stays in kept.items():
-        present, told = set(stays.tolist()), removed.get(name, {})
+        present, known = set(stays.tolist()), removed.get(name, {})
         gone = [i for i in range(full_widths[name]) if i not in present]
-        if untold := [i for i in gone if i not in told]:
-            raise InputError(f"nothing says when channel {untold[0]} of {name} was removed")
-        gone.sort(key=lambda i, told=told: (-told[i].step, -told[i].importance, i))  # type: ignore[misc]
+        if unknown := [i for i in gone if i not in known]:
+            raise InputError(f"the removal of channel {unknown[0]} of {name} is missing")
+        gone.sort(key=lambda i, known=known: (-known[i].step, -known[i].importance, i))  # type: ignore[misc]
         wanted = min(math.ceil(len(present) / multiple) * multiple, full_widths[name])
         rounded[name] = torch.tensor(sorted([*present, *gone[: wanted - len(present)]]))
     return rounded
 
 
 def _order(values: Tensor) -> Tensor:
-    """Indices from the least important; of equals the last one first."""
+    """Return indices by ascending importance; of equals the last one first."""
     return len(values) - 1 - values.flip(0).argsort(stable=True)
 
 
 def _allowed(values: Tensor, rule: Rule, minimum: int) -> int:
-    """How many of a layer's channels go."""
+    """Return the number of channels to remove from a layer."""
     deviation = values.std(correction=0)
     if rule.kind == "share":
-        count = math.floor(rule.value * len(values) + 1e-9)  # 0.29 of 100 is 29
+        count = math.floor(rule.value * len(values) + 1e-9)  # so that 0.29 of 100 is 29
     elif rule.kind == "std":
         count = int((1.0 - values > rule.value * deviation).sum())
     else:
-        rounding = 1e-12 * values.abs().max()  # in a layer of equal channels none is below the mean
+        rounding = 1e-12 * values.abs().max()  # tolerance: in a layer of equal channels, none is below the mean
         count = int((values < values.mean() - rule.value * deviation - rounding).sum())
     return max(0, min(count, len(values) - minimum))
 
 
 def _least_of_all(importance: Mapping[str, Tensor], share: float, minimum: int) -> dict[str, list[int]]:
-    """The least important channels of all groups together; where the minimum holds, other groups give more."""
+    """Return the least important channels of all groups together. Groups at the minimum lose no further channels."""
     total = sum(len(values) for values in importance.values())
     ranked = []
     for number, (name, values) in enumerate(importance.items()):

@@ -1,4 +1,4 @@
-"""The record of one step of pruning: what is left of a run when its networks are gone."""
+"""Record of one pruning step, which remains readable after its network has been deleted."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from headpose.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did, as its folder's ``step.json`` keeps it.
+    """Result of one pruning step, stored in ``step.json`` of its folder.
 
     Attributes:
-        number: from 1 on; 0 is the baseline.
-        kept: channels that are left, by group, in the baseline's numbers.
-        removed: channels that went in this step, by group, and how important each was.
-        cut_error: held-out error after the cut and new BatchNorm statistics, before fine-tuning.
-        figures: held-out errors after fine-tuning; the first is what counts.
-        parameters, macs, bytes: of the network.
-        latency_ms: through ONNX Runtime, one thread; NaN if it was not asked for.
-        accepted: whether the error was within the tolerance.
-        reached: the target that ends the pruning, or "".
+        number: Number of the step, from 1; 0 is the baseline.
+        kept: Indices in the baseline of the remaining channels, by group.
+        removed: Importance of the channels removed in this step, by group and index in the baseline.
+        cut_error: Held-out error after pruning and recalibration of BatchNorm, before fine-tuning.
+        figures: Held-out errors after fine-tuning by name; the first one decides.
+        parameters: Number of trained values.
+        macs: Number of multiply-accumulates of one forward pass.
+        bytes: Size of the stored weights in bytes.
+        latency_ms: Median time of one image with ONNX Runtime on one thread in milliseconds; NaN if not measured.
+        accepted: Whether the error is within the tolerance.
+        reached: Name of the target that ends the pruning; empty if none is reached.
     """
 
     number: int
@@ -53,32 +55,36 @@ class Step:
 
     @property
     def keep(self) -> dict[str, Tensor]:
-        """``kept`` as indices."""
+        """``kept`` as int64 tensors."""
         return {name: torch.tensor(numbers) for name, numbers in self.kept.items()}
 
 
 def read_step(file: Path) -> Step:
-    """A step from its file.
+    """Read a step from its file.
 
     Raises:
-        DataError: it is damaged.
+        DataError: The file is damaged.
     """
     try:
         step: Step = TypeAdapter(Step).validate_python(read_json(file))
         if not step.figures or any(kept != sorted({*kept}) or min(kept, default=-1) < 0 for kept in step.kept.values()):
-            raise ValueError("channels that are kept are numbers from 0 on, each once, in order")
-    except ValueError as error:  # of pydantic, too
-        told = " ".join(str(error).split())
-        raise DataError(f"{file} is damaged: {told:.200}; delete its folder to make that step again") from error
+            raise ValueError("kept channels must be numbers from 0, sorted, each once")
+    except ValueError as error:  # pydantic's ValidationError is a ValueError
+        reason = " ".join(str(error).split())
+        raise DataError(f"{file} is damaged: {reason:.200}; delete its folder to make that step again") from error
     return step
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a file that this package wrote; DataError if it is damaged."""
+    """Read the JSON object in a file written by this package.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     try:
         values = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}; delete it to make it again") from error
     if not isinstance(values, dict):
-        raise DataError(f"{file} is damaged: an object is wanted; delete it to make it again")
+        raise DataError(f"{file} is damaged: it is not a JSON object; delete it to make it again")
     return values

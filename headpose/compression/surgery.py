@@ -1,7 +1,7 @@
-"""Taking channels out of a network and putting them back.
+"""Removal of channels from a network, and their restoration.
 
-``prune`` is exact: the new network computes what the old one would with those channels set to zero
-after their ReLU, wherever they appear (``channels.maps``).
+``prune`` is exact: the new network is equivalent to the old one with these channels set to zero after the ReLU, in all
+of their maps (``channels.maps``).
 """
 
 from __future__ import annotations
@@ -26,43 +26,51 @@ from headpose.networks.spec import ResNetSpec
 Network = TypeVar("Network", bound=ResNet)
 Axes = Mapping[str, tuple[str | None, ...]]
 Keep = Mapping[str, Tensor]
-"""Group -> (K,) int64 indices of the channels to keep, sorted, each once. Groups not named keep all."""
+"""Group -> (K,) int64 indices of the channels to keep, sorted, each once. Groups that are not listed keep all."""
 
 _COUNTER = "num_batches_tracked"
 
 
 def check_keep(keep: Keep, widths: Mapping[str, int]) -> None:
-    """Refuses a choice that does not fit groups of these widths.
+    """Check that the indices are valid for groups of these widths.
+
+    Args:
+        keep: Channels to keep.
+        widths: Number of channels of each group.
 
     Raises:
-        InputError: an unknown group; indices that are empty, not int64, out of range, unsorted or repeated.
+        InputError: A group is unknown, or its indices are empty, not int64, out of range, unsorted or repeated.
     """
     channels.check_names(keep, widths)
     for name, indices in keep.items():
         if indices.ndim != 1 or indices.dtype != torch.int64 or not len(indices):
-            raise InputError(f"{name} keeps one channel at least, named by a list of int64 indices: got {indices}")
+            raise InputError(f"{name} must keep at least one channel, given by a list of int64 indices, got {indices}")
         if int(indices.min()) < 0 or int(indices.max()) >= widths[name]:
             raise InputError(f"{name} has channels 0 to {widths[name] - 1}, got {indices.tolist()}")
         if not bool((indices[1:] > indices[:-1]).all()):
-            raise InputError(f"{name} needs its indices sorted, each once: got {indices.tolist()}")
+            raise InputError(f"the indices of {name} must be sorted, each once, got {indices.tolist()}")
 
 
 def compose(first: Keep, second: Keep) -> dict[str, Tensor]:
-    """One choice in place of two: what is left of ``first``'s channels, of which ``second`` keeps some.
+    """Return the channels that are left after pruning with ``first``, then with ``second``.
 
-    ``prune(prune(network, first), second)`` is ``prune(network, compose(first, second))``.
+    ``prune(prune(network, first), second)`` equals ``prune(network, compose(first, second))``.
     """
     return {**first, **{name: first[name][kept] if name in first else kept for name, kept in second.items()}}
 
 
 def prune(network: Network, keep: Keep) -> Network:
-    """A new network with the kept channels only; the old one is as it was, and they share no memory.
+    """Return a new network with only the kept channels. The old one is not changed; they share no memory.
 
-    Class, dtype, device, memory format, each module's mode and each parameter's requires_grad are the
-    source's; hooks are not taken over, nor gradients. No random number is drawn.
+    Class, dtype, device, memory format, the mode of each module and requires_grad of each parameter are copied. Hooks
+    and gradients are not. No random numbers are drawn.
+
+    Args:
+        network: Network to prune.
+        keep: Channels to keep.
 
     Raises:
-        InputError: see ``check_keep``.
+        InputError: ``keep`` is invalid (``check_keep``).
     """
     spec = network.spec
     check_keep(keep, channels.widths(spec))
@@ -80,7 +88,7 @@ def prune(network: Network, keep: Keep) -> Network:
 
 
 def slice_state(state: Mapping[str, Tensor], axes: Axes, keep: Keep) -> dict[str, Tensor]:
-    """The kept channels' part of a full-size state dict, copied; what ``axes`` does not name is copied whole."""
+    """Return a copy of the kept channels of a full-size state dict. Tensors not in ``axes`` are copied entirely."""
     sliced = {}
     for name, value in state.items():
         part = value.detach()
@@ -92,19 +100,19 @@ def slice_state(state: Mapping[str, Tensor], axes: Axes, keep: Keep) -> dict[str
 
 
 def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes: Axes, keep: Keep) -> dict[str, Tensor]:
-    """The inverse of ``slice_state``: a copy of ``full`` with a pruned network's tensors in their places.
+    """Return a copy of ``full`` that contains the tensors of a pruned network, the inverse of ``slice_state``.
 
-    Channels that ``keep`` leaves out hold what ``full`` held: the last value that each had, if every
+    Channels that are not in ``keep`` retain their values from ``full``: the last value that each had, if every
     pruned network is scattered before the next channels go.
 
     Args:
-        full: full-size tensors.
-        small: the pruned network's; tensors that are missing here stay as they are in ``full``.
-        axes: of the full network (``channels.axes``; the pruned network's are the same).
-        keep: the kept channels in the full network's numbers.
+        full: Tensors of the full network.
+        small: Tensors of the pruned network; missing tensors are copied from ``full``.
+        axes: Groups by dimension (``channels.axes``), the same for both networks.
+        keep: Indices of the kept channels in the full network.
 
     Raises:
-        InputError: a tensor of ``small`` is unknown or has another shape than ``keep`` says.
+        InputError: A tensor of ``small`` is unknown, or its shape does not match ``keep``.
     """
     merged = {name: value.detach().clone() for name, value in full.items()}
     for name, value in small.items():
@@ -115,13 +123,15 @@ def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes:
             i: keep[group].to(target.device) for i, group in enumerate(axes.get(name, ())) if group and group in keep
         }
         if tuple(value.shape) != tuple(len(kept[i]) if i in kept else size for i, size in enumerate(target.shape)):
-            raise InputError(f"{name} is {tuple(value.shape)}, and not what is kept of {tuple(target.shape)}")
+            raise InputError(
+                f"{name} has shape {tuple(value.shape)}, not that of the kept part of {tuple(target.shape)}"
+            )
         merged[name] = _put(target, value.detach().to(target), kept)
     return merged
 
 
 def _put(target: Tensor, value: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
-    """``target`` with ``value`` at the kept indices of some dimensions."""
+    """Return a copy of ``target`` with ``value`` at the kept indices of each dimension in ``kept``."""
     if not kept:
         return value.clone()
     dimension, *rest = kept
@@ -131,7 +141,7 @@ def _put(target: Tensor, value: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
 
 @contextlib.contextmanager
 def modes_restored(network: nn.Module) -> Iterator[None]:
-    """Puts every module back into the mode, training or not, that it had; also when the block fails."""
+    """Restore the mode of each module, training or eval, on exit, also after an exception."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield
@@ -142,16 +152,18 @@ def modes_restored(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
-    """Re-estimates BatchNorm's running statistics: the plain mean of every batch's own.
+    """Re-estimate BatchNorm's running statistics, as the mean of the statistics of all batches.
 
-    Nothing else changes: no weight, no mode, no momentum.
+    Pruning changes the inputs of the layers, which makes the old statistics invalid. Weights, modes and momentum do not
+    change.
 
     Args:
-        network: changed in place; after pruning its statistics are those of other inputs.
-        batches: (N, 3, S, S) images on the network's device, best of one size: each batch counts the same.
+        network: Network, changed in place.
+        batches: Batches of (N, 3, S, S) images on the network's device. All batches have equal weight, so they should
+            have the same N.
 
     Raises:
-        InputError: there is no batch. The statistics are then as they were, as after any other error.
+        InputError: There is no batch. The statistics are then unchanged, as after any other error.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms]
@@ -161,13 +173,13 @@ def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
             network.eval()
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum = None  # torch's sign for a cumulative average
+                norm.momentum = None  # None selects a cumulative average in torch
                 norm.train()
             for images in batches:
                 network(images)
                 seen += 1
         if not seen:
-            raise InputError("BatchNorm's statistics need one batch at least")
+            raise InputError("BatchNorm's statistics need at least one batch")
     except BaseException:
         for norm, (_, buffers) in zip(norms, before, strict=True):
             for name, value in norm.named_buffers():
@@ -179,19 +191,19 @@ def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
 
 
 def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) -> None:
-    """Writes widths and weights as one .safetensors file, atomically.
+    """Write widths and weights as one .safetensors file, atomically.
 
     Args:
-        network: step counters are left out.
-        path: the file.
-        extra: more entries of the file's metadata (``read_metadata``), beside ``spec``.
+        network: Network to save; its step counters are omitted.
+        path: Path of the file.
+        extra: Additional metadata of the file (``read_metadata``), without the key ``spec``.
 
     Raises:
-        InputError: ``extra`` has an entry ``spec``.
-        HeadPoseError: the file cannot be written.
+        InputError: ``extra`` has the key ``spec``.
+        HeadPoseError: The file cannot be written.
     """
     if extra and "spec" in extra:
-        raise InputError("'spec' holds the network's widths: name the entry otherwise")
+        raise InputError("the key 'spec' is reserved for the network's widths: choose another key")
     state = {
         name: value.detach().contiguous().clone()
         for name, value in network.state_dict().items()
@@ -202,10 +214,13 @@ def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) ->
 
 
 def load(path: Path) -> ResNet:
-    """The network of a file that ``save`` or ``headpose weights to-safetensors`` wrote, on the CPU, in eval mode.
+    """Load a network from a file written by ``save`` or ``headpose weights to-safetensors``.
+
+    Returns:
+        The network on the CPU, in eval mode.
 
     Raises:
-        WeightsError: it is no such file, or damaged.
+        WeightsError: The file was not written by this package, or is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -218,10 +233,10 @@ def load(path: Path) -> ResNet:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a .safetensors file: ``spec`` and what ``save`` was given beside it.
+    """Return the metadata of a .safetensors file: ``spec``, and ``extra`` of ``save``.
 
     Raises:
-        WeightsError: the file cannot be read.
+        WeightsError: The file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -231,8 +246,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _of_state(kind: type[Network], spec: ResNetSpec, state: Mapping[str, Tensor]) -> Network:
-    """A network that takes the tensors over; step counters may be missing."""
-    with torch.device("meta"):  # no memory, and no random number
+    """Return a network that uses the given tensors without copying them; step counters may be missing."""
+    with torch.device("meta"):  # allocates no memory and draws no random numbers
         network = kind(spec)
     counters = {name: torch.tensor(0) for name in network.state_dict() if name.endswith(_COUNTER)}
     network.load_state_dict({**counters, **state}, assign=True)

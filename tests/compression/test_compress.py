@@ -231,13 +231,13 @@ def test_a_classifier_goes_through_it(run, tmp_path):
     [
         ("prune.importance=magic", "prune.importance must be one of apoz"),
         ("prune.rule.kind=magic", "prune.rule.kind must be one of mean_plus_std"),
-        ("prune.protected=['layer9']", "there is no layer9"),
+        ("prune.protected=['layer9']", "no group layer9"),
         ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels must be a number from 0 to"),
         ("students.student.stages=[]", "students.student.stages must be a list of at least 1 value"),
         ("students.student.start=magic", "start must be one of apoz"),
-        ("prune.guide.labels=0.0", "prune.guide has a loss"),
+        ("prune.guide.labels=0.0", "prune.guide needs a loss"),
         ("prune={guide={features=1.0},groups='stream'}", "prune.guide.features compares streams"),
-        ("quantize.students=['other']", "among student, student-scratch; got .other."),
+        ("quantize.students=['other']", "no student .other.; the recipe has student, student-scratch"),
         ("nonsense=1", "nonsense"),
         ("baseline.weights=missing.safetensors", "missing.safetensors does not exist"),
         ("baseline.weights=compact", "different crops"),
@@ -397,7 +397,7 @@ def test_a_dry_run_tells_each_stage_and_writes_nothing(heads, run, tmp_path):
         number = r"[\d,]+"
         said = rf"{stage} {images} images at 32 px {number} images/s \d+\.\d\d h"
         assert any(re.fullmatch(said, line) for line in lines), (stage, out)
-    assert re.fullmatch(r"\d+\.\d\d hours in all, judging, validation and report apart", lines[-2])
+    assert re.fullmatch(r"\d+\.\d\d hours in all, excluding importance, validation and report", lines[-2])
     assert "measured on the unpruned network" in lines[-1]
     assert list(tmp_path.iterdir()) == []
     status, out, _ = run(heads / "tiny.toml", "--dry-run", "--only", "distill", "--student", "student")

@@ -188,7 +188,7 @@ def test_streams_and_protection(tuner, baseline, tmp_path):
     step = pruner.steps()[1]
     assert step.widths["layer2"] == 12
     assert step.widths["layer1"] == 8
-    with pytest.raises(RecipeError, match="there is no layer9"):
+    with pytest.raises(RecipeError, match="no group layer9"):
         Pruner(tuner, baseline, dataclasses.replace(SHORT, protected=("layer9",)), tmp_path / "other")
 
 

@@ -209,7 +209,7 @@ def test_what_is_put_back_shares_no_memory():
 
 def test_tensors_that_do_not_fit_are_not_put_back():
     state, axes = lively(SPEC).state_dict(), channels.axes(SPEC)
-    with pytest.raises(InputError, match=r"conv1\.weight is \(8, "):
+    with pytest.raises(InputError, match=r"conv1\.weight has shape \(8, "):
         surgery.scatter_state(state, state, axes, KEEP)
     with pytest.raises(InputError, match="no tensor extra"):
         surgery.scatter_state(state, {"extra": torch.zeros(1)}, axes, KEEP)
@@ -234,7 +234,7 @@ def test_recalibrated_statistics_are_the_mean_of_the_batches():
 
 @pytest.mark.parametrize(
     ("batches", "says"),
-    [([], "one batch at least"), ([torch.randn(2, 3, 12, 12), torch.randn(2, 9)], "input")],
+    [([], "at least one batch"), ([torch.randn(2, 3, 12, 12), torch.randn(2, 9)], "input")],
     ids=["none", "a bad one"],
 )
 def test_a_recalibration_that_fails_changes_nothing(batches, says):
