@@ -1,4 +1,4 @@
-"""``headpose compress``: from a recipe to a teacher, students, their files and a report."""
+"""``headpose compress``: make a teacher, students, their files and a report from a recipe."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ STAGES = ("prune", "control", "distill", "export", "quantize", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose compress``."""
+    """Add the arguments of ``headpose compress``."""
     parser.description = (
-        "Prunes a trained network, distils the result into students, exports and quantises them, and reports. "
-        "Every stage goes on where it was interrupted: give the same command again."
+        "Prune a trained network, distill the result into students, export and quantize them, and write a report. "
+        "To resume an interrupted run, give the same command again."
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
     sources.add_argument(parser, "training recipe")
@@ -33,30 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=STAGES,
         metavar="STAGE",
-        help=f"one stage of {', '.join(STAGES)} (repeatable)",
+        help=f"run only this stage, one of {', '.join(STAGES)} (repeatable)",
     )
-    parser.add_argument("--student", action="append", metavar="NAME", help="distil this one only (repeatable)")
+    parser.add_argument("--student", action="append", metavar="NAME", help="distill only this student (repeatable)")
     parser.add_argument(
         "--changed-data",
         action="store_true",
-        help="go on though the data are others than those that the parts in the folder were made with",
+        help="continue although the data differ from those that the parts in the folder were made with",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how long each stage will take here, and stop",
+        help="print how long each stage will take on this machine, and exit",
     )
-    parser.add_argument("--target-mb", type=float, metavar="MB", help="prune down to this size (prune.stop.megabytes)")
+    parser.add_argument("--target-mb", type=float, metavar="MB", help="prune to this size (prune.stop.megabytes)")
     parser.add_argument(
         "--target-latency-ms",
         type=float,
         metavar="MS",
-        help="prune down to this time for one picture, measured here with one thread (prune.stop.latency_ms)",
+        help="prune to this time for one image, measured on this machine with one thread (prune.stop.latency_ms)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the stages in order. ``torchrun`` may run many of it: they train together, and the first does the rest."""
+    """Run the stages in order, and return the exit status.
+
+    Processes started by ``torchrun`` train together; the first one runs the other stages.
+    """
     changes = list(args.overrides)
     for value, key in ((args.target_mb, "megabytes"), (args.target_latency_ms, "latency_ms")):
         if value is not None:

@@ -1,4 +1,4 @@
-"""``headpose report``: one report of what was measured."""
+"""``headpose report``: write a report of measured results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headpose.errors import HeadPoseError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose report``."""
+    """Add the arguments of ``headpose report``."""
     parser.description = (
-        "Reads result files and writes one report; it measures nothing. DIR holds accuracy/NAME.json (needed), "
-        "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json: "
-        "python eval/all.py writes them."
+        "Read result files and write one report, without measuring. DIR contains accuracy/NAME.json (required), "
+        "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json, "
+        "all written by python eval/all.py."
     )
     parser.add_argument("source", type=named_path, metavar="DIR", help="folder of results, or an earlier results.json")
     parser.add_argument(
@@ -24,26 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=named_path,
         metavar="AFLW2000",
-        help="the test set: curves over yaw and, in --out, the worst cases",
+        help="folder of the test set, for curves over yaw and, in --out, the worst cases",
     )
     parser.add_argument(
-        "--docs", type=named_path, metavar="FILE", help="write the page of tables, and results.json beside it"
+        "--docs", type=named_path, metavar="FILE", help="write a page of tables, and results.json in the same folder"
     )
     parser.add_argument(
-        "--readme", type=named_path, metavar="FILE", help="renew the table between its <!-- results --> marks"
+        "--readme",
+        type=named_path,
+        metavar="FILE",
+        help="update the table between the <!-- results --> markers of this file",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes what is asked for; returns the exit status."""
+    """Write the requested files, and return the exit status."""
     from headpose import files
     from headpose.report import faces, folder, write
     from headpose.report.records import to_json
 
     if not (args.out or args.docs or args.readme):
-        raise HeadPoseError("nothing to write: name a folder (--out), or files (--docs, --readme)")
+        raise HeadPoseError("nothing to write: give a folder (--out), or files (--docs, --readme)")
     if args.data and args.source.is_file():
-        raise HeadPoseError(f"--data needs the predictions of a folder of results, {args.source} is a file")
+        raise HeadPoseError(f"--data needs the predictions in a folder of results, but {args.source} is a file")
     results = folder.read(args.source)
     _check_outputs(args)
     predicted = None
@@ -66,7 +69,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """HeadPoseError if what is written is what is read, or two of the files are one."""
+    """Check that no output is an input or another output.
+
+    Raises:
+        HeadPoseError: Two of the files are the same.
+    """
     from headpose import files
     from headpose.report import folder, page, write
 

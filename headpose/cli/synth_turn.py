@@ -1,4 +1,4 @@
-"""``headpose synth turn``: photographs turned out of plane."""
+"""``headpose synth turn``: rotate the heads in photographs out of plane."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from headpose.synth import turned
 from headpose.synth.turned import Settings
 
 _SIZES = (48, 1024)
-_LARGEST = Settings()  # angles up to which a head can be turned
+_LARGEST = Settings()  # its defaults are the largest angles to which a head can be rotated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose synth turn``."""
+    """Add the arguments of ``headpose synth turn``."""
     parser.add_argument(
         "--source", type=named_path, required=True, metavar="MANIFEST",
-        help="CSV of labelled photographs: image,x1,y1,x2,y2,yaw,pitch,roll[,spread|weight][,group]",
+        help="CSV of labeled photographs: image,x1,y1,x2,y2,yaw,pitch,roll[,spread|weight][,group]",
     )  # fmt: skip
     parser.add_argument(
         "--landmarks", type=named_path, metavar="FILE",
-        help=".npz with 68 landmarks of all or some photographs; the others are fitted by their boxes",
+        help=".npz with 68 landmarks of all or some photographs; the others are fitted by their bounding boxes",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=named_path, required=True, metavar="DIR", help="folder in 300W-LP's layout; resumed if it exists"
     )
     parser.add_argument(
-        "--views", type=positive, default=3, metavar="N", help="pictures of each photograph (default: %(default)s)"
+        "--views", type=positive, default=3, metavar="N", help="number of images per photograph (default: %(default)s)"
     )
-    parser.add_argument("--size", type=positive, default=128, metavar="S", help="side, pixels (default: %(default)s)")
-    parser.add_argument("--seed", type=whole, default=0, metavar="K", help="seed of poses and framing (default: 0)")
-    parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default: 1)")
+    parser.add_argument("--size", type=positive, default=128, metavar="S", help="side in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole, default=0, metavar="K", help="random seed of poses and framing (default: 0)"
+    )
+    parser.add_argument("--workers", type=positive, default=1, metavar="W", help="number of processes (default: 1)")
     for name in ("yaw", "pitch"):
         parser.add_argument(
             f"--{name}", type=float, default=getattr(_LARGEST, name), metavar="DEGREES",
-            help=f"largest {name} (default: %(default)g)",
+            help=f"largest absolute {name} (default: %(default)g)",
         )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the folder; returns the exit status."""
+    """Write the folder, and return the exit status."""
     if not _SIZES[0] <= args.size <= _SIZES[1]:
         raise HeadPoseError(f"--size must be {_SIZES[0]} to {_SIZES[1]} pixels, got {args.size}")
     for name in ("yaw", "pitch"):

@@ -1,4 +1,4 @@
-"""``headpose train``: from a recipe to a folder with weights, log, curves and an ONNX network."""
+"""``headpose train``: train a network from a recipe, and write weights, log, curves and an ONNX network."""
 
 from __future__ import annotations
 
@@ -28,38 +28,41 @@ from headpose.training.tasks.head_pose import HeadPoseTask
 from headpose.training.validation import predict
 from headpose.types import Image
 
-_LARGEST_DIFFERENCE = 0.02  # degrees, between torch and ONNX Runtime in float32
+_LARGEST_DIFFERENCE = 0.02  # degrees, between PyTorch and ONNX Runtime in float32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``headpose train``."""
+    """Add the arguments of ``headpose train``."""
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
     sources.add_argument(parser)
     overrides.add_argument(parser, "run.images=100000")
     parser.add_argument("--out", type=non_empty, metavar="DIR", help="folder of the run (default: runs/NAME)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the folder, with its recipe"
+        "--resume", action="store_true", help="resume from the last checkpoint in the folder, with its recipe"
     )
     parser.add_argument(
         "--changed-data",
         action="store_true",
-        help="with --resume: go on though the data are others than those that the run began with",
+        help="with --resume: continue although the data differ from those that the run started with",
     )
     parser.add_argument(
         "--init",
         metavar="NAME|FILE",
-        help="start from weights: a network of this package (a name, .onnx, .safetensors), or a ResNet with "
-        "torchvision's or VGGFace2's names (.safetensors, .pth)",
+        help="initialize from weights: a network of this package (a name, .onnx, .safetensors), or a ResNet with "
+        "the parameter names of torchvision or VGGFace2 (.safetensors, .pth)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what is drawn, how large, how fast and how long, and stop"
+        "--dry-run", action="store_true", help="print what is sampled, and the size, speed and duration, and exit"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, then writes ``curves.png`` and ``NAME.onnx`` beside the weights. ``torchrun`` may run many of it."""
+    """Train, then write ``curves.png`` and ``NAME.onnx`` next to the weights, and return the exit status.
+
+    Several processes may be started by ``torchrun``.
+    """
     settings, folder, start = _settings(args)
-    if not args.resume:  # the recipe that a run goes on with may be its own
+    if not args.resume:  # a resumed run may be given the recipe in its own folder
         names = (RECIPE, SPLIT, INIT, BEST, LAST, log.FILE, "curves.png", "environment.txt", f"{settings.name}.onnx")
         lists = [source.path for source in settings.data.sources if Path(source.path).is_file()]
         check_outputs(
@@ -73,7 +76,12 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What ``--init`` names: the file of the weights, and the network in it."""
+    """Initial weights from ``--init``.
+
+    Attributes:
+        file: File of the weights.
+        origin: Name, parent and license statement of the network in it.
+    """
 
     file: Path
     origin: Origin
@@ -89,7 +97,8 @@ def _train(args: argparse.Namespace, settings: recipe.Recipe, folder: Path, star
             print(f"license: unknown; state it with --set {words}")
         else:
             print(f"license: {settings.license}; {settings.license_terms}")
-        if args.changed_data and not args.dry_run:  # other data, other statement: the next one that goes on finds it
+        # Other data may change the license statement, which the next resumed run reads.
+        if args.changed_data and not args.dry_run:
             write_text(folder / RECIPE, trainer.recipe.to_json())
     if start:
         match = trainer.start_from(start.file, start.origin.name)
@@ -109,9 +118,9 @@ def _train(args: argparse.Namespace, settings: recipe.Recipe, folder: Path, star
 
 
 def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
-    """Curves, and the best weights measured or exported."""
+    """Draw the curves, then test or export the best weights."""
     progress, task = trainer.progress, trainer.task
-    if trainer.log.rows:  # none, if somebody has deleted the log of a run that is at its end
+    if trainer.log.rows:  # empty if the log of a completed run was deleted
         log.draw_curves(trainer.log.rows, folder / "curves.png", settings.name, task.unit)
     best = build(settings.spec)
     checkpoint.load_weights(best, folder / BEST)
@@ -138,7 +147,11 @@ def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
 
 
 def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
-    """WeightsError unless the exported file gives the network's rotations on held-out faces."""
+    """Check that the exported file gives the same rotations as the network on held-out faces.
+
+    Raises:
+        WeightsError: The rotations differ.
+    """
     exported = OnnxPoseModel(file, device="cpu")
     inputs = crop.normalise(np.stack(crops), exported.crop)
     difference = geometry.geodesic_degrees(exported.predict(inputs), predict(network, crops, exported.crop, len(crops)))
@@ -147,11 +160,11 @@ def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
 
 
 def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | None]:
-    """The recipe, the folder of the run and what it starts from. One that goes on keeps the recipe it began with."""
+    """Return the recipe, the folder of the run and its initial weights. A resumed run keeps its recipe."""
     if args.changed_data and not args.resume:
-        raise RecipeError("--changed-data is for a run that goes on: add --resume, or leave it out")
+        raise RecipeError("--changed-data is for a resumed run: add --resume, or leave it out")
     if args.init and args.resume:
-        raise RecipeError("--init begins a run and --resume goes on with one: leave one of them out")
+        raise RecipeError("--init starts a run and --resume continues one: leave one of them out")
     named = recipe.load(
         args.recipe, [] if args.resume else args.overrides, [] if args.resume else sources.read(args.data)
     )
@@ -168,10 +181,10 @@ def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | N
 
 
 def _saved(args: argparse.Namespace, named: recipe.Recipe, folder: Path) -> recipe.Recipe:
-    """The recipe of a run that goes on."""
+    """Return the recipe of a resumed run."""
     if os.path.lexists(folder / LAST) and not (args.changed_data or os.path.lexists(folder / SPLIT)):
         raise DataError(
-            f"{folder / SPLIT} is missing, which says what the run began with: put it back, or add --changed-data"
+            f"{folder / SPLIT} is missing, which lists the data of the run: restore it, or add --changed-data"
         )
     saved = recipe.load_saved(folder / RECIPE, args.overrides, args.changed_data)
     if saved.name != named.name:
@@ -179,7 +192,7 @@ def _saved(args: argparse.Namespace, named: recipe.Recipe, folder: Path) -> reci
     places = [source.path for source in saved.data.sources]
     if args.data and args.data != places:
         raise RecipeError(
-            f"the run goes on with the data that it began with ({', '.join(places)}): leave --data out, or say with "
-            "--set data.sources.0.path=PATH where they lie now"
+            f"a resumed run uses the data that it started with ({', '.join(places)}): leave out --data, or give their "
+            "new location with --set data.sources.0.path=PATH"
         )
     return recipe.restate(saved, changed=False)

@@ -1,1 +1,1 @@
-"""One report of what was measured: it reads result files, and measures nothing itself."""
+"""Report of results: reads result files and writes tables and plots, without measuring."""

@@ -1,4 +1,4 @@
-"""Build a document of sections, paragraphs, tables and pictures. ``page`` writes it as HTML and as files."""
+"""Documents of sections, paragraphs, tables and images, and their Markdown. ``page`` writes them as files and HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _LINE = 120
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph; what stands between backticks is code. ``summary`` folds it away behind that line where it can."""
+    """A paragraph.
+
+    Attributes:
+        words: Plain text, with code between backticks.
+        summary: Line behind which HTML collapses the paragraph; empty to show it.
+    """
 
     words: str
     summary: str = ""
@@ -21,7 +26,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells of a table's line; ``kind`` sets it apart from others: "ours", "peer" or "published"."""
+    """One row of a table.
+
+    Attributes:
+        cells: Text of each cell.
+        kind: Style of the row in HTML: "ours", "peer", "published", or empty.
+    """
 
     cells: tuple[str, ...]
     kind: str = ""
@@ -29,19 +39,25 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the cells of every row are as many as those of the head."""
+    """A table; all rows have as many cells as the head."""
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
         if any(len(row.cells) != len(self.head) for row in self.rows):
-            raise InputError(f"a row has another number of cells than the head {self.head}")
+            raise InputError(f"all rows must have as many cells as the head {self.head}")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture's file content; ``name`` ends in .svg, .png or .jpg."""
+    """An image file.
+
+    Attributes:
+        name: File name, ending in .svg, .png or .jpg.
+        alt: Alternative text, also the caption.
+        data: Content of the file.
+    """
 
     name: str
     alt: str
@@ -53,22 +69,22 @@ Block = Text | Table | Picture
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and its content."""
 
     title: str
     blocks: tuple[Block, ...]
 
 
 def markdown(title: str, sections: Sequence[Section], pictures: str = "") -> str:
-    """Write a document as Markdown.
+    """Return a document as Markdown.
 
     Args:
-        title: the first heading.
-        sections: the document.
-        pictures: the folder of the pictures' files, relative to the Markdown file; empty for the same folder.
+        title: First heading.
+        sections: Sections of the document.
+        pictures: Folder of the image files, relative to the Markdown file; empty for the same folder.
 
     Returns:
-        The text. A paragraph with a summary begins with that summary, as Markdown folds nothing away.
+        The text. A paragraph with a summary begins with its summary, as Markdown cannot collapse it.
     """
     parts = [f"# {title}"]
     for section in sections:
@@ -78,7 +94,7 @@ def markdown(title: str, sections: Sequence[Section], pictures: str = "") -> str
 
 
 def markdown_table(table: Table) -> str:
-    """The table as Markdown."""
+    """Return a table as Markdown."""
     head, *lines = (
         "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         for cells in (table.head, *(row.cells for row in table.rows))
@@ -87,12 +103,12 @@ def markdown_table(table: Table) -> str:
 
 
 def paragraph(words: str) -> str:
-    """A paragraph in lines of the repository's length; links are not broken."""
+    """Return a paragraph wrapped to 120 characters, without breaking links."""
     return textwrap.fill(words, _LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def markdown_block(block: Block, pictures: str = "") -> str:
-    """Return one block as Markdown; a picture is linked as ``pictures``/NAME."""
+    """Return one block as Markdown; an image is linked as ``pictures``/NAME."""
     if isinstance(block, Table):
         return markdown_table(block)
     if isinstance(block, Picture):

@@ -1,4 +1,4 @@
-"""What the predictions of single faces tell when their labels are at hand: curves over yaw, and the worst cases."""
+"""Analysis of predictions for single faces: error curves over yaw, and the worst cases. It needs the labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from headpose.report.records import CurvePoint, Results
 from headpose.types import Box, CropSpec, Face, HeadPose, Image, Sample
 
 STEP = 10.0
-"""Degrees of yaw in a point of a curve."""
+"""Range of yaw for one point of a curve, degrees."""
 
 FEWEST = 10
-"""Faces in a point of a curve: a mean of fewer says nothing."""
+"""Minimum number of faces for one point of a curve: a mean of fewer is not meaningful."""
 
 WORST = 12
-"""Faces on a sheet."""
+"""Number of faces on a sheet of worst cases."""
 
 _GEODESIC, _MAE = accuracy.MEASURES.index("geodesic"), accuracy.MEASURES.index("mae")
 _TILE, _COLUMNS = 150, 2
@@ -38,18 +38,28 @@ _VIEW = CropSpec(size=_TILE, scale=1.6)
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Faces, and what each network said of them: (N, 3) yaw, pitch, roll in degrees by its name."""
+    """Predictions of several networks for the same faces.
+
+    Attributes:
+        faces: N labeled faces.
+        angles: (N, 3) predicted yaw, pitch, roll in degrees, by name of the network.
+    """
 
     faces: FaceSet
     angles: Mapping[str, Array]
 
 
 def read(folder: str | os.PathLike[str], results: Results, data: str | os.PathLike[str]) -> Predicted:
-    """Reads the predictions of a folder of results, and the labels of AFLW2000-3D.
+    """Read the predictions in a folder of results, and the labels of AFLW2000-3D.
+
+    Args:
+        folder: Folder of results.
+        results: Results read from this folder.
+        data: Folder of AFLW2000-3D.
 
     Raises:
-        DataError: the data cannot be read, are not the faces that were measured, or a file of predictions is not
-            as ``headpose.evaluation.predictions`` has it.
+        DataError: The data cannot be read or contain other faces than the results, or a file of predictions does not
+            have the format of ``headpose.evaluation.predictions``.
     """
     faces = next(
         (
@@ -60,7 +70,7 @@ def read(folder: str | os.PathLike[str], results: Results, data: str | os.PathLi
         None,
     )
     if faces is None:
-        raise DataError(f"{data} does not have the list of faces that was measured: its SHA-256 is another")
+        raise DataError(f"{data} does not have the list of faces that was measured: the SHA-256 differs")
     files = {
         name: Path(folder) / layout.PREDICTIONS / f"{stem}.csv" for name, stem in layout.stems(Path(folder)).items()
     }
@@ -69,7 +79,7 @@ def read(folder: str | os.PathLike[str], results: Results, data: str | os.PathLi
 
 
 def with_curves(results: Results, predicted: Predicted) -> Results:
-    """The results, with error over yaw for each network whose predictions are there."""
+    """Return the results with a curve of the error over yaw for each network with predictions."""
     networks = [
         dataclasses.replace(network, curve=_curve(predicted.angles[network.name], predicted.faces.samples))
         if network.name in predicted.angles
@@ -80,10 +90,14 @@ def with_curves(results: Results, predicted: Predicted) -> Results:
 
 
 def worst_sheet(name: str, predicted: Predicted) -> Image:
-    """The faces that a network errs on most, label on the left, prediction on the right, the geodesic error below.
+    """Draw the faces with the largest errors: label on the left, prediction on the right, geodesic error below.
+
+    Args:
+        name: Name of the network.
+        predicted: Predictions that include this network.
 
     Returns:
-        (H, W, 3) uint8 BGR.
+        (H, W, 3) uint8 BGR image.
     """
     angles, samples = predicted.angles[name], predicted.faces.samples
     rotations = geometry.rotation_from_euler(angles)

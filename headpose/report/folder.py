@@ -1,6 +1,6 @@
-"""The folder that a report is made from.
+"""The folder of results, the source of a report.
 
-    DIR/accuracy/NAME.json       eval/aflw2000.py --json             needed, one a network
+    DIR/accuracy/NAME.json       eval/aflw2000.py --json             required, one for each network
     DIR/predictions/NAME.csv     eval/aflw2000.py --predictions      curves over yaw, worst cases (with the data)
     DIR/networks.json            eval/all.py                         sizes and multiply-accumulates
     DIR/robustness/results.json  eval/robustness.py --out DIR/robustness
@@ -8,8 +8,8 @@
     DIR/compress/report.json     headpose compress
     DIR/stability.json           eval/stability.py --json
 
-``eval/all.py`` writes all of them. Files that were measured on different networks of one name, or on different
-lists of faces, are refused: a table must not mix them.
+``eval/all.py`` writes all of them. Files that were measured on different networks of the same name, or on different
+lists of faces, are rejected: a table must not mix them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _ORDER = ("ours", "peer", "file")
 
 
 def read(source: str | os.PathLike[str]) -> Results:
-    """Reads a folder of results, or the JSON file that an earlier report wrote.
+    """Read a folder of results, or ``results.json`` of an earlier report.
 
     Raises:
-        DataError: there is nothing, a file is no result of its program, or two of them do not belong together.
+        DataError: There are no results, a file does not have the format of its program, or two files do not match.
     """
     path = Path(source)
     results = _read_folder(path) if path.is_dir() else build(Results, read_json(path), str(path))
@@ -47,39 +47,49 @@ def read(source: str | os.PathLike[str]) -> Results:
 
 
 def stems(folder: Path) -> dict[str, str]:
-    """The names of the networks of a folder, and of their files without the ending."""
+    """Return the names of the networks in a folder, with their file names without extension."""
     return {_name(read_json(file), file): file.stem for file in sorted((folder / ACCURACY).glob("*.json"))}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; DataError if the file is none."""
+    """Read a JSON object.
+
+    Raises:
+        DataError: The file cannot be read, or is not a JSON object.
+    """
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist: name a folder of results, or a report's results.json") from None
+        raise DataError(f"{path} does not exist: give a folder of results, or the results.json of a report") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(value, dict):
-        raise DataError(f"{path} is no JSON object: it is not a result of this project's programs")
+        raise DataError(f"{path} is not a JSON object: it was not written by a program of this project")
     return value
 
 
 def _check(results: Results, source: Path) -> None:
-    """DataError for what the tables would miss."""
+    """Check that all values in the tables are present.
+
+    Raises:
+        DataError: A value is missing.
+    """
     complete = [
         set(MEASURES) <= set(network.ci) and list(network.bins) == list(results.networks[0].bins)
         for network in results.networks
     ]
     if not complete or not all(complete):
-        raise DataError(f"{source} has a network without intervals or with other bins: measure it again")
+        raise DataError(
+            f"{source} has a network without intervals, or with other bins than the first: measure it again"
+        )
     if results.compressed and not results.compressed.variants:
-        raise DataError(f"{source} has a compression without networks: headpose compress writes its report.json")
+        raise DataError(f"{source} has a compression without networks: write report.json with headpose compress")
 
 
 def _read_folder(folder: Path) -> Results:
     records = {file: read_json(file) for file in sorted((folder / ACCURACY).glob("*.json"))}
     if not records:
-        raise DataError(f"{folder / ACCURACY} has no .json file: python eval/all.py writes them, or eval/aflw2000.py")
+        raise DataError(f"{folder / ACCURACY} has no .json file: write one with eval/all.py or eval/aflw2000.py")
     lists = {str(record.get("list_sha256")) for record in records.values()}
     if len(lists) > 1:
         files = ", ".join(file.name for file in records)
@@ -88,7 +98,7 @@ def _read_folder(folder: Path) -> Results:
     networks = [_measured(record, file, facts) for file, record in records.items()]
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
-        raise DataError(f"{folder / ACCURACY}: two files are of one network, {', '.join(sorted(names))}")
+        raise DataError(f"{folder / ACCURACY}: two files have the same network: {', '.join(sorted(names))}")
     networks.sort(key=lambda network: (_ORDER.index(network.kind), network.geodesic))
     return Results(
         list_sha256=lists.pop(),
@@ -106,7 +116,7 @@ def _measured(record: dict[str, Any], file: Path, facts: Mapping[str, Any]) -> M
     sha256 = record.get("sha256") or {f"{name}.onnx": record["model_sha256"]} if kind != "file" else {}
     known = facts.get(file.stem, {})
     if known and sorted(known.get("sha256", {}).values()) != sorted(sha256.values()):
-        raise DataError(f"{file} was measured on another {name} than {NETWORKS} tells of: run eval/all.py again")
+        raise DataError(f"{file} was measured on another {name} than {NETWORKS} describes: run eval/all.py again")
     size = {key: known[key] for key in ("bytes", "macs", "arithmetic") if key in known}
     listed = {info.sha256: info.bytes for info in weights.manifest().values()}
     if "bytes" not in size and set(sha256.values()) <= set(listed):
@@ -117,7 +127,7 @@ def _measured(record: dict[str, Any], file: Path, facts: Mapping[str, Any]) -> M
 def _name(record: dict[str, Any], file: Path) -> str:
     found = next((record[key] for key in _KINDS if key in record), None)
     if not isinstance(found, str) or ("model" in record and "model_sha256" not in record):
-        raise DataError(f"{file} is no result of eval/aflw2000.py --json")
+        raise DataError(f"{file} is not a result of eval/aflw2000.py --json")
     return found if "predictions" not in record else file.stem
 
 
@@ -132,7 +142,11 @@ def _stability(file: Path, networks: list[Measured]) -> Stability | None:
 
 
 def _check_networks(file: Path, networks: list[Measured]) -> None:
-    """DataError if a file that says which networks it is of has another one under a name."""
+    """Check the SHA-256 digests of the networks, if the file has any.
+
+    Raises:
+        DataError: The digest of a network differs.
+    """
     digests = read_json(file).get("networks_sha256", {}) if file.exists() else {}
     for network in networks:
         if network.kind == "ours" and network.name in digests:
@@ -150,7 +164,7 @@ def _latency(file: Path, networks: list[Measured]) -> Latency | None:
 
 def _same(network: Measured, digests: set[str], file: Path) -> None:
     if digests != set(network.sha256.values()):
-        raise DataError(f"{file} was measured on another {network.name} than its accuracy: measure again")
+        raise DataError(f"{file} was measured on another {network.name} than its accuracy: measure it again")
 
 
 def _optional(kind: Any, file: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Names beside the points of a plot, and ticks of a logarithmic axis that can be read."""
+"""Labels of points in a plot, and legible ticks of a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point with a name.
+    """A labeled point.
 
     Attributes:
-        x, y: where, in the units of the axes.
-        name: what is written beside it.
-        colour: of the name.
+        x: Position in data coordinates of the x axis.
+        y: Position in data coordinates of the y axis.
+        name: Label.
+        colour: Color of the label, as in matplotlib.
     """
 
     x: float
@@ -24,14 +25,15 @@ class Point:
 
 
 def name_points(figure: Any, axes: Any, points: Sequence[Point], size: float) -> None:
-    """Writes names beside points, each at the nearest place where it covers no other name and no point.
+    """Write the name of each point at the nearest position where it covers no other name and no point.
 
-    Limits and scales of the axes must be final.
+    The limits and scales of the axes must be final.
 
     Args:
-        figure, axes: matplotlib's.
-        points: what is named; each is taken to be drawn already.
-        size: of the letters, in points of 1/72 inch.
+        figure: Figure of matplotlib.
+        axes: Axes of matplotlib.
+        points: Points to label, which are already drawn.
+        size: Font size in points of 1/72 inch.
     """
     figure.draw_without_rendering()
     unit = figure.dpi / 72.0
@@ -64,7 +66,12 @@ def name_points(figure: Any, axes: Any, points: Sequence[Point], size: float) ->
 
 
 def logarithmic(axes: Any, size: float) -> None:
-    """Makes the x axis logarithmic, with plain numbers at 1, 2 and 5 of each decade; those of 2 and 5 in ``size``."""
+    """Make the x axis logarithmic, with plain numbers at 1, 2 and 5 of each decade.
+
+    Args:
+        axes: Axes of matplotlib.
+        size: Font size of the numbers at 2 and 5, in points.
+    """
     import matplotlib.ticker
 
     axes.set_xscale("log")
@@ -75,7 +82,7 @@ def logarithmic(axes: Any, size: float) -> None:
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    """Whether two rectangles (x0, y0, x1, y1) share a point."""
+    """Return whether two rectangles (x0, y0, x1, y1) overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

@@ -1,6 +1,6 @@
-"""Write a document as files: Markdown with its pictures, and one HTML file.
+"""Documents as files: Markdown with its images, and one HTML file.
 
-The HTML file holds everything, fetches nothing from elsewhere, and can be read on a phone.
+The HTML file is self-contained and legible on a phone.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ _NUMBER = re.compile(r"[-+~]?[\d.,]+ ?%?(?: [\[(;/].*)?|-|-; [\d.]+|[\d.]+; .*")
 
 
 def write(folder: Path, title: str, sections: Sequence[Section], figures: str = "") -> None:
-    """Write a document into a folder as Markdown with its pictures, and as HTML.
+    """Write a document into a folder as Markdown with its images, and as HTML.
 
     Args:
-        folder: an existing folder.
-        title: the first heading.
-        sections: the document.
-        figures: the name of an existing folder in ``folder`` for the pictures; empty for ``folder`` itself.
+        folder: Existing folder.
+        title: First heading.
+        sections: Sections of the document.
+        figures: Name of an existing subfolder of ``folder`` for the images; empty for ``folder`` itself.
 
     Raises:
-        HeadPoseError: a file cannot be written.
+        HeadPoseError: A file cannot be written.
     """
     for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
         files.write_bytes(folder / figures / picture.name, picture.data)
@@ -70,7 +70,7 @@ def write(folder: Path, title: str, sections: Sequence[Section], figures: str = 
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """The document as HTML."""
+    """Return the document as HTML."""
     heading = html.escape(title)
     links = "".join(f'<a href="#{_anchor(s.title)}">{html.escape(s.title)}</a>' for s in sections)
     return (
@@ -88,7 +88,7 @@ def _section(section: Section) -> str:
         if isinstance(block, Picture):
             pictures.append(_picture(block))
             continue
-        if pictures:  # neighbours share a row where there is room
+        if pictures:  # adjacent images share a row if there is room
             parts.append(f'<div class="pictures">\n{"".join(pictures)}</div>')
             pictures = []
         if block is not None:

@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib."""
+"""Plots of results as SVG, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ _OURS, _PEER, _PUBLISHED = "#0b5cad", "#c4571b", "#8a94a0"
 _COLOURS = {"ours": _OURS, "peer": _PEER, "file": _PEER, "published": _PUBLISHED}
 _LEGEND = {"ours": "ours", "peer": "measured here", "published": "published"}
 _LINES = ("#0b5cad", "#c4571b", "#2e8540", "#7b4fa3", "#b0891a", "#c2336b", "#4d6b74", "#111111")
-_SIZE = (5.2, 4.0)  # inches: text of 9 points is legible when a phone shows the width
+_SIZE = (5.2, 4.0)  # inches: text of 9 points is legible when the plot fills the width of a phone
 _FONT = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A plot of the fronts: the field of ``Standing`` on the x axis and what it is, the one on the y axis likewise."""
+    """Axes of one plot of error over cost.
+
+    Attributes:
+        name: Part of the file name.
+        x: Field of ``Standing`` on the x axis.
+        x_label: Label of the x axis.
+        y: Field of ``Standing`` on the y axis.
+        y_label: Label of the y axis.
+    """
 
     name: str
     x: str
@@ -42,7 +50,10 @@ AXES = (
 
 
 def fronts(results: Results, published: Published) -> list[Picture]:
-    """Error over size, time and work, and over size on corrupted pictures, where two networks at least have both."""
+    """Plot the error over size, time and work, and over size on corrupted images.
+
+    Plots with fewer than two networks are omitted.
+    """
     pictures = []
     found = standings(results, published)
     for axis in AXES:
@@ -53,7 +64,7 @@ def fronts(results: Results, published: Published) -> list[Picture]:
 
 
 def curves(results: Results) -> list[Picture]:
-    """Geodesic error over yaw, a line a network; nothing where no network has a curve."""
+    """Plot the geodesic error over yaw, one line for each network. Return no plot if no network has a curve."""
     drawn = [network for network in results.networks if network.curve]
     if not drawn:
         return []
@@ -102,7 +113,7 @@ def _figure() -> tuple[Any, Any]:
 
 def _picture(figure: Any, name: str, alt: str) -> Picture:
     data = io.BytesIO()
-    # Text stays text, ids come from the name and no date is written: the same figures give the same file.
+    # Text is kept as text, ids derive from the name, and the date is omitted: the same results give the same file.
     with _matplotlib().rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(data, format="svg", metadata={"Date": None})
     return Picture(name, alt, data.getvalue())

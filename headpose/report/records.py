@@ -1,4 +1,4 @@
-"""What a report is made of, as value objects and as JSON."""
+"""Results that a report shows, as value objects and as JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from headpose.evaluation.stability import Stability
 
 Kind = Literal["ours", "peer", "file"]
 KINDS: dict[str, str] = {"ours": "ours", "peer": "measured", "file": "a file of predictions"}
-"""What tables call a network of this package, somebody else's measured here, and predictions of unknown origin."""
+"""Names in the tables for a network of this package, another network measured here, and predictions of unknown origin.
+"""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Mean errors, degrees, of the faces whose yaw lies in [low, high)."""
+    """Mean errors of the faces whose yaw lies in [low, high), all in degrees."""
 
     low: float
     high: float
@@ -36,16 +37,19 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One network on the test set.
+    """Results of one network on the test set.
+
+    The fields from ``n`` to ``bins`` are those of ``headpose.evaluation.accuracy.Accuracy``.
 
     Attributes:
-        name: for tables; robustness and latency know the network by it.
-        kind: a key of ``KINDS``.
-        n ... ci: as in ``headpose.evaluation.accuracy.Accuracy``.
-        protocol: in words.
-        sha256: of its files, by name.
-        bytes, macs, arithmetic: as in ``headpose.evaluation.networks.NetworkFacts``; None and "" where not known.
-        curve: error over signed yaw; empty where the predictions of each face were not at hand.
+        name: Name in the tables, the same in robustness and latency.
+        kind: Key of ``KINDS``.
+        protocol: Description of the protocol.
+        sha256: SHA-256 of its files, by name.
+        bytes: Size of its files, as in ``headpose.evaluation.networks.NetworkFacts``; None if unknown.
+        macs: Number of multiply-accumulates, as in ``NetworkFacts``; None if unknown.
+        arithmetic: Arithmetic of the network, as in ``NetworkFacts``; empty if unknown.
+        curve: Error over signed yaw; empty without predictions for single faces.
     """
 
     name: str
@@ -68,19 +72,24 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """Errors on corrupted pictures: the protocol in words, and a result for each network and condition."""
+    """Errors on corrupted images.
+
+    Attributes:
+        protocol: Description of the protocol.
+        results: Result of each network under each condition.
+    """
 
     protocol: str
     results: list[Result]
 
     def of(self, network: str, condition: str) -> Result | None:
-        """The result of one network under one condition."""
+        """Return the result of one network under one condition, or None."""
         return next((r for r in self.results if (r.network, r.condition) == (network, condition)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRow:
-    """Milliseconds of one stage (``headpose.evaluation.latency``), and the ratio to the reference."""
+    """Time of one stage (``headpose.evaluation.latency``) in milliseconds, and its ratio to the reference."""
 
     network: str
     stage: str
@@ -92,7 +101,7 @@ class TimedRow:
 
 @dataclass(frozen=True, slots=True)
 class TimedRun:
-    """All stages with one number of threads; ``peak_gflops`` by arithmetic, empty off the processor."""
+    """Times of all stages with one number of threads; ``peak_gflops`` by arithmetic, empty unless run on the CPU."""
 
     threads: int
     peak_gflops: dict[str, float]
@@ -100,18 +109,21 @@ class TimedRun:
     times_ms: list[TimedRow]
 
     def row(self, network: str, stage: str) -> TimedRow | None:
-        """A network's stage."""
+        """Return the times of one stage of a network, or None."""
         return next((r for r in self.times_ms if (r.network, r.stage) == (network, stage)), None)
 
     def median(self, network: str, stage: str) -> float | None:
-        """Milliseconds of a network's stage."""
+        """Return the median time of one stage of a network in milliseconds, or None."""
         found = self.row(network, stage)
         return found.median if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class TimedNetwork:
-    """What ``eval/latency.py`` says of a network; ``memory`` has the peaks of the runtime and with it, bytes."""
+    """A network in the result of ``eval/latency.py``.
+
+    ``memory`` has the peak memory in bytes: ``runtime`` without the network, ``peak`` with it.
+    """
 
     name: str
     bytes: int
@@ -123,7 +135,7 @@ class TimedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A run of ``eval/latency.py``."""
+    """Result of ``eval/latency.py``."""
 
     setting: str
     reference: str
@@ -133,7 +145,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A network of a compression; ``figures`` are held-out errors, the first of them chooses."""
+    """A network of a compression; ``figures`` are held-out errors by name, of which the first decides."""
 
     name: str
     precision: str
@@ -146,7 +158,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """What ``headpose compress`` reported."""
+    """Result of ``headpose compress``."""
 
     name: str
     machine: str
@@ -156,7 +168,7 @@ class Compressed:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All of it. ``list_sha256`` is that of the faces' names, the same for every network."""
+    """All results; ``list_sha256`` is the SHA-256 of the list of faces, the same for all networks."""
 
     list_sha256: str
     networks: list[Measured]
@@ -167,22 +179,22 @@ class Results:
 
 
 def to_json(results: Results) -> str:
-    """Figures only: no picture, and nothing of a single face."""
+    """Return the results as JSON. It contains no images and no data of single faces."""
     text = json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False)
-    # What holds nothing nested takes one line: a curve's point, an interval.
+    # Objects and lists without nested ones, such as points of a curve and intervals, take one line.
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
 
 
 def build(kind: type[T], value: Any, where: str) -> T:
-    """A value object from parsed JSON; keys that it does not have are passed over.
+    """Return a value object from parsed JSON. Unknown keys are ignored.
 
     Args:
-        kind: a dataclass, or a type that a field of one may have.
-        value: what ``json.loads`` gave.
-        where: for the message: the file, and the place in it.
+        kind: Dataclass, or type of one of its fields.
+        value: Value returned by ``json.loads``.
+        where: File, and position in it, for error messages.
 
     Raises:
-        DataError: a key is missing, or a value has another type or is not finite.
+        DataError: A key is missing, or a value has the wrong type or is not finite.
     """
     return typing.cast(T, _build(kind, value, where))
 
@@ -206,12 +218,12 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return int(value)
     if kind is str and isinstance(value, str):
         return value
-    raise DataError(f"{where} is {str(value)[:40]!r}, which it cannot be: write the file again with its program")
+    raise DataError(f"{where} has the invalid value {str(value)[:40]!r}: write the file again with its program")
 
 
 def _build_object(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise DataError(f"{where} is no JSON object: write the file again with its program")
+        raise DataError(f"{where} is not a JSON object: write the file again with its program")
     hints = typing.get_type_hints(kind)
     given = {}
     for each in dataclasses.fields(kind):

@@ -1,4 +1,4 @@
-"""Every network, measured or published, by what counts: size, time, error, robustness; and who is beaten by none."""
+"""Comparison of all networks, measured and published, by size, time, error and robustness, with Pareto fronts."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from headpose.evaluation.published import PAPER_SETS, Published
 from headpose.report.records import Results, Robustness, TimedRun
 
 FRONTS = {"size": "megabytes", "time": "time"}
-"""Names of the fronts, and what each weighs against the Euler MAE."""
+"""Names of the Pareto fronts, and the field of ``Standing`` that each one compares with the Euler MAE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One network.
+    """One network in the comparison; unknown values are None.
 
     Attributes:
-        name, kind: a key of ``records.KINDS``, or "published".
-        mae, geodesic: degrees on clean pictures.
-        megabytes: 10^6 bytes of its files.
-        macs: multiply-accumulates of one face.
-        corrupted: mean of the MAE on the paper's three corrupted sets, degrees.
-        time: of the network alone, one thread, over the reference's in the same run: what travels between machines.
-        frames: a second, one thread, from the JPEG of a frame to the pose, detector included, on the machine measured.
-        fronts: the keys of ``FRONTS`` on which no measured network is better in both.
+        name: Name of the network.
+        kind: Key of ``records.KINDS``, or "published".
+        mae: Euler MAE on clean images, degrees.
+        geodesic: Mean geodesic error on clean images, degrees.
+        megabytes: Size of its files, 10^6 bytes.
+        macs: Number of multiply-accumulates for one face.
+        corrupted: Mean of the MAE on the paper's three corrupted sets, degrees.
+        time: Time of the network alone on one thread, divided by the reference's in the same run. This ratio is
+            comparable between machines.
+        frames: Frames per second on one thread of the measured machine, from the JPEG of a frame to the pose, including
+            the detector.
+        fronts: Keys of ``FRONTS`` for which the network is on the Pareto front of the measured networks.
     """
 
     name: str
@@ -42,7 +46,13 @@ class Standing:
 
 
 def standings(results: Results, published: Published, headline: bool = False) -> list[Standing]:
-    """Measured networks in their order, then the published ones (of these the headlines alone, if so wanted)."""
+    """Return the measured networks in their order, then the published ones.
+
+    Args:
+        results: Results of the measured networks.
+        published: Published results.
+        headline: Whether to include only the main published networks.
+    """
     measured = [
         Standing(
             name=n.name,
@@ -87,12 +97,12 @@ def _frames(results: Results, name: str) -> float | None:
 
 
 def single_threaded(results: Results) -> TimedRun | None:
-    """The run with one thread, if there is one."""
+    """Return the run with one thread, or None."""
     return next((run for run in results.latency.runs if run.threads == 1), None) if results.latency else None
 
 
 def _with_fronts(one: Standing, measured: Sequence[Standing]) -> Standing:
-    """Fronts are among what was measured alike: published errors are counted in other ways, on other machines."""
+    """Return the network with its fronts. Only measured networks compete: published errors use other protocols."""
     fronts = tuple(name for name, cost in FRONTS.items() if _unbeaten(one, measured, cost))
     return dataclasses.replace(one, fronts=fronts)
 

@@ -1,4 +1,4 @@
-"""The report's sections out of its results: words and tables, no pictures."""
+"""Sections of the report: text and tables, without plots."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NONE = "-"
 
 
 def overview(results: Results, published: Published, headline: bool = False) -> Table:
-    """Size, error, robustness and time of every network, the published ones marked.
+    """Return the size, error, robustness and time of all networks.
 
     Args:
-        results: measured.
-        published: others' figures.
-        headline: leave out the columns and the published rows that the README does not show.
+        results: Results of the measured networks.
+        published: Published results.
+        headline: Whether to include only the columns and published rows of the README.
     """
     found = standings(results, published, headline)
     timed = any(each.time is not None for each in found)
@@ -51,7 +51,10 @@ def overview(results: Results, published: Published, headline: bool = False) -> 
 
 
 def accuracy(networks: Sequence[Measured]) -> Section:
-    """Errors with their intervals, by |yaw|, and the protocol: what is common to all once, the rest by network."""
+    """Return the section of errors with intervals, errors by |yaw|, and protocols.
+
+    The common part of the protocols is stated once.
+    """
     errors = Table(
         ("network", "", "geodesic", "Euler MAE", "yaw", "pitch", "roll"),
         tuple(
@@ -80,7 +83,7 @@ def accuracy(networks: Sequence[Measured]) -> Section:
 
 
 def robustness(measured: Robustness, networks: Sequence[Measured], published: Published) -> Section:
-    """Errors on corrupted pictures: a row a network, a column a condition."""
+    """Return the section of errors on corrupted images: one row for each network, one column for each condition."""
     kinds = {network.name: network.kind for network in networks}
     conditions = list(dict.fromkeys(r.condition for r in measured.results))
     rows = []
@@ -111,7 +114,7 @@ def robustness(measured: Robustness, networks: Sequence[Measured], published: Pu
 
 
 def stability(measured: Stability, networks: Sequence[Measured] = ()) -> Section:
-    """Steadiness on rendered heads and on videos: a row for each network."""
+    """Return the section of stability on rendered heads and videos, with one row for each network."""
     kinds = {network.name: network.kind for network in networks}
     blocks: list[Text | Table] = []
     if measured.rendered:
@@ -122,7 +125,7 @@ def stability(measured: Stability, networks: Sequence[Measured] = ()) -> Section
 
 
 def _on_rendered_heads(measured: Stability, kinds: Mapping[str, str]) -> list[Text | Table]:
-    """Everything at once, then by expression and by distance."""
+    """Return an overview table, then the tables by expression and by distance."""
     columns = {
         "noise": ("still", "still smoothed"),
         "moving box": ("boxes", "boxes smoothed"),
@@ -188,7 +191,7 @@ def _on_videos(measured: Stability, kinds: Mapping[str, str]) -> list[Text | Tab
 
 
 def latency(measured: Latency) -> Section:
-    """Time by number of threads, share of the machine's peak, memory."""
+    """Return the section of times by number of threads, shares of the machine's peak, and memory."""
     blocks: list[Text | Table] = [Text(measured.setting)]
     for run in measured.runs:
         peaks = ", ".join(f"{kind} {value:.0f} GFLOPS" for kind, value in run.peak_gflops.items())
@@ -223,7 +226,7 @@ def _times(run: TimedRun, measured: Latency) -> Table:
 
 
 def compressed(report: Compressed) -> Section:
-    """The networks of a compression."""
+    """Return the section of the networks of a compression."""
     figures, first = list(report.variants[0].figures), report.variants[0]
     rows = tuple(
         Row(
@@ -241,7 +244,7 @@ def compressed(report: Compressed) -> Section:
 
 
 def others(published: Published) -> Section:
-    """What others have published, with the sources."""
+    """Return the section of published results and their sources."""
     errors = tuple(
         Row(
             (p.name, _number(p.megabytes, 1), *map(_number, (p.yaw, p.pitch, p.roll, p.mae)), p.note or _NONE, p.cited),
@@ -267,7 +270,7 @@ def others(published: Published) -> Section:
 
 
 def _protocols(networks: Sequence[Measured]) -> tuple[str, dict[str, str]]:
-    """The sentences that all protocols share, and by network those that they do not."""
+    """Return the sentences common to all protocols, and the remaining sentences by network."""
     sentences = {n.name: re.split(r"(?<=\.) (?=[A-Z])", n.protocol) for n in networks}
     common = [s for s in sentences[networks[0].name] if all(s in each for each in sentences.values())]
     own = {name: " ".join(s for s in each if s not in common) for name, each in sentences.items()}

@@ -1,4 +1,4 @@
-"""What a report writes: a folder with Markdown and HTML, the page of the documentation, the README's table."""
+"""Output of the report: a folder with Markdown and HTML, a page of the documentation, and the table in the README."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _MEASURED = (
 
 
 def write_folder(out: str | os.PathLike[str], results: Results, predicted: Predicted | None = None) -> Path:
-    """Writes the report as Markdown with pictures beside it, as one HTML file, and its figures as JSON.
+    """Write the report as Markdown with image files, as one HTML file, and the results as JSON.
 
     Args:
-        out: a folder; it is made.
-        results: with curves, if they are to be drawn.
-        predicted: for the worst cases. The folder then holds photographs of the data set: a ``.gitignore`` keeps
-            those files out of a repository.
+        out: Folder, created if it does not exist.
+        results: Results to report.
+        predicted: Predictions, for the worst cases; None to omit them. The folder then contains photographs of the
+            data set, and a ``.gitignore`` excludes those files from version control.
 
     Returns:
-        The HTML file.
+        Path of the HTML file.
 
     Raises:
-        HeadPoseError: matplotlib is missing, or a file cannot be written.
+        HeadPoseError: matplotlib is not installed, or a file cannot be written.
     """
     folder = Path(out)
     sections = _sections(results, with_plots=True)
@@ -62,7 +62,7 @@ def write_folder(out: str | os.PathLike[str], results: Results, predicted: Predi
 
 
 def docs_page(results: Results) -> str:
-    """docs/results.md: the report without pictures."""
+    """Return docs/results.md, the report without images."""
     intro = Text(
         "Written by `headpose report docs/results.json --docs docs/results.md --readme README.md`; a test compares. To "
         "measure all again, run `python eval/all.py --data AFLW2000 --models "
@@ -77,7 +77,7 @@ def docs_page(results: Results) -> str:
 
 
 def readme_block(results: Results) -> str:
-    """The README's table, between its marks."""
+    """Return the table of the README, with the markers around it."""
     table = markdown_table(tables.overview(results, published.load(), headline=True))
     timed = f" {_timed(results)}" if results.latency else ""
     about = (
@@ -93,11 +93,11 @@ def with_readme_block(text: str, results: Results) -> str:
     """Replace the table in the text of the README.
 
     Raises:
-        DataError: it has no marks, or more than one pair.
+        DataError: The text has no markers, or more than one pair.
     """
     pattern = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
     if len(pattern.findall(text)) != 1:
-        raise DataError(f"the file needs one line {BEGIN} and one line {END} after it: the table goes between")
+        raise DataError(f"the README needs one line {BEGIN}, followed by one line {END}: the table goes between them")
     return pattern.sub(lambda _: readme_block(results), text)
 
 
@@ -125,7 +125,7 @@ def _sections(results: Results, with_plots: bool) -> list[Section]:
 
 
 def _timed(results: Results) -> str:
-    """What the columns of times are; empty if there are none."""
+    """Return the explanation of the time columns; empty if there are none."""
     if results.latency is None:
         return ""
     reference, words = results.latency.reference, []

@@ -219,7 +219,7 @@ def test_changed_data_change_the_statement_and_it_lasts(tmp_path, mine, capsys):
     train(file, "--out", run)
     resume = ["train", str(file), "--resume", "--out", str(run)]
     assert cli.main([*resume, "--data", str(mine)]) == 1
-    assert "goes on with the data that it began with" in capsys.readouterr().err
+    assert "uses the data that it started with" in capsys.readouterr().err
     assert cli.main([*resume, "--changed-data", "--set", f"data.sources.0.path={mine}"]) == 0
     assert told(run / "tiny.onnx").license == "unknown"
     assert cli.main(resume) == 0

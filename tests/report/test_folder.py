@@ -69,17 +69,17 @@ MIXED = {
     "another network is timed": ("latency.json", ("networks", 1, "sha256", "net.onnx"), "c" * 64, "another Theirs"),
     "another network is described": ("networks.json", ("ours", "sha256", "ours.onnx"), "c" * 64, "another ours"),
     "other faces": ("accuracy/ours.json", ("list_sha256",), "c" * 64, "different faces"),
-    "two of one name": ("accuracy/theirs.json", ("adapter",), "ours", "one network"),
+    "two of one name": ("accuracy/theirs.json", ("adapter",), "ours", "the same network"),
     "no error": ("accuracy/ours.json", ("geodesic",), None, "no geodesic"),
-    "an error of text": ("accuracy/ours.json", ("geodesic",), "small", "geodesic is 'small'"),
+    "an error of text": ("accuracy/ours.json", ("geodesic",), "small", "geodesic has the invalid value 'small'"),
     "an error that is none": ("accuracy/ours.json", ("geodesic",), float("nan"), "geodesic is 'nan'"),
     "true for a number": ("accuracy/ours.json", ("n",), True, "n is 'True'"),
     "no list of results": ("robustness/results.json", ("results",), 5, "results is '5'"),
     "no interval": ("accuracy/ours.json", ("ci", "mae"), None, "without intervals"),
     "other bins": ("accuracy/ours.json", ("bins", "0-30"), None, "other bins"),
     "nothing compressed": ("compress/report.json", ("variants",), [], "without networks"),
-    "no result": ("accuracy/ours.json", ("model",), None, "no result of eval/aflw2000.py"),
-    "a hash missing": ("accuracy/ours.json", ("model_sha256",), None, "no result of eval/aflw2000.py"),
+    "no result": ("accuracy/ours.json", ("model",), None, "not a result of eval/aflw2000.py"),
+    "a hash missing": ("accuracy/ours.json", ("model_sha256",), None, "not a result of eval/aflw2000.py"),
 }
 
 

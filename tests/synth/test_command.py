@@ -46,7 +46,7 @@ def test_the_folder_command_writes_and_goes_on(tmp_path, capsys):
     [
         ((), "give one of --out DIR"),
         (("--out", "a", "--sheet", "b.jpg"), "give one of --out DIR"),
-        (("--sheet", "b.xyz"), "no picture's name"),
+        (("--sheet", "b.xyz"), "not the name of an image file"),
         (("--sheet", "absent/b.jpg"), "the folder absent does not exist"),
         (("--out", "a", "--n", 0), "--n must be 1 or more"),
         (("--out", "a", "--workers", 0), "--workers must be 1 or more"),
