@@ -58,7 +58,7 @@ def test_int8_is_calibrated_and_checked_on_a_recipes_faces(quantize, folder, tmp
 
 def test_the_gate_is_one_line(quantize, folder):
     arguments = ["--precision", "int8", "--recipe", folder / "tiny.toml", "--calibration-images", 8, "--limit", 0]
-    assert_error(quantize(*arguments), "tiny-int8 differs from tiny by .* more than 0 allows")
+    assert_error(quantize(*arguments), "tiny-int8 differs from tiny by .* more than the limit of 0")
 
 
 @pytest.mark.parametrize(
