@@ -25,7 +25,7 @@ class ShippedWeights(BuildHookInterface[Any]):
     """Hatchling finds this class by its base."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Maps weights/FILE and its card to headpose/_weights/; stops the build if one is missing or altered."""
+        """Map weights/FILE and its card to headpose/_weights/; stop the build if one is missing or altered."""
         if version == "editable":  # finds them in the checkout
             return
         root = Path(self.root)
@@ -35,11 +35,11 @@ class ShippedWeights(BuildHookInterface[Any]):
 
 
 def shipped(root: Path, largest_bytes: int, left_out: Collection[str]) -> list[Path]:
-    """The network files of the checkout ``root`` that its wheel carries.
+    """Return the network files of the checkout ``root`` that its wheel carries.
 
     Raises:
-        FileNotFoundError: the manifest lists a file that is not in weights/, or has no card there.
-        ValueError: a file's SHA-256 is not the manifest's.
+        FileNotFoundError: The manifest lists a file that is not in weights/, or has no card there.
+        ValueError: The SHA-256 of a file differs from the manifest.
     """
     manifest = root / "headpose" / "models.toml"
     models = tomllib.loads(manifest.read_text("utf-8")) if manifest.exists() else {}

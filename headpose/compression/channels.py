@@ -106,7 +106,7 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
     """
     for name in names:
         if name not in known:
-            raise InputError(f"the network has no group {name!r}; its groups are {', '.join(known)}")
+            raise InputError(f"the network has no group of channels {name!r}; its groups are {', '.join(known)}")
 
 
 def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:

@@ -327,7 +327,7 @@ def _check(parsed: CompressionRecipe) -> None:
     rules = {
         f"prune.importance is one of {', '.join(CRITERIA)}; got {prune.importance!r}": prune.importance in CRITERIA,
         f"prune.codec is one of {', '.join(CODECS)}; got {prune.codec!r}": prune.codec in CODECS,
-        f"prune.size is 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
+        f"prune.size must be 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
         "prune.guide needs a loss: features, output or labels above 0": any(
             (guide.features, guide.output, guide.labels)
         ),

@@ -231,7 +231,7 @@ def test_a_classifier_goes_through_it(run, tmp_path):
     [
         ("prune.importance=magic", "prune.importance is one of apoz"),
         ("prune.rule.kind=magic", "prune.rule.kind must be one of mean_plus_std"),
-        ("prune.protected=['layer9']", "there is no layer9"),
+        ("prune.protected=['layer9']", "no group layer9"),
         ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels must be a number from 0 to"),
         ("students.student.stages=[]", "students.student.stages must be a list of at least 1 value"),
         ("students.student.start=magic", "start must be one of apoz"),

@@ -129,7 +129,7 @@ def test_a_criterion_judges_every_group_and_leaves_no_trace(spec, criterion):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_what_cannot_be_judged_is_refused(criterion):
     network = lively(SPEC)
-    with pytest.raises(InputError, match="no group 'layer9'"):
+    with pytest.raises(InputError, match="no group of channels 'layer9'"):
         CRITERIA[criterion](network, ["layer9"], Evidence([Batch(2)], loss))
     if criterion in ("apoz", "taylor", "correlation"):
         with pytest.raises(InputError, match="at least"):

@@ -20,7 +20,7 @@ from headpose.errors import RecipeError
         ("prune.rule.valeu=1", "unknown key prune.rule.valeu: did you mean prune.rule.value?"),
         ("prune.importance=magic", "prune.importance is one of apoz"),
         ("prune.minimum=0", "prune.minimum must be a whole number from 1 to 65,536; got 0"),
-        ("prune.size=4", "prune.size is 0, or from 8 to 1,024; got 4"),
+        ("prune.size=4", "prune.size must be 0, or from 8 to 1,024; got 4"),
         ("prune.scan=[0.5, 1.0]", "prune.scan.1 must be a number above 0 and below 1; got 1.0"),
         ("prune.stop.megabytes=-1", "prune.stop.megabytes must be a number from 0 to 1,000,000; got -1"),
         ("prune.guide={labels=0.0}", "prune.guide needs a loss"),
