@@ -42,8 +42,8 @@ def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:
     """
     path = Path(file)
     try:
-        with path.open("rb") as file:  # np.load leaves a damaged archive open
-            arrays = np.load(file, allow_pickle=False)
+        with path.open("rb") as stream:  # np.load leaves a damaged archive open
+            arrays = np.load(stream, allow_pickle=False)
             if isinstance(arrays, np.ndarray):
                 raise ValueError("it is a single array")
             names, stored = arrays["image"], arrays["points"]
@@ -65,7 +65,7 @@ def _unit(points: np.ndarray) -> float:
 
 
 def _check(path: Path, names: np.ndarray, points: np.ndarray, state: np.ndarray, unit: float) -> None:
-    """DataError for arrays that are no landmarks."""
+    """Raise DataError for arrays that are not landmarks."""
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(f"the landmarks {path}: image is not a list of names")
     if points.shape != (len(names), 68, 2) or points.dtype.kind not in "iuf":
