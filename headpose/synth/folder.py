@@ -87,7 +87,8 @@ def load(path: str | os.PathLike[str]) -> AssetFolder:
     if not (root / "heads.npz").is_file():
         raise DataError(f"{root} is no asset folder: it has no heads.npz (docs/synth.md says what it holds)")
     try:
-        with np.load(root / "heads.npz", allow_pickle=False) as arrays:
+        # np.load leaves a damaged archive open: the file is opened here.
+        with (root / "heads.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             hair = {
                 name: _fitted(arrays, f"P/hair/{name}", root / "tex" / f"hair_{name}.png")
                 for name in _names(arrays, "hair")
@@ -96,7 +97,7 @@ def load(path: str | os.PathLike[str]) -> AssetFolder:
         environments = tuple(_environment(file) for file in sorted((root / "hdri").glob("*.npy")))
         components = None
         if (root / "ict_id.npz").is_file():
-            with np.load(root / "ict_id.npz", allow_pickle=False) as stored:
+            with (root / "ict_id.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 components = (stored["idx"].astype(np.int32), stored["d"].astype(np.float32))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"the asset folder {root} cannot be used: {error}") from error

@@ -42,8 +42,8 @@ def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:
     """
     path = Path(file)
     try:
-        with path.open("rb") as stream:  # np.load leaves a damaged archive open
-            arrays = np.load(stream, allow_pickle=False)
+        with path.open("rb") as opened:  # np.load leaves a damaged archive open
+            arrays = np.load(opened, allow_pickle=False)
             if isinstance(arrays, np.ndarray):
                 raise ValueError("it is a single array")
             names, stored = arrays["image"], arrays["points"]
