@@ -78,7 +78,7 @@ release: $(VENV)/.test
 	$(PY) scripts/release.py
 
 clean:
-	rm -rf $(VENV) build dist output site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist output site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 
 # A .venv that was interrupted, that lost its Python or that was moved here with the folder is made again. On Windows
 # pip is a program without a first line that could be read: there a folder that was moved needs make clean.
