@@ -86,7 +86,7 @@ def text(found: Forecast) -> str:
         f"{sum(stage.hours for stage in found.stages):.2f} hours in all, excluding importance, validation and report"
     )
     if not found.pruned:
-        lines.append("measured on the unpruned network, as there is no teacher yet: pruned networks are faster")
+        lines.append("measured on the unpruned network, as there is no teacher yet: the actual networks are faster")
     return "\n".join(lines)
 
 

@@ -325,8 +325,9 @@ def _check(parsed: CompressionRecipe) -> None:
     """
     prune, guide, students = parsed.prune, parsed.prune.guide, parsed.students
     rules = {
-        f"prune.importance is one of {', '.join(CRITERIA)}; got {prune.importance!r}": prune.importance in CRITERIA,
-        f"prune.codec is one of {', '.join(CODECS)}; got {prune.codec!r}": prune.codec in CODECS,
+        f"prune.importance must be one of {', '.join(CRITERIA)}; got {prune.importance!r}": prune.importance
+        in CRITERIA,
+        f"prune.codec must be one of {', '.join(CODECS)}; got {prune.codec!r}": prune.codec in CODECS,
         f"prune.size must be 0, or from 8 to 1,024; got {prune.size}": not 0 < prune.size < 8,
         "prune.guide needs a loss: features, output or labels above 0": any(
             (guide.features, guide.output, guide.labels)
@@ -336,7 +337,7 @@ def _check(parsed: CompressionRecipe) -> None:
         ),
     }
     for name, student in students.items():
-        start = f"students.{name}.start is one of {', '.join(CRITERIA)}; got {student.start!r}"
+        start = f"students.{name}.start must be one of {', '.join(CRITERIA)}; got {student.start!r}"
         rules[start] = student.start in CRITERIA
         rules[f"students.{name} is the name of another network: choose another name"] = name not in _taken(parsed)
         for number, stage in enumerate(student.stages):

@@ -229,7 +229,7 @@ def test_a_classifier_goes_through_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("prune.importance=magic", "prune.importance is one of apoz"),
+        ("prune.importance=magic", "prune.importance must be one of apoz"),
         ("prune.rule.kind=magic", "prune.rule.kind must be one of mean_plus_std"),
         ("prune.protected=['layer9']", "no group layer9"),
         ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels must be a number from 0 to"),
@@ -401,5 +401,5 @@ def test_a_dry_run_tells_each_stage_and_writes_nothing(heads, run, tmp_path):
     assert "measured on the unpruned network" in lines[-1]
     assert list(tmp_path.iterdir()) == []
     status, out, _ = run(heads / "tiny.toml", "--dry-run", "--only", "distill", "--student", "student")
-    assert "prune" not in out.replace("unpruned", "").replace("is pruned", "") and "scratch" not in out
+    assert "prune" not in out.replace("unpruned", "") and "scratch" not in out
     assert_error(run(heads / "tiny.toml", "--dry-run", "--student", "x"), "no student 'x'")

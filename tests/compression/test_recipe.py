@@ -18,7 +18,7 @@ from headpose.errors import RecipeError
         ),
         ("prune.rule={kind='share',value=1.5}", "prune.rule: a share must be in [0, 1), got 1.5"),
         ("prune.rule.valeu=1", "unknown key prune.rule.valeu: did you mean prune.rule.value?"),
-        ("prune.importance=magic", "prune.importance is one of apoz"),
+        ("prune.importance=magic", "prune.importance must be one of apoz"),
         ("prune.minimum=0", "prune.minimum must be a whole number from 1 to 65,536; got 0"),
         ("prune.size=4", "prune.size must be 0, or from 8 to 1,024; got 4"),
         ("prune.scan=[0.5, 1.0]", "prune.scan.1 must be a number above 0 and below 1; got 1.0"),
@@ -34,7 +34,7 @@ from headpose.errors import RecipeError
         ),
         ("students.student.head=none", "or 'teacher'; got 'none'"),
         ("students.student.stages.0.images=0", "students.student.stages.0.images must be a whole number from 1"),
-        ("students.student.start=magic", "students.student.start is one of "),
+        ("students.student.start=magic", "students.student.start must be one of "),
         (
             "quantize.calibration_images=0",
             "quantize.calibration_images must be a whole number from 1 to 1,000,000; got 0",
