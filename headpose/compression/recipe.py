@@ -53,12 +53,12 @@ class BaselineRecipe:
     """The network to compress.
 
     Attributes:
-        recipe: training recipe of the network: a name, a TOML file, or the ``recipe.json`` of its run. All stages
+        recipe: Training recipe of the network: a name, a TOML file, or the ``recipe.json`` of its run. All stages
             use its data, crop and augmentation.
-        weights: weights of the network: a name (``headpose models``), an .onnx file or a .safetensors file.
-        teacher: weights of a pruned network, which replaces the pruning; empty to prune.
-        changes: changes to the training recipe, as for ``headpose train --set``.
-        data: sources in place of the training recipe's, before ``changes``.
+        weights: Weights of the network: a name (``headpose models``), an .onnx file or a .safetensors file.
+        teacher: Weights of a pruned network, which replaces the pruning; empty to prune.
+        changes: Changes to the training recipe, as for ``headpose train --set``.
+        data: Sources in place of the training recipe's, before ``changes``.
     """
 
     recipe: PathText
@@ -82,11 +82,11 @@ class StopRecipe:
     """Stop conditions of the pruning: a tolerance, and targets. The first target that is reached ends the pruning.
 
     Attributes:
-        tolerance: largest increase of the held-out error over the baseline's, in the task's unit; a step that
+        tolerance: Largest increase of the held-out error over the baseline's, in the task's unit; a step that
             exceeds it is undone and ends the pruning.
-        megabytes: target size of the stored weights, 10^6 bytes; 0 for none.
-        macs: target number of multiply-accumulates of one forward pass, millions; 0 for none.
-        latency_ms: target time of one picture with ONNX Runtime on this machine, one thread, ms; 0 for none.
+        megabytes: Target size of the stored weights, 10^6 bytes; 0 for none.
+        macs: Target number of multiply-accumulates of one forward pass, millions; 0 for none.
+        latency_ms: Target time of one picture with ONNX Runtime on this machine, one thread, ms; 0 for none.
     """
 
     tolerance: Limit = 1.0
@@ -100,10 +100,10 @@ class GuideRecipe:
     """Losses of the last fine-tuning of a pruned network; by default only the loss on the labels.
 
     Attributes:
-        features: weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
+        features: Weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
             network, after each block (ours).
-        output: weight of the cosine distance between the output vectors of pruned and unpruned.
-        labels: weight of the task's loss on the labels, as in the paper.
+        output: Weight of the cosine distance between the output vectors of pruned and unpruned.
+        labels: Weight of the task's loss on the labels, as in the paper.
     """
 
     features: Weight = 0.0
@@ -116,26 +116,26 @@ class PruneRecipe:
     """Iterative pruning and fine-tuning.
 
     Attributes:
-        importance: criterion: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
-        rule: channels that one step removes.
+        importance: Criterion: ``apoz``, ``l1``, ``taylor``, ``correlation`` or ``random`` (docs/compression.md).
+        rule: Channels that one step removes.
         schedule: ``all`` prunes every layer in each step, as in the paper; ``layerwise`` prunes one layer per step,
             in the order of the network, repeatedly (Zeng et al., Cognitive Computation 2018).
         groups: ``paper`` prunes the inner convolutions and the stem; ``stream`` also prunes the residual streams.
-        protected: groups that are not pruned.
-        minimum: minimum number of channels of each group.
-        multiple: multiple to which widths are rounded up, once, after the last accepted step; 1 in the paper.
-        steps: maximum number of steps.
-        images: number of images of the fine-tuning after each step.
-        last_images: number of images of the fine-tuning after the rounding.
-        size: side of the input during the steps, pixels; 0 for the crop's, as in the last fine-tuning.
-        recalibration_images: number of images for recomputing BatchNorm's statistics after each cut.
-        scan: shares of each layer that are removed separately, to measure its sensitivity (report only).
-        scan_images: number of held-out images for this measurement.
-        optimiser: optimiser of the fine-tuning after each step.
-        last_optimiser: optimiser of the last fine-tuning.
-        guide: losses of the last fine-tuning.
-        codec: storage of the weights: ``plain``, or ``half`` for float16.
-        control: whether a second network is pruned at random to the same widths, for comparison.
+        protected: Groups that are not pruned.
+        minimum: Minimum number of channels of each group.
+        multiple: Multiple to which widths are rounded up, once, after the last accepted step; 1 in the paper.
+        steps: Maximum number of steps.
+        images: Number of images of the fine-tuning after each step.
+        last_images: Number of images of the fine-tuning after the rounding.
+        size: Side of the input during the steps, pixels; 0 for the crop's, as in the last fine-tuning.
+        recalibration_images: Number of images for recomputing BatchNorm's statistics after each cut.
+        scan: Shares of each layer that are removed separately, to measure its sensitivity (report only).
+        scan_images: Number of held-out images for this measurement.
+        optimiser: Optimiser of the fine-tuning after each step.
+        last_optimiser: Optimiser of the last fine-tuning.
+        guide: Losses of the last fine-tuning.
+        codec: Storage of the weights: ``plain``, or ``half`` for float16.
+        control: Whether a second network is pruned at random to the same widths, for comparison.
     """
 
     importance: str = "apoz"
@@ -165,12 +165,12 @@ class StageRecipe:
     """One stage of a student's training: its length and the weights of its losses.
 
     Attributes:
-        images: number of images shown in the stage.
-        features: weight of the cosine distance between the maps of teacher and student (Aghli & Ribeiro, eq. 3).
-        output: weight of the cosine distance between their output vectors; the paper's lambda.
-        rotation: weight of the geodesic distance between their rotations, radians (ours).
-        labels: weight of the task's loss on the labels.
-        growing: parts of the stage with a smaller input, by ascending ``until``.
+        images: Number of images shown in the stage.
+        features: Weight of the cosine distance between the maps of teacher and student (Aghli & Ribeiro, eq. 3).
+        output: Weight of the cosine distance between their output vectors; the paper's lambda.
+        rotation: Weight of the geodesic distance between their rotations, radians (ours).
+        labels: Weight of the task's loss on the labels.
+        growing: Parts of the stage with a smaller input, by ascending ``until``.
     """
 
     images: Images
@@ -199,17 +199,17 @@ class StudentRecipe:
     """Architecture and training of a student.
 
     Attributes:
-        stages: stages of the training, in their order.
-        ratio: divisor of the teacher's residual streams; 32 in the paper, 2 for CIFAR.
-        inner: widths inside the blocks, one for each stage of the network; empty for the teacher's, block by block.
+        stages: Stages of the training, in their order.
+        ratio: Divisor of the teacher's residual streams; 32 in the paper, 2 for CIFAR.
+        inner: Widths inside the blocks, one for each stage of the network; empty for the teacher's, block by block.
             ``features`` needs the teacher's widths in the layers that it compares.
-        stem: width of the stem; 0 for the teacher's, divided by ``ratio`` if an addition follows the stem.
-        max_pool: whether the stem has a max-pool; ``teacher`` for the teacher's setting.
-        head: widths of the hidden dense layers; ``teacher`` for the teacher's.
-        layers: number of prunable layers, from the last, that ``features`` compares; 9 in the paper (M).
-        start: initial weights: ``random``, as in the paper, or a criterion of ``prune.importance``, by which the
+        stem: Width of the stem; 0 for the teacher's, divided by ``ratio`` if an addition follows the stem.
+        max_pool: Whether the stem has a max-pool; ``teacher`` for the teacher's setting.
+        head: Widths of the hidden dense layers; ``teacher`` for the teacher's.
+        layers: Number of prunable layers, from the last, that ``features`` compares; 9 in the paper (M).
+        start: Initial weights: ``random``, as in the paper, or a criterion of ``prune.importance``, by which the
             teacher's streams are pruned to the student's widths (ours).
-        seed: random seed of the initial weights and the order of the images.
+        seed: Random seed of the initial weights and the order of the images.
     """
 
     stages: Annotated[tuple[StageRecipe, ...], Field(min_length=1, max_length=100)]
@@ -228,8 +228,8 @@ class QuantizeRecipe:
     """FP16 and INT8 variants.
 
     Attributes:
-        students: names of the students that are quantised.
-        calibration_images: number of training images that calibrate INT8's ranges.
+        students: Names of the students that are quantised.
+        calibration_images: Number of training images that calibrate INT8's ranges.
     """
 
     students: tuple[str, ...] = ()
@@ -241,13 +241,13 @@ class RunRecipe:
     """Settings shared by all stages.
 
     Attributes:
-        batch: images per step.
-        ema: decay per step of the exponential moving average of the weights.
-        seed: random seed of the compression.
-        threads: number of threads of the process; 0 for torch's default.
-        workers: number of processes that load pictures; 0 loads in the main process.
+        batch: Images per step.
+        ema: Decay per step of the exponential moving average of the weights.
+        seed: Random seed of the compression.
+        threads: Number of threads of the process; 0 for torch's default.
+        workers: Number of processes that load pictures; 0 loads in the main process.
         bf16: bfloat16 autocast; ``auto`` uses it if the GPU or CPU has instructions for it.
-        latency: whether the report times the networks on this machine.
+        latency: Whether the report times the networks on this machine.
     """
 
     batch: Batch = 64
@@ -264,8 +264,8 @@ class CompressionRecipe:
     """All settings of a compression.
 
     Attributes:
-        name: name of the run; the pruned network is called ``teacher``.
-        students: students by name, trained in this order.
+        name: Name of the run; the pruned network is called ``teacher``.
+        students: Students by name, trained in this order.
     """
 
     name: Name

@@ -21,14 +21,14 @@ class Rule:
     """Rule that selects the channels to remove.
 
     Attributes:
-        kind: rule that selects channels. ``mean_plus_std`` removes channels whose importance is below the layer's mean
+        kind: Rule that selects channels. ``mean_plus_std`` removes channels whose importance is below the layer's mean
             by more than ``value`` standard deviations: with APoZ, APoZ > mean + deviation (Hu et al., "Network
             Trimming", 2016). ``std`` removes channels whose APoZ exceeds ``value`` standard deviations of the layer,
             as printed by Aghli & Ribeiro: nearly all, so ``minimum`` decides (needs importances of 1 - APoZ). ``share``
             removes the least important ``value`` of each layer. ``global_share`` removes the least important ``value``
             of all layers together, after dividing each layer's importances by their root mean square (after Molchanov
             et al., ICLR 2017). Standard deviations are those of the population.
-        value: number of standard deviations, or a share in [0, 1).
+        value: Number of standard deviations, or a share in [0, 1).
     """
 
     kind: Kind
