@@ -335,7 +335,7 @@ def _passed_over(folder: Path) -> list[str]:
     most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:5]
     listed = ", ".join(f"{count} {ending}" for ending, count in most)
     files = "1 file was" if endings.total() == 1 else f"{endings.total()} files were"
-    return [f"{folder}: {files} passed over, by the ending no picture: {listed}{', ...' if len(endings) > 5 else ''}"]
+    return [f"{folder}: {files} skipped, without an image extension: {listed}{', ...' if len(endings) > 5 else ''}"]
 
 
 def _open_what_is_no_file(text: str) -> CaptureSource:

@@ -36,7 +36,7 @@ def test_passed_over_files_are_counted_in_a_line(estimate, tmp_path, photo):
     (tmp_path / "a.xcf").write_text("x")
     status, _, err = estimate(tmp_path, "-q")
     assert status == 0
-    assert err == f"headpose: {tmp_path}: 1 file was passed over, by the ending no picture: 1 .xcf\n"
+    assert err == f"headpose: {tmp_path}: 1 file was skipped, without an image extension: 1 .xcf\n"
 
 
 def test_time_is_in_the_rows(estimate, tmp_path, clip):
