@@ -198,9 +198,7 @@ def test_the_files_of_a_folder_that_are_passed_over_are_counted(tmp_path, photo)
     (tmp_path / "folder.txt").mkdir()
     _, source = frames_of(tmp_path)
     (note,) = source.notes
-    assert (
-        note == f"{tmp_path}: 4 files were skipped, without an image extension: 2 .txt, 1 .pdf, 1 without an ending"
-    )
+    assert note == f"{tmp_path}: 4 files were skipped, without an image extension: 2 .txt, 1 .pdf, 1 without an ending"
 
 
 def test_pictures_and_folders_together(tmp_path, photo):
