@@ -4,8 +4,8 @@ python eval/all.py --data AFLW2000 --models student,opentrack,fsanet --peers NET
 headpose report DIR --out REPORT --data AFLW2000
 
 A step is left out if its file is there and was made with the same networks, by their SHA-256. Stability is measured if
---sequences or --clips say on what. Latency wants an idle machine: --only accuracy,robustness,stability leaves it for
-later.
+--sequences or --clips say on what. Measure latency on an idle machine: --only accuracy,robustness,stability
+omits it.
 """
 
 from __future__ import annotations
@@ -194,24 +194,32 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=networks.listed,
         metavar="A,B",
-        help="our names, .onnx files, adapters by name or .toml",
+        help="names of networks, .onnx files, or adapters (names or .toml files)",
     )
-    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
-    parser.add_argument("--out", required=True, type=named_path, metavar="DIR", help="folder of results; it is made")
-    parser.add_argument("--only", type=_steps, default=STEPS, metavar="STEPS", help=f"of {','.join(STEPS)}")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
     parser.add_argument(
-        "--sequences", type=named_path, metavar="DIR", help="of eval/stability.py: rendered heads; it is filled"
+        "--out", required=True, type=named_path, metavar="DIR", help="folder of results; created if missing"
     )
     parser.add_argument(
-        "--clips", type=named_path, nargs="+", default=[], metavar="VIDEO", help="of eval/stability.py: videos"
+        "--only", type=_steps, default=STEPS, metavar="STEPS", help=f"steps to run (default: {','.join(STEPS)})"
     )
-    parser.add_argument("--downsample", type=int, default=0, metavar="SIDE", help="of eval/robustness.py")
     parser.add_argument(
-        "--compress", type=named_path, metavar="FILE", help="report.json of headpose compress, to be copied in"
+        "--sequences", type=named_path, metavar="DIR", help="folder of rendered sequences for eval/stability.py"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="for all but latency (0: all)")
-    parser.add_argument("--latency-threads", default="1,2", metavar="N,M", help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be run")
+    parser.add_argument(
+        "--clips", type=named_path, nargs="+", default=[], metavar="VIDEO", help="videos for eval/stability.py"
+    )
+    parser.add_argument("--downsample", type=int, default=0, metavar="SIDE", help="--downsample of eval/robustness.py")
+    parser.add_argument(
+        "--compress", type=named_path, metavar="FILE", help="report.json of headpose compress; copied to --out"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="number of CPU threads, except for latency (0: all)"
+    )
+    parser.add_argument(
+        "--latency-threads", default="1,2", metavar="N,M", help="numbers of threads for latency (default: %(default)s)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")
     return parser
 
 

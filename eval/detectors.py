@@ -250,7 +250,7 @@ def measure_speed(detector: FaceDetector, picture: Path, repeats: int) -> dict[s
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure the face detectors.")
+    parser = argparse.ArgumentParser(prog="detectors", description="Measure the face detectors.")
     measures = parser.add_subparsers(dest="measure", required=True)
     for name, text in (
         ("offsets", "median offsets from the detector's box to the tight box, on HELEN"),

@@ -176,13 +176,15 @@ def _parser() -> argparse.ArgumentParser:
         "--set", type=_named_set, action="append", metavar="NAME=PATH",
         help=f"a held-out set; a name that is or ends in /{', /'.join(heldout.CHANGES)} changes its pictures",
     )  # fmt: skip
-    parser.add_argument("--only", type=networks.listed, metavar="A,B", help="these sets alone")
-    parser.add_argument("--limit", type=positive, default=0, metavar="N", help="at most N faces a set, picked by hash")
-    parser.add_argument("--cells", type=named_path, metavar="DIR", help="keep measurements there, and use those it has")
-    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
-    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
-    parser.add_argument("--seed", type=int, default=0, help="of the corruptions that runs alone are compared on")
+    parser.add_argument("--only", type=networks.listed, metavar="A,B", help="use only these sets")
+    parser.add_argument(
+        "--limit", type=positive, default=0, metavar="N", help="maximum number of faces per set, chosen by hash"
+    )
+    parser.add_argument("--cells", type=named_path, metavar="DIR", help="folder that caches measurements")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the result to a file")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the corruptions (default: %(default)s)")
     return parser
 
 

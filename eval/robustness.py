@@ -5,7 +5,7 @@ python eval/robustness.py --data AFLW2000 --models student,fsanet --peers NETWOR
 python eval/robustness.py --manifest labels.csv --models student --out DIR --conditions motion_blur-3 defocus-3
 python eval/robustness.py --data AFLW2000 --export DIR --conditions MB LB OC
 
-docs/robustness.md says what each corruption is. A run that is cut short goes on where it was.
+docs/robustness.md says what each corruption is. An interrupted run resumes when the same command is given again.
 """
 
 from __future__ import annotations
@@ -219,18 +219,38 @@ def _parser() -> argparse.ArgumentParser:
     faces.add_argument("--manifest", metavar="CSV", help="other faces: image,x1,y1,x2,y2,yaw,pitch,roll")
     faces.add_argument("--w300lp", metavar="DIR", help="other faces: a folder in 300W-LP's layout")
     parser.add_argument(
-        "--models", type=networks.listed, metavar="A,B", help="our names, .onnx files, adapters by name or .toml"
+        "--models",
+        type=networks.listed,
+        metavar="A,B",
+        help="names of networks, .onnx files, or adapters (names or .toml files)",
     )
-    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
-    parser.add_argument("--out", metavar="DIR", help="results.json, results.md and what a later run need not repeat")
-    parser.add_argument("--conditions", nargs="+", metavar="NAME", help=f"of {', '.join(corruptions.NAMES)}; defocus-3")
-    parser.add_argument("--seeds", type=positive, metavar="N", help="of what is drawn (default: 5; curves: 1)")
-    parser.add_argument("--downsample", type=_side, default=0, metavar="SIDE", help="our networks at that size besides")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
+    parser.add_argument("--out", metavar="DIR", help="folder of results; an interrupted run resumes from it")
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        metavar="NAME",
+        help=f"corruptions: {', '.join(corruptions.NAMES)}; NAME-3 is level 3",
+    )
+    parser.add_argument(
+        "--seeds", type=positive, metavar="N", help="number of random seeds (default: 5, or 1 with --severity)"
+    )
+    parser.add_argument(
+        "--downsample",
+        type=_side,
+        default=0,
+        metavar="SIDE",
+        help="also downsample the input of our networks to this size",
+    )
     parser.add_argument("--severity", action="store_true", help="curves over five levels, on 400 faces; needs [train]")
-    parser.add_argument("--limit", type=positive, default=0, metavar="N", help="that many faces, picked by hash")
-    parser.add_argument("--on", choices=("picture", "crop"), default="picture", help="default: %(default)s")
+    parser.add_argument(
+        "--limit", type=positive, default=0, metavar="N", help="maximum number of faces, chosen by hash"
+    )
+    parser.add_argument(
+        "--on", choices=("picture", "crop"), default="picture", help="apply corruptions to this (default: %(default)s)"
+    )
     parser.add_argument("--export", metavar="DIR", help="write the corrupted pictures as files")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (default: all)")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     return parser
 

@@ -119,20 +119,24 @@ def _parser() -> argparse.ArgumentParser:
         type=non_empty,
         nargs="+",
         metavar="NETWORK",
-        help="our names, .onnx files, adapters by name or .toml",
+        help="names of networks, .onnx files, or adapters (names or .toml files)",
     )
-    parser.add_argument("--peers", metavar="DIR", help="folder of the networks that adapters name")
-    parser.add_argument("--sequences", type=named_path, metavar="DIR", help="rendered heads; what is missing is added")
-    parser.add_argument("--heads", type=positive, default=8, metavar="N", help="rendered heads (default: %(default)s)")
+    parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
+    parser.add_argument(
+        "--sequences", type=named_path, metavar="DIR", help="folder of rendered sequences; missing ones are rendered"
+    )
+    parser.add_argument(
+        "--heads", type=positive, default=8, metavar="N", help="number of rendered heads (default: %(default)s)"
+    )
     parser.add_argument("--clips", type=non_empty, nargs="+", default=[], metavar="VIDEO", help="videos with faces")
     parser.add_argument(
         "--detector",
         choices=("blazeface", "mediapipe"),
         default="blazeface",
-        help="of the videos (default: %(default)s)",
+        help="face detector for --clips (default: %(default)s)",
     )
-    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor (default: its cores)")
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the result to a file")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (default: all)")
     return parser
 
 

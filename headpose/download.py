@@ -76,7 +76,7 @@ def fetch(info: ModelInfo, folder: Path, source: str | None = None) -> Path:
                     f"{address} is not model {info.name} of this version: update headpose, or tell its makers"
                 )
     except OSError as error:  # includes the errors of urllib
-        raise WeightsError(f"cannot fetch {address}: {_reason(error)}; the same command goes on from here") from None
+        raise WeightsError(f"cannot fetch {address}: {_reason(error)}; give the same command again to resume") from None
     except (http.client.HTTPException, ValueError) as error:
         raise WeightsError(f"cannot fetch {address}: {_reason(error)}; check $HEADPOSE_SOURCE") from None
     return target

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--axes", action="store_true", help="draw the labels as axes on the sheet")
     turn = parser.add_subparsers(metavar="turn").add_parser(
-        "turn", help="turn photographs out of plane instead", description="Turn photographs out of plane."
+        "turn",
+        help="rotate the heads of existing photographs",
+        description="Rotate the heads of photographs in yaw and pitch.",
     )
     synth_turn.add_arguments(turn)
     turn.set_defaults(run=synth_turn.run)

@@ -125,7 +125,7 @@ def open_url(url: str) -> cv2.VideoCapture:
         raise ImageError(f"{name} cannot be opened: use one of {' '.join(f'{known}://' for known in _PROTOCOLS)}")
     capture = _open(*_stream(url))
     if not capture.isOpened():
-        raise ImageError(f"{name} cannot be opened: is it there, and a video (a playlist is not read)?")
+        raise ImageError(f"cannot open {name}: check that it exists and is a video; playlists are refused")
     return capture
 
 
