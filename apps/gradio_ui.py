@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.cli.arguments import port
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import imports_from, run_program
 from headpose.detection import DETECTORS
@@ -316,7 +317,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; wrong usage exits with status 2."""
     parser = argparse.ArgumentParser(prog="gradio_ui", description="Head pose in the browser, on this computer.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all networks (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (7860)")
+    parser.add_argument("--port", type=port, default=7860, help="port to listen on (7860)")
     parser.add_argument("--root-path", default="", metavar="/PATH", help="path or URL of the page behind a proxy")
     parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate (PEM); enables https, which cameras need")
     parser.add_argument("--ssl-keyfile", metavar="FILE", help="key without a password (default: in the certificate)")

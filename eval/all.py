@@ -146,7 +146,7 @@ def _call(program: str, arguments: argparse.Namespace, *options: object) -> None
     if arguments.dry_run:
         return
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-        raise HeadPoseError(f"eval/{program} failed: what it says is above; what is done stays")
+        raise HeadPoseError(f"eval/{program} failed with the error above; finished steps are kept")
 
 
 def _skipped(result: Path) -> None:

@@ -21,7 +21,7 @@ STAGES = ("prune", "control", "distill", "export", "quantize", "report")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``headpose compress``."""
     parser.description = (
-        "Prune a trained network, distill the result into students, export and quantize them, and write a report. "
+        "Prune a trained network, distill the result into students, export and quantize them, and\nwrite a report. "
         "To resume an interrupted run, give the same command again."
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")

@@ -12,8 +12,8 @@ from headpose.errors import HeadPoseError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``headpose report``."""
     parser.description = (
-        "Read result files and write one report, without measuring. DIR contains accuracy/NAME.json (required), "
-        "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json, "
+        "Read result files and write one report, without measuring. DIR contains accuracy/NAME.json (required),\n"
+        "predictions/NAME.csv, networks.json, robustness/results.json, latency.json and compress/report.json,\n"
         "all written by python eval/all.py."
     )
     parser.add_argument("source", type=named_path, metavar="DIR", help="folder of results, or an earlier results.json")

@@ -306,3 +306,10 @@ def test_what_cannot_be_served_is_reported_in_one_line(capsys):
             assert gradio_ui.main(["--port", port, "--threads", "1", "--model", model]) == 1
             out, err = capsys.readouterr()
             assert out == "" and err.startswith("gradio_ui: error: ") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_an_invalid_port_is_one_line(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        gradio_ui.main(["--port", port])
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"--port: {port!r} is not a port from 1 to 65535")
