@@ -188,6 +188,12 @@ def sha256_of(path: PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
 
 
+def numpy_reason(error: Exception) -> str:
+    """Return the reason of an error of ``np.load``, without NumPy's advice to unpickle files of others."""
+    text = getattr(error, "strerror", None) or str(error)
+    return "it is not a NumPy file, or it holds Python objects" if "pickle" in text.lower() else text
+
+
 def _sha256(file: BinaryIO) -> str:  # Python 3.10 has no hashlib.file_digest
     digest = hashlib.sha256()
     while block := file.read(1 << 20):

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from headpose.errors import DataError
+from headpose.files import numpy_reason
 from headpose.images import read_image
 from headpose.synth.surface import F32, I32, MASK_SIDE, U8
 
@@ -100,7 +101,7 @@ def load(path: str | os.PathLike[str]) -> AssetFolder:
             with (root / "ict_id.npz").open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 components = (stored["idx"].astype(np.int32), stored["d"].astype(np.float32))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"the asset folder {root} cannot be used: {error}") from error
+        raise DataError(f"the asset folder {root} cannot be used: {numpy_reason(error)}") from error
     skins = tuple(_skin(file) for file in sorted((root / "tex").glob("skin_*.jpg")))
     return AssetFolder(skins, hair, hats, environments, components)
 

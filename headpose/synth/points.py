@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose.errors import DataError
+from headpose.files import numpy_reason
 from headpose.geometry import Array
 
 _KNOWN = np.array([0.0, 0.4, 1.0])  # weight by state: turned away, covered, seen
@@ -52,8 +53,7 @@ def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:
     except KeyError as error:
         raise DataError(f"the landmarks {path} lack an array: {error.args[0]}; image and points are needed") from error
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read the landmarks {path}: {reason}") from error
+        raise DataError(f"cannot read the landmarks {path}: {numpy_reason(error)}") from error
     _check(path, names, stored, state, unit)
     points = stored.astype(np.float64) * unit
     known = _KNOWN[state.astype(np.int64)]

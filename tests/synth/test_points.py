@@ -51,7 +51,7 @@ def test_the_state_of_a_point_is_its_weight(write):
         ({"state": np.full((2, 67), 2)}, "state is not"),
         ({"unit": np.array(0.0)}, "unit is 0.0"),
         ({"unit": np.ones(3)}, "cannot read the landmarks"),
-        ({"points": np.array([{}], object)}, "cannot read the landmarks"),  # would have to be unpickled
+        ({"points": np.array([{}], object)}, "it is not a NumPy file, or it holds Python objects"),
     ],
 )
 def test_what_is_no_landmark_file_is_refused(write, changed, message):
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"cannot read the landmarks .*No such file"):
         points.read(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(DataError, match="cannot read the landmarks"):
+    with pytest.raises(DataError, match="it is not a NumPy file"):  # and no advice to unpickle it
         points.read(tmp_path / "text.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 the rest is missing")
     with pytest.raises(DataError, match="cannot read the landmarks"):
