@@ -145,7 +145,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A network of a compression; ``figures`` are held-out errors by name, of which the first decides."""
+    """Network of a compression. ``figures`` are held-out errors by name; the first one is used for selection."""
 
     name: str
     precision: str
