@@ -105,7 +105,7 @@ def test_a_network_comes_into_the_cache_and_is_found_there(fetch, cache, server)
 
 def test_a_download_that_was_cut_off_goes_on(fetch, cache, server):
     server.cut_after = 100_000
-    assert_error(fetch("large"), "connection ended after 100000 of 300000 bytes; the same command goes on")
+    assert_error(fetch("large"), "connection ended after 100000 of 300000 bytes; give the same command again")
     assert not (cache / "large.onnx").exists()
     server.cut_after = None
     assert fetch("large")[0] == 0

@@ -355,7 +355,7 @@ def test_a_video_of_the_network(tmp_path, server):
 @pytest.mark.parametrize("line", ["{path}", "file://{path}", "http://{server}/secret.ts", "secret.ts"])
 def test_a_playlist_of_the_network_is_refused(tmp_path, server, secret, line):
     (tmp_path / "p.m3u8").write_text(PLAYLISTS["p.m3u8"].replace("{path}", line).format(path=secret, server=server))
-    with pytest.raises(ImageError, match="cannot be opened"):
+    with pytest.raises(ImageError, match="cannot open"):
         open_source(f"http://{server}/p.m3u8")
     if line == "secret.ts":
         assert cv2.VideoCapture(f"http://{server}/p.m3u8", cv2.CAP_FFMPEG).read()[0]  # left to itself, FFmpeg plays it
@@ -365,7 +365,7 @@ def test_a_url_leads_to_no_other_protocol(server):
     """Nothing connects where a redirection from http to https points."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(0.3)
-        with pytest.raises(ImageError, match="cannot be opened"):
+        with pytest.raises(ImageError, match="cannot (be opened|open)"):
             open_source(f"http://{server}/redirect?{other.getsockname()[1]}")
         with pytest.raises(TimeoutError):
             other.accept()
@@ -374,9 +374,9 @@ def test_a_url_leads_to_no_other_protocol(server):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("rtsp://user:secret@127.0.0.1:9/cam", r"rtsp://user:\*\*\*@127\.0\.0\.1:9/cam cannot be opened"),
-        ("rtmp://127.0.0.1:9/cam", "cannot be opened"),
-        ("https://127.0.0.1:9/a.mp4", "cannot be opened"),
+        ("rtsp://user:secret@127.0.0.1:9/cam", r"cannot open rtsp://user:\*\*\*@127\.0\.0\.1:9/cam"),
+        ("rtmp://127.0.0.1:9/cam", "cannot open"),
+        ("https://127.0.0.1:9/a.mp4", "cannot open"),
         ("file:///etc/hostname", "use one of rtsp://"),
         ("concat://a|b", "use one of rtsp://"),
         ("ftp://127.0.0.1/a.mp4", "use one of rtsp://"),
