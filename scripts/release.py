@@ -1,7 +1,7 @@
 """Build the files of a release into one folder: wheel, source archive, networks, hashes and release notes.
 
 python scripts/release.py
-python scripts/release.py --out /tmp/release-0.2.0
+python scripts/release.py --out ../release-0.2.0
 
 The program refuses to build from a working tree with changes, and where version, changelog, citation, tag or networks
 disagree. It uploads nothing: docs/releasing.md has the steps before and after it.
