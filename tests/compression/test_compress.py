@@ -229,15 +229,10 @@ def test_a_classifier_goes_through_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("prune.importance=magic", "prune.importance must be one of apoz"),
-        ("prune.rule.kind=magic", "prune.rule.kind must be one of mean_plus_std"),
         ("prune.protected=['layer9']", "no group layer9"),
         ("students.student.stages.0.labels=-1.0", "students.student.stages.0.labels must be a number from 0 to"),
         ("students.student.stages=[]", "students.student.stages must be a list of at least 1 value"),
-        ("students.student.start=magic", "start must be one of apoz"),
-        ("prune.guide.labels=0.0", "prune.guide needs a loss"),
         ("prune={guide={features=1.0},groups='stream'}", "prune.guide.features compares streams"),
-        ("quantize.students=['other']", "no student .other.; the recipe has student, student-scratch"),
         ("nonsense=1", "nonsense"),
         ("baseline.weights=missing.safetensors", "missing.safetensors does not exist"),
         ("baseline.weights=compact", "different crops"),
