@@ -269,7 +269,13 @@ def run(study: Path, name: str, seed: int, images: int, init: str | None) -> Non
     result = folder / "heldout.json"
     if result.exists():
         return
-    settings = {**MIXES[name].settings(study, images, seed), **(FINE_TUNING if init else {})}
+    if not (folder / "compact.onnx").exists():
+        _train(folder, {**MIXES[name].settings(study, images, seed), **(FINE_TUNING if init else {})}, init)
+    measuring = [sys.executable, str(HELDOUT), str(folder), "--sets", str(study / "sets.toml"), "--limit", str(LIMIT)]
+    _call([*measuring, "--cells", str(study / "cells"), "--threads", "1", "--json", str(result)])
+
+
+def _train(folder: Path, settings: Mapping[str, Any], init: str | None) -> None:
     command = [sys.executable, "-m", "headpose", "train", "compact", "--out", str(folder)]
     if (folder / "last.pt").exists():
         command.append("--resume")
@@ -277,8 +283,6 @@ def run(study: Path, name: str, seed: int, images: int, init: str | None) -> Non
         command += ["--init", init] if init else []
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={_toml(value)}")]
     _call(command)
-    measuring = [sys.executable, str(HELDOUT), str(folder), "--sets", str(study / "sets.toml"), "--limit", str(LIMIT)]
-    _call([*measuring, "--cells", str(study / "cells"), "--threads", "1", "--json", str(result)])
 
 
 def _call(command: Sequence[str]) -> None:

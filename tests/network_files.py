@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -76,3 +77,19 @@ def colour_network(
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def int8_saturates() -> bool:
+    """Tell whether ONNX Runtime adds two products of uint8 and int8 in 16 bits here, as on x86 without VNNI."""
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "products",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 8])],
+        [numpy_helper.from_array(np.full((64, 8), 127, np.int8), "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (product,) = session.run(None, {"a": np.full((1, 64), 255, np.uint8)})
+    return bool((product != 64 * 255 * 127).any())

@@ -68,7 +68,7 @@ class Compression:
         for origin in self._origins.values():
             whole = provenance.combine(whole, origin, self._said)
         self.training = training.stating(whole)
-        distributed.use_threads(recipe.run.threads)
+        distributed.prepare_process(recipe.run.threads)
 
     @cached_property
     def tuner(self) -> FineTuner:

@@ -100,7 +100,7 @@ class Trainer:
         warmup, images = recipe.optimiser.warmup, recipe.run.images
         recipe = dataclasses.replace(recipe, optimiser=schedule.fitted(recipe.optimiser, images))
         self.recipe, self.folder = recipe, folder
-        distributed.use_threads(recipe.run.threads)
+        distributed.prepare_process(recipe.run.threads)
         self.processes = distributed.join()
         if recipe.run.batch < self.processes.count:
             raise RecipeError(f"run.batch is {recipe.run.batch}: {self.processes.count} processes need one image each")

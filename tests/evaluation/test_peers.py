@@ -11,6 +11,7 @@ from headpose.datasets import aflw2000
 from headpose.evaluation import accuracy, protocols
 from headpose.evaluation.adapters import load_adapter
 from headpose.types import Box
+from tests.network_files import int8_saturates
 
 # What their authors' own preprocessing and decoding give for the face of examples/astronaut.jpg, in the crop of
 # the adapter: the picture as it is, and at a quarter of its brightness.
@@ -32,9 +33,15 @@ def peers(repo):
     return folder
 
 
+def adapter_of(repo, peers, name):
+    if name == "opentrack" and int8_saturates():
+        pytest.skip("opentrack's INT8 network has 8-bit weights: without VNNI it reads other angles")
+    return load_adapter(repo / "eval" / "adapters" / f"{name}.toml", peers, threads=1)
+
+
 @pytest.mark.parametrize("name", ANGLES)
 def test_a_face_is_read_as_the_authors_read_it(repo, peers, photo, name):
-    adapter = load_adapter(repo / "eval" / "adapters" / f"{name}.toml", peers, threads=1)
+    adapter = adapter_of(repo, peers, name)
     for image, angles in zip((photo, photo // 4), ANGLES[name], strict=True):
         given = adapter.predict_angles(adapter.network_input(image, [FACE]))
         np.testing.assert_allclose(given, [angles], atol=0.02)
@@ -49,7 +56,7 @@ def test_a_face_is_read_as_the_authors_read_it(repo, peers, photo, name):
 )
 def test_the_error_on_some_pictures_is_the_one_that_was_measured(repo, peers, data_dir, name, mae):
     samples = protocols.select(aflw2000.read(data_dir / "aflw2000"))[::40]
-    adapter = load_adapter(repo / "eval" / "adapters" / f"{name}.toml", peers, threads=1)
+    adapter = adapter_of(repo, peers, name)
     angles = accuracy.predict_angles(adapter, samples)
     labels = np.array([sample.euler for sample in samples])
     assert metrics.euler_mae(angles, labels).mean() == pytest.approx(mae, abs=0.02)

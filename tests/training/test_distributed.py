@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -91,3 +92,20 @@ def test_more_processes_than_images_is_said(values, monkeypatch, tmp_path):
     monkeypatch.setattr(distributed, "join", lambda: distributed.Processes(0, 17, torch.device("cpu")))
     with pytest.raises(RecipeError, match="17 processes"):
         Trainer(recipe.from_dict(values), tmp_path / "run")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's memory is kept")
+def test_freed_memory_is_kept_for_the_next_step():
+    code = (
+        "import resource, torch\n"
+        "from headpose.training.distributed import prepare_process\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    tensors = [torch.ones(side, 2**18) for side in range(1, 17)]\n"
+        "    del tensors\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "prepare_process(1)\n"
+        "print(faults(), [faults() for _ in range(5)][-1])"
+    )
+    first, second = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert first > 10_000 > 100 > second

@@ -386,7 +386,7 @@ def test_no_more_threads_than_the_machine_has_and_that_is_logged(caplog):
     assert [(record.name, record.levelno) for record in caplog.records] == [("headpose", logging.WARNING)]
     before = torch.get_num_threads()
     try:
-        distributed.use_threads(1024)
+        distributed.prepare_process(1024)
         assert torch.get_num_threads() == min(1024, there_are)
     finally:
         torch.set_num_threads(before)
