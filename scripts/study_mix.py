@@ -46,6 +46,7 @@ with imports_from("train", "study_mix"):
 HELDOUT = Path(__file__).resolve().parents[1] / "eval" / "heldout.py"
 SIZE = 64  # side of the network's input, pixels
 HELD_OUT = {"lfw": 0.10, "utk": 0.05, "web": 0.15}  # share of the people or photographs of each further source
+TURNED_WEB = 2000  # web photographs that are turned, on each side: they are sharper than AFLW's crops
 LIMIT = 1000  # faces of a held-out set, chosen by hash
 SETS = {
     "aflw": "aflw-held.csv",
@@ -211,7 +212,7 @@ def write_splits(aflw: Path, helen: Path, more: Path, landmarks: Path, out: Path
         print(f"{source}-{side}.csv: {len(samples)} faces")
     known = points.read(landmarks)
     for side in ("train", "held"):
-        turned = [each for each in tables["aflw", side] if each.image.stem in known] + tables["web", side]
+        turned = [each for each in tables["aflw", side] if each.image.stem in known] + tables["web", side][:TURNED_WEB]
         write_manifest(out / f"turn-{side}.csv", turned)
         print(f"turn-{side}.csv: {len(turned)} faces")
     lines = [f'{json.dumps(name)} = "{path}"' for name, path in SETS.items()]
