@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headpose.estimator import HeadPoseEstimator
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
+    from headpose.reading import Reading
     from headpose.smoothing import Smoothing
     from headpose.streams import (
         Frame,
@@ -72,6 +73,7 @@ _HOME = {
     "PictureFile": "streams",
     "PictureFolder": "streams",
     "PoseModel": "inference",
+    "Reading": "reading",
     "RecipeError": "errors",
     "RowFile": "streams",
     "Sample": "types",
@@ -113,6 +115,7 @@ __all__ = [
     "PictureFile",
     "PictureFolder",
     "PoseModel",
+    "Reading",
     "RecipeError",
     "RowFile",
     "Sample",

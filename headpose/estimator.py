@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose import crop
+from headpose import crop, inference
 from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
-from headpose.inference import PoseModel, load_model
+from headpose.inference import PoseModel, Reading, load_model
 from headpose.types import Box, Face, HeadPose, Image
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ class HeadPoseEstimator:
     def _poses(self, faces: list[Face], crops: list[NDArray[np.float32]]) -> list[HeadPose]:
         if not faces:
             return []
-        rotations = self.model.predict(crops[0] if len(crops) == 1 else np.concatenate(crops))
-        return [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
+        reading = inference.read(self.model, crops[0] if len(crops) == 1 else np.concatenate(crops))
+        return [_pose(face, reading, index) for index, face in enumerate(faces)]
 
 
 class Estimators:
@@ -217,6 +217,17 @@ class Estimators:
         with self._lock:
             poses = estimator.estimate(image)
         return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
+
+
+def _pose(face: Face, reading: Reading, index: int) -> HeadPose:
+    """Return the pose of one crop of a reading."""
+    covariance, readable = reading.covariance, reading.readable
+    return HeadPose(
+        face,
+        reading.rotation[index],
+        covariance=None if covariance is None else covariance[index],
+        readable=None if readable is None else float(readable[index]),
+    )
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:

@@ -119,6 +119,48 @@ def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
     return np.rad2deg(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
 
 
+def expected_angle(covariance: ArrayLike) -> Array:
+    """Compute the expected angle of a rotation vector that is normally distributed around 0.
+
+    A normal vector d with covariance S has a length of ``r sqrt(u^T S u)``, where r follows the chi distribution with
+    three degrees of freedom and u, independent of r, is uniform on the unit sphere. So
+
+        E|d| = sqrt(8 / pi) * (mean over the sphere of sqrt(a x^2 + b y^2 + c z^2)),   a, b, c: eigenvalues of S.
+
+    The mean is Carlson's symmetric elliptic integral R_G(a, b, c). It is computed by quadrature over one octant, to
+    which it is symmetric: Gauss-Legendre in z and the midpoint rule about it. For any covariance, also a degenerate
+    one, the error is below 0.1 %.
+
+    Args:
+        covariance: (..., 3, 3) covariance matrices in radians squared.
+
+    Returns:
+        (...) expected angles in degrees, in [0, 180].
+
+    Raises:
+        InputError: ``covariance`` is not a numeric array of this shape.
+    """
+    eigenvalues = np.maximum(np.linalg.eigvalsh(_checked(covariance, 3, 3)), 0.0)
+    mean = np.sqrt(eigenvalues @ _OCTANT_SQUARES) @ _OCTANT_WEIGHTS
+    return np.minimum(np.rad2deg(np.sqrt(8.0 / np.pi) * mean), 180.0)
+
+
+def _octant(points: int) -> tuple[Array, Array]:
+    """Return (3, P) squares of the coordinates of points on an octant of the sphere, and (P,) weights with sum 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    z, about = (nodes + 1) / 2, (np.arange(points) + 0.5) * (np.pi / 2 / points)
+    across = 1 - z[:, None] ** 2
+    squares = [
+        across * np.cos(about) ** 2,
+        across * np.sin(about) ** 2,
+        np.broadcast_to(z[:, None] ** 2, (points,) * 2),
+    ]
+    return np.stack([each.ravel() for each in squares]), np.repeat(weights / 2 / points, points)
+
+
+_OCTANT_SQUARES, _OCTANT_WEIGHTS = _octant(12)
+
+
 def nearest_rotation(matrix: ArrayLike) -> Array:
     """Project (..., 3, 3) matrices to the nearest rotations in the Frobenius norm (SVD with determinant +1)."""
     u, _, vt = np.linalg.svd(_checked(matrix, 3, 3))

@@ -127,6 +127,10 @@ class HeadPose:
         face: Detected face: its box and score.
         rotation: (3, 3) float64 rotation matrix from head axes to camera axes (see ``headpose.geometry``).
         track: Track number assigned by ``headpose.tracking``, 1 or more; None without a tracker.
+        covariance: (3, 3) float64 covariance of the rotation's error, radians squared, calibrated: of the rotation
+            vector d in head axes with ``R_true = R exp([d]x)``. None if the network has no such output.
+        readable: Probability that this is a face whose pose can be read, in [0, 1]; None if the network has no such
+            output.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -136,6 +140,8 @@ class HeadPose:
     face: Face
     rotation: NDArray[np.float64]
     track: int | None = None
+    covariance: NDArray[np.float64] | None = None
+    readable: float | None = None
 
     @property
     def box(self) -> Box:
@@ -167,12 +173,18 @@ class HeadPose:
         """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
 
+    @property
+    def uncertainty(self) -> float | None:
+        """Expected geodesic error in degrees, from ``covariance`` (``geometry.expected_angle``); None without it."""
+        return None if self.covariance is None else float(geometry.expected_angle(self.covariance))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll`` (degrees) and ``rotation`` (list of three rows).
+            ``roll`` (degrees), ``rotation`` (list of three rows), ``uncertainty`` (degrees) and ``readable`` (both
+            None if the network has no such output).
         """
         return {
             "track": self.track,
@@ -180,6 +192,8 @@ class HeadPose:
             "score": float(self.score),
             **self.euler._asdict(),
             "rotation": self.rotation.tolist(),
+            "uncertainty": self.uncertainty,
+            "readable": self.readable,
         }
 
     def __repr__(self) -> str:

@@ -26,6 +26,7 @@ PUBLIC = [
     "PictureFile",
     "PictureFolder",
     "PoseModel",
+    "Reading",
     "RecipeError",
     "RowFile",
     "Sample",
