@@ -91,7 +91,7 @@ def table(poses: Sequence[HeadPose], note: str) -> str:
     rows = "".join(
         f"<tr><td>{number}</td>"
         + "".join(f'<td class="{name}">{angle:+.1f}°</td>' for name, angle in pose.euler._asdict().items())
-        + f"<td>{describe(pose.euler)}</td><td>{pose.face.score:.2f}</td></tr>"
+        + f"<td>{describe(pose)}</td><td>{pose.face.score:.2f}</td></tr>"
         for number, pose in enumerate(poses, 1)
     )
     head = "".join(f"<th>{title}</th>" for title in ("Face", "Yaw", "Pitch", "Roll", "In words", "Score"))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         open_source,
     )
     from headpose.tracking import FaceTracker
-    from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
+    from headpose.types import Box, CropSpec, Direction, EulerAngles, Face, HeadPose, ModelInfo, Sample
     from headpose.weights import list_models
 
 # The names are listed three times because a type checker reads only literal imports and a literal __all__;
@@ -58,6 +58,7 @@ _HOME = {
     "Box": "types",
     "CropSpec": "types",
     "DataError": "errors",
+    "Direction": "types",
     "EulerAngles": "types",
     "Face": "types",
     "FaceDetector": "detection",
@@ -100,6 +101,7 @@ __all__ = [
     "Box",
     "CropSpec",
     "DataError",
+    "Direction",
     "EulerAngles",
     "Face",
     "FaceDetector",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose.errors import InputError
-from headpose.types import Box, EulerAngles, Face, HeadPose, Image, check_image
+from headpose.types import Box, Face, HeadPose, Image, check_image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
@@ -22,6 +22,7 @@ _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
 _WHITE, _SHADE = (255, 255, 255), (25, 25, 25)
 ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
 """BGR color of each angle, equal to the color of its rotation axis."""
+_DIRECTION_COLOURS = {"azimuth": _GREEN, "elevation": _RED, "tilt": _BLUE}
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_HEIGHT = 21  # height of a capital letter at scale 1, pixels
 _FRACTION_BITS = 4  # cv2 draws with a precision of 1/16 pixel, which avoids jitter in videos
@@ -40,7 +41,8 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         image: (H, W, 3) uint8 BGR, contiguous.
         pose: Pose with its box in pixels of ``image``.
         style: ``"axes"``, ``"cube"`` (the side of the face is green) or ``"none"`` (tight box only).
-        label: Draw yaw, pitch and roll in degrees below the face, preceded by the track number if there is one.
+        label: Draw the direction of the nose (azimuth, elevation) and the tilt about it in degrees below the face,
+            preceded by the track number if there is one.
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
@@ -88,9 +90,12 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
 
 
 def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
-    """Draw the angles of each pose beside its face into ``image``, in place.
+    """Draw the direction of each pose beside its face into ``image``, in place.
 
-    Each angle has the color of its rotation axis (``ANGLE_COLOURS``). A label starts with the track number or, if there
+    A label shows azimuth, elevation and tilt, which near a profile say where the face looks; yaw, pitch and roll do
+    not. Each has the color of the axis that yaw, pitch or roll turns about (``ANGLE_COLOURS``).
+
+    A label starts with the track number or, if there
     are several poses, with the index in ``poses`` from 1. Labels overlap neither each other nor other faces: if labels
     with words do not fit, all labels show numbers only, and if these do not fit, only the number of the face.
 
@@ -195,15 +200,16 @@ def _layout(image: Image, poses: Sequence[HeadPose]) -> list[tuple[_Label, tuple
 def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _Label:
     """Return the label of one pose.
 
-    ``form`` is ``words`` (yaw +1  pitch +2  roll +3), ``numbers`` (+1 +2 +3) or ``face`` (the face's number only).
+    ``form`` is ``words`` (azimuth +1  elevation +2  tilt +3), ``numbers`` (+1 +2 +3) or ``face`` (its number only).
     """
     pose = poses[index]
     number = pose.track if pose.track is not None else index + 1 if len(poses) > 1 else None
     parts = [] if number is None else [(str(number) if form == "face" else f"{number}: ", _WHITE)]
     if form != "face" or number is None:
-        named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in pose.euler._asdict().items()]
+        angles = {**pose.direction._asdict(), "tilt": pose.tilt}
+        named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in angles.items()]
         gap = "  " if form == "words" else " "
-        parts += [(f"{word}{round(angle):+d}{gap}", ANGLE_COLOURS[name]) for word, name, angle in named]
+        parts += [(f"{word}{round(angle):+d}{gap}", _DIRECTION_COLOURS[name]) for word, name, angle in named]
         parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
     height, width = image.shape[:2]
     widest = sum(_text_width(text, 1.0, 1) for text, _ in parts) / _FONT_HEIGHT  # in letter heights
@@ -322,15 +328,15 @@ def _draw_box(image: Image, pose: HeadPose) -> None:
         _line(image, corner, following, _WHITE, _thickness(pose))
 
 
-def describe(euler: EulerAngles) -> str:
-    """Describe angles in words. Left and right refer to the image."""
+def describe(pose: HeadPose) -> str:
+    """Describe the direction and the tilt of a pose in words. Left and right refer to the image."""
     sides = (("left", "right"), ("up", "down"))
     ways = [
         f"{abs(angle):.0f}° {positive if angle > 0 else negative}"
-        for angle, (positive, negative) in zip(euler[:2], sides, strict=True)
+        for angle, (positive, negative) in zip(pose.direction, sides, strict=True)
         if abs(angle) >= _STRAIGHT
     ]
     looks = "looks " + (" and ".join(ways) or "straight ahead")
-    if abs(euler.roll) < _STRAIGHT:
+    if abs(pose.tilt) < _STRAIGHT:
         return looks
-    return f"{looks}, tilted {abs(euler.roll):.0f}° {'' if euler.roll > 0 else 'counter-'}clockwise"
+    return f"{looks}, tilted {abs(pose.tilt):.0f}° {'' if pose.tilt > 0 else 'counter-'}clockwise"

@@ -98,6 +98,57 @@ def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Arr
     return np.where((smaller & ~locked)[..., None], other, euler)
 
 
+def direction_from_rotation(rotation: ArrayLike) -> Array:
+    """Convert rotation matrices to the direction of the nose and the tilt about it.
+
+    ``R = Ry(azimuth) @ Rx(elevation) @ Rz(tilt)``: the order of the axes differs from that of the Euler angles, so
+    that azimuth and elevation are those of the nose's axis in camera axes. They are smooth through a profile, where
+    yaw, pitch and roll are not, and lock where the nose points straight up or down.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (..., 3) azimuth, elevation, tilt in degrees. The azimuth, in [-180, 180], is positive to the LEFT of the image
+        and beyond 90 away from the camera; the elevation, in [-90, 90], is positive upwards; the tilt, in [-180, 180],
+        is positive clockwise for a face that looks into the camera. At an elevation of 90 or -90, where only a
+        combination of azimuth and tilt is defined, the tilt is 0.
+
+    Raises:
+        InputError: ``rotation`` is not a numeric array of this shape.
+    """
+    r = _checked(rotation, 3, 3)
+    elevation = np.arcsin(np.clip(r[..., 1, 2], -1.0, 1.0))
+    locked = np.hypot(r[..., 0, 2], r[..., 2, 2]) < _COS_LOCKED
+    azimuth = np.where(locked, np.arctan2(r[..., 2, 0], r[..., 0, 0]), np.arctan2(-r[..., 0, 2], r[..., 2, 2]))
+    tilt = np.where(locked, 0.0, np.arctan2(-r[..., 1, 0], r[..., 1, 1]))
+    return np.rad2deg(np.stack([azimuth, elevation, tilt], -1))
+
+
+def rotation_from_direction(direction: ArrayLike) -> Array:
+    """Convert (..., 3) azimuth, elevation, tilt in degrees to rotations, the inverse of ``direction_from_rotation``."""
+    azimuth, elevation, tilt = np.moveaxis(_checked(direction, 3), -1, 0)
+    zero = np.zeros_like(azimuth)
+    about_up = rotation_from_euler(np.stack([azimuth, zero, zero], -1))
+    return about_up @ rotation_from_euler(np.stack([zero, elevation, tilt], -1))
+
+
+def in_plane_angle(rotation: ArrayLike) -> Array:
+    """Return the in-plane angle of heads: the clockwise angle on the screen from "up" to the head's up axis.
+
+    In a crop that is turned by this angle the head is upright. It is the roll only of a face that looks into the
+    camera.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (...) degrees in [-180, 180]; 0 where the head's up axis points along the line of sight.
+    """
+    r = _checked(rotation, 3, 3)
+    return np.rad2deg(np.arctan2(r[..., 0, 1], r[..., 1, 1]))
+
+
 def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the geodesic distance on SO(3): the angle of the rotation between ``a`` and ``b``.
 

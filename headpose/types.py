@@ -119,6 +119,16 @@ class EulerAngles(NamedTuple):
     roll: float
 
 
+class Direction(NamedTuple):
+    """Direction of the nose in degrees (``geometry.direction_from_rotation``).
+
+    The azimuth is positive to the left of the image, the elevation is positive upwards.
+    """
+
+    azimuth: float
+    elevation: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadPose:
     """Pose of one face.
@@ -169,6 +179,16 @@ class HeadPose:
         return self.euler.roll
 
     @property
+    def direction(self) -> Direction:
+        """Azimuth and elevation of the nose in degrees. Unlike yaw, pitch and roll they are smooth at a profile."""
+        return Direction(*map(float, geometry.direction_from_rotation(self.rotation)[:2]))
+
+    @property
+    def tilt(self) -> float:
+        """Rotation about the axis of the nose in degrees, positive clockwise for a face that looks into the camera."""
+        return float(geometry.direction_from_rotation(self.rotation)[2])
+
+    @property
     def score(self) -> float:
         """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
@@ -183,14 +203,16 @@ class HeadPose:
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll`` (degrees), ``rotation`` (list of three rows), ``uncertainty`` (degrees) and ``readable`` (both
-            None if the network has no such output).
+            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), ``uncertainty``
+            (degrees) and ``readable`` (both None if the network has no such output).
         """
         return {
             "track": self.track,
             "box": [float(side) for side in self.box],
             "score": float(self.score),
             **self.euler._asdict(),
+            **self.direction._asdict(),
+            "tilt": self.tilt,
             "rotation": self.rotation.tolist(),
             "uncertainty": self.uncertainty,
             "readable": self.readable,

@@ -77,6 +77,7 @@ def test_a_pose_prints_as_a_reader_wants_it(pose):
 def test_a_pose_as_a_dictionary_survives_json(pose):
     values = json.loads(json.dumps(pose.to_dict()))
     assert [values[name] for name in ("yaw", "pitch", "roll")] == pytest.approx([30, -10, 5])
+    assert [values[name] for name in ("azimuth", "elevation", "tilt")] == pytest.approx([*pose.direction, pose.tilt])
     assert (values["box"], values["score"], values["track"]) == ([10, 20, 40, 80], 0.875, None)
     np.testing.assert_allclose(values["rotation"], pose.rotation)
 

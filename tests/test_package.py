@@ -11,6 +11,7 @@ PUBLIC = [
     "Box",
     "CropSpec",
     "DataError",
+    "Direction",
     "EulerAngles",
     "Face",
     "FaceDetector",

@@ -33,7 +33,25 @@ _FOR_BROWSERS = (".mp4", ".m4v", ".mov")  # extensions that users expect browser
 _LONGEST_GAP_S = 10.0
 _TREMBLE = 0.75  # frames; smaller timing errors neither repeat nor skip a frame
 
-CSV_COLUMNS = ("frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
+CSV_COLUMNS = (
+    *(
+        "frame",
+        "image",
+        "face",
+        "x1",
+        "y1",
+        "x2",
+        "y2",
+        "score",
+        "yaw",
+        "pitch",
+        "roll",
+        "azimuth",
+        "elevation",
+        "tilt",
+    ),
+    "time_s",
+)
 """Columns of a CSV row. The names of ``image``, the box and the angles match ``headpose.datasets.manifest`` and
 ``headpose.evaluation.predictions``, which read these files."""
 
@@ -116,8 +134,8 @@ def json_lines(target: str | os.PathLike[str]) -> RowFile:
 
     Keys: ``frame``; ``source`` if there are several sources; for images ``image`` (see ``csv_file``) and ``face`` (the
     number that ``draw_labels`` draws), for videos and cameras ``time_s`` (seconds); ``track`` if faces are tracked;
-    ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll`` (degrees); ``rotation`` (3x3,
-    row by row).
+    ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll``, ``azimuth``,
+    ``elevation``, ``tilt`` (degrees); ``rotation`` (3x3, row by row).
 
     Args:
         target: File to write, or "-" for stdout.
@@ -381,6 +399,8 @@ def _json_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None) ->
         "yaw": round(yaw, 6),
         "pitch": round(pitch, 6),
         "roll": round(roll, 6),
+        **{name: round(angle, 6) for name, angle in pose.direction._asdict().items()},
+        "tilt": round(pose.tilt, 6),
         "rotation": pose.rotation.round(9).tolist(),
     }
     return json.dumps(values) + "\n"
@@ -388,7 +408,7 @@ def _json_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None) ->
 
 def _csv_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None, *more: object) -> str:
     box = [f"{side:.2f}" for side in pose.box.as_tuple()]
-    angles = [f"{angle:.3f}" for angle in pose.euler]
+    angles = [f"{angle:.3f}" for angle in (*pose.euler, *pose.direction, pose.tilt)]
     time_s = "" if frame.name else f"{frame.time_s:.6f}"
     still = [_image(frame, folder), number if frame.name else ""]
     return _csv_line([frame.index, *still, *box, f"{pose.face.score:.4f}", *angles, time_s, *more])

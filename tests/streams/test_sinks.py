@@ -10,7 +10,7 @@ import pytest
 
 from headpose.draw import draw_poses
 from headpose.errors import HeadPoseError
-from headpose.geometry import euler_from_rotation, rotation_from_euler
+from headpose.geometry import direction_from_rotation, euler_from_rotation, rotation_from_euler
 from headpose.images import read_image
 from headpose.streams import Frame, PictureFile, PictureFolder, VideoFile, csv_file, json_lines
 from headpose.types import Box, Face, HeadPose
@@ -32,12 +32,14 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation"]  # no time
+    angles = ["yaw", "pitch", "roll", "azimuth", "elevation", "tilt"]
+    assert list(first) == ["frame", "image", "face", "box", "score", *angles, "rotation"]  # no time
     assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["image"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
     np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
     assert second["yaw"] == pytest.approx(93)
+    assert (second["azimuth"], second["elevation"], second["tilt"]) == pytest.approx((93, 0, 0))
     assert (first["face"], second["face"]) == (1, 2)
     assert third["frame"] == 2 and not {"image", "face"} & set(third)
 
@@ -73,7 +75,9 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (tmp_path / "a.csv").read_text() == "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
+    assert (
+        tmp_path / "a.csv"
+    ).read_text() == "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,azimuth,elevation,tilt,time_s\n"
 
 
 def test_stdout_gets_each_frame_at_once(capsys):
