@@ -38,7 +38,8 @@ relative to the folder of the JSON or CSV file, on stdout as given) and face (nu
 for videos and cameras, time_s (seconds from the first frame) and track (with --track); box [x1, y1, x2, y2]
 (tight box in pixels of the upright image with square pixels), score, yaw, pitch, roll, azimuth, elevation
 and tilt (direction of the nose and tilt about it, degrees), rotation (3x3, rows). --csv writes the same
-columns except rotation. headpose train reads this CSV as data, and eval/aflw2000.py --score evaluates it. An image or frame without a face adds no line and is not an error.
+columns except rotation. headpose train reads this CSV as data, and eval/aflw2000.py --score evaluates it.
+An image or frame without a face adds no line and is not an error.
 
 --out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
 .mp4, .m4v and .mov files contain MPEG-4 Part 2, which browsers do not play; .webm files contain VP8, which

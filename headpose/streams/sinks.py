@@ -34,23 +34,8 @@ _LONGEST_GAP_S = 10.0
 _TREMBLE = 0.75  # frames; smaller timing errors neither repeat nor skip a frame
 
 CSV_COLUMNS = (
-    *(
-        "frame",
-        "image",
-        "face",
-        "x1",
-        "y1",
-        "x2",
-        "y2",
-        "score",
-        "yaw",
-        "pitch",
-        "roll",
-        "azimuth",
-        "elevation",
-        "tilt",
-    ),
-    "time_s",
+    *("frame", "image", "face", "x1", "y1", "x2", "y2", "score"),
+    *("yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "time_s"),
 )
 """Columns of a CSV row. The names of ``image``, the box and the angles match ``headpose.datasets.manifest`` and
 ``headpose.evaluation.predictions``, which read these files."""

@@ -52,6 +52,8 @@ def test_csv_has_a_header_and_quotes_names(tmp_path):
     assert row["image"] == 'a, "b".jpg' and row["frame"] == "3" and row["face"] == "1" and row["time_s"] == ""
     box_score_angles = [float(row[key]) for key in ("x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")]
     assert box_score_angles == pytest.approx([10.25, 20.5, 50, 70, 0.875, 10, -20, 30])
+    direction = [float(row[key]) for key in ("azimuth", "elevation", "tilt")]
+    assert direction == pytest.approx(direction_from_rotation(rotation_from_euler((10, -20, 30))), abs=1e-3)
 
 
 def test_rows_say_when_and_of_which_source(tmp_path):
@@ -75,9 +77,8 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (
-        tmp_path / "a.csv"
-    ).read_text() == "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,azimuth,elevation,tilt,time_s\n"
+    columns = "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,azimuth,elevation,tilt,time_s\n"
+    assert (tmp_path / "a.csv").read_text() == columns
 
 
 def test_stdout_gets_each_frame_at_once(capsys):
