@@ -133,6 +133,7 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
 def _mirrored(pose: HeadPose, width: int) -> HeadPose:
     """Return a pose with the same angles and a box mirrored in an image of ``width`` pixels."""
     x1, y1, x2, y2 = pose.box.as_tuple()
+    # The region is left out: labels are placed by the box.
     return dataclasses.replace(pose, face=Face(Box(width - x2, y1, width - x1, y2), pose.face.score))
 
 

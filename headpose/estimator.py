@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import threading
@@ -9,13 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headpose import crop, inference
+from headpose import looking
 from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
-from headpose.inference import PoseModel, Reading, load_model
-from headpose.types import Box, Face, HeadPose, Image
+from headpose.inference import PoseModel, load_model
+from headpose.looking import Look
+from headpose.reading import Reading
+from headpose.types import Box, Face, HeadPose, Image, Region
 
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector
@@ -94,7 +96,8 @@ class HeadPoseEstimator:
 
         Returns:
             One pose per face: at most ``max_faces``, highest score first. If ``boxes`` is given, one pose per box, in
-            the same order, with score 1. Empty if no face is found.
+            the same order, with score 1. Empty if no face is found. ``pose.face.region`` is set where the face was read
+            in a turned crop (see ``headpose.looking``).
 
         Raises:
             ImageError: ``image`` cannot be read, is not (H, W, 3) uint8, or has a side longer than 32766 pixels.
@@ -103,7 +106,7 @@ class HeadPoseEstimator:
         """
         pixels = as_image(image, color=color)
         faces = self._faces(pixels, boxes)
-        return self._poses(faces, [crop.network_input(pixels, [face.box for face in faces], self.model.crop)])
+        return self._poses(faces, self._looks(pixels, faces))
 
     def __call__(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
         """Estimate the head poses in an image; same as ``estimate``."""
@@ -138,15 +141,15 @@ class HeadPoseEstimator:
             raise InputError("images must be a list of images: pass [image], or use estimate for one image")
         pictures = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
         found: list[list[Face]] = []
-        crops = []
+        looks: list[Look] = []
         for index, (image, given) in enumerate(pictures):
             try:
                 pixels = as_image(image, color=color)
                 found.append(self._faces(pixels, given))
             except (ImageError, InputError) as error:
                 raise type(error)(f"image {index}: {error}") from None
-            crops.append(crop.network_input(pixels, [face.box for face in found[-1]], self.model.crop))
-        poses = iter(self._poses([face for faces in found for face in faces], crops))
+            looks += self._looks(pixels, found[-1])
+        poses = iter(self._poses([face for faces in found for face in faces], looks))
         return [[next(poses) for _ in faces] for faces in found]
 
     def _faces(self, image: Image, boxes: Boxes | None) -> list[Face]:
@@ -156,11 +159,14 @@ class HeadPoseEstimator:
             raise InputError("boxes must be a list of boxes: pass [box] for one face")
         return [Face(_given_box(box, index, image), 1.0) for index, box in enumerate(boxes)]
 
-    def _poses(self, faces: list[Face], crops: list[NDArray[np.float32]]) -> list[HeadPose]:
-        if not faces:
-            return []
-        reading = inference.read(self.model, crops[0] if len(crops) == 1 else np.concatenate(crops))
-        return [_pose(face, reading, index) for index, face in enumerate(faces)]
+    def _looks(self, image: Image, faces: list[Face]) -> list[Look]:
+        return [looking.look(image, face, self.model.crop) for face in faces]
+
+    def _poses(self, faces: list[Face], looks: list[Look]) -> list[HeadPose]:
+        reading, places = looking.read(self.model, looks)
+        regions = [place if isinstance(place, Region) else None for place in places]
+        seen = [dataclasses.replace(face, region=region) for face, region in zip(faces, regions, strict=True)]
+        return [_pose(face, reading, index) for index, face in enumerate(seen)]
 
 
 class Estimators:
