@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headpose.draw import draw_pose, draw_poses
     from headpose.errors import DataError, HeadPoseError, ImageError, InputError, RecipeError, WeightsError
     from headpose.estimator import HeadPoseEstimator
+    from headpose.facestream import FaceStream
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
     from headpose.reading import Reading
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         open_source,
     )
     from headpose.tracking import FaceTracker
-    from headpose.types import Box, CropSpec, Direction, EulerAngles, Face, HeadPose, ModelInfo, Sample
+    from headpose.types import Box, CropSpec, Direction, EulerAngles, Face, HeadPose, ModelInfo, Region, Sample
     from headpose.weights import list_models
 
 # The names are listed three times because a type checker reads only literal imports and a literal __all__;
@@ -62,6 +63,7 @@ _HOME = {
     "EulerAngles": "types",
     "Face": "types",
     "FaceDetector": "detection",
+    "FaceStream": "facestream",
     "FaceTracker": "tracking",
     "Frame": "streams",
     "FrameSource": "streams",
@@ -76,6 +78,7 @@ _HOME = {
     "PoseModel": "inference",
     "Reading": "reading",
     "RecipeError": "errors",
+    "Region": "types",
     "RowFile": "streams",
     "Sample": "types",
     "Sink": "streams",
@@ -105,6 +108,7 @@ __all__ = [
     "EulerAngles",
     "Face",
     "FaceDetector",
+    "FaceStream",
     "FaceTracker",
     "Frame",
     "FrameSource",
@@ -119,6 +123,7 @@ __all__ = [
     "PoseModel",
     "Reading",
     "RecipeError",
+    "Region",
     "RowFile",
     "Sample",
     "Sink",

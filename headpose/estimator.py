@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import threading
@@ -16,8 +15,7 @@ from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
 from headpose.inference import PoseModel, load_model
 from headpose.looking import Look
-from headpose.reading import Reading
-from headpose.types import Box, Face, HeadPose, Image, Region
+from headpose.types import Box, Face, HeadPose, Image
 
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector
@@ -163,10 +161,7 @@ class HeadPoseEstimator:
         return [looking.look(image, face, self.model.crop) for face in faces]
 
     def _poses(self, faces: list[Face], looks: list[Look]) -> list[HeadPose]:
-        reading, places = looking.read(self.model, looks)
-        regions = [place if isinstance(place, Region) else None for place in places]
-        seen = [dataclasses.replace(face, region=region) for face, region in zip(faces, regions, strict=True)]
-        return [_pose(face, reading, index) for index, face in enumerate(seen)]
+        return looking.poses(faces, *looking.read(self.model, looks))
 
 
 class Estimators:
@@ -223,17 +218,6 @@ class Estimators:
         with self._lock:
             poses = estimator.estimate(image)
         return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
-
-
-def _pose(face: Face, reading: Reading, index: int) -> HeadPose:
-    """Return the pose of one crop of a reading."""
-    covariance, readable = reading.covariance, reading.readable
-    return HeadPose(
-        face,
-        reading.rotation[index],
-        covariance=None if covariance is None else covariance[index],
-        readable=None if readable is None else float(readable[index]),
-    )
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:

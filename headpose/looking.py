@@ -17,7 +17,8 @@ import numpy as np
 from headpose import crop, geometry, inference
 from headpose.inference import PoseModel
 from headpose.reading import Reading
-from headpose.types import TILTED_DEGREES, Box, CropSpec, Face, Image, Region
+from headpose.types import TILTED_DEGREES, Box, CropSpec, Face, HeadPose, Image, Region
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
@@ -63,8 +64,8 @@ def read(model: PoseModel, looks: Sequence[Look]) -> tuple[Reading, list[Box | R
         looks: N faces, cut with the crop settings of the network.
 
     Returns:
-        The outputs for N faces, rotations in camera axes and regions in the axes of the last crop, and the box or region of
-        that crop, in pixels of the image.
+        The outputs for N faces, rotations in camera axes and regions in the axes of the last crop, and the box or
+        region of that crop, in pixels of the image.
 
     Raises:
         HeadPoseError: The network fails (see ``inference.read``).
@@ -82,6 +83,27 @@ def read(model: PoseModel, looks: Sequence[Look]) -> tuple[Reading, list[Box | R
         places[index] = region = Region.of(_box(looks[index].place), float(turns[index]))
         crops.append(_recut(looks[index], region, model.crop))
     return _replaced(first, again, _read(model, crops, [places[index] for index in again])), places
+
+
+def poses(faces: Sequence[Face], reading: Reading, places: Sequence[Box | Region]) -> list[HeadPose]:
+    """Return the poses of faces from the results of ``read``.
+
+    Args:
+        faces: N faces. ``region`` of each pose's face is the region that was cropped, None for a box.
+        reading: Outputs for the N faces.
+        places: Boxes or regions that were cropped.
+    """
+    covariance, readable = reading.covariance, reading.readable
+    regions = [place if isinstance(place, Region) else None for place in places]
+    return [
+        HeadPose(
+            dataclasses.replace(face, region=region),
+            reading.rotation[index],
+            covariance=None if covariance is None else covariance[index],
+            readable=None if readable is None else float(readable[index]),
+        )
+        for index, (face, region) in enumerate(zip(faces, regions, strict=True))
+    ]
 
 
 def _read(model: PoseModel, crops: list[Image], places: Sequence[Box | Region]) -> Reading:

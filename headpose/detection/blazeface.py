@@ -147,10 +147,8 @@ class BlazeFace:
         seen[:, 4] = np.where(_is_small(seen, pyramid[0]) | (_turns(seen) > TILTED_DEGREES), seen[:, 4], mean)
         return np.concatenate([proposals[sure], seen[found]])
 
-    def _turned(
-        self, pyramid: list[Image], proposals: Array, upright: Array, small: NDArray[np.bool_]
-    ) -> Array:
-        """Look at doubtful, large proposals in crops that are turned by 90, 180 and 270 degrees, and return the best looks.
+    def _turned(self, pyramid: list[Image], proposals: Array, upright: Array, small: NDArray[np.bool_]) -> Array:
+        """Look at doubtful, large proposals in crops turned by 90, 180 and 270 degrees, and return the best looks.
 
         The network finds many faces that lie on their side or are upside down, but takes them for upright ones: the
         angle is that of the crop in which it is surest.
