@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
+import dataclasses
 import os
 import signal
 import sys
@@ -45,8 +45,8 @@ from headpose.inference import DEVICES, bounded_threads
 from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
-from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
-from headpose.tracking import FaceTracker
+from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, Webcams, checked, read_video
+from headpose.streams.uploads import page_stream as stream_of
 from headpose.types import HeadPose
 from headpose.weights import manifest
 
@@ -133,6 +133,7 @@ class Handlers:
         self._estimators, self._uploads = estimators, uploads
         self._videos = Line(uploads.bounds.videos, uploads.bounds.videos_waiting)
         self._webcams = Places(WEBCAMS)
+        self._live = Webcams(estimators)
 
     def photo(self, upload: Any, *settings: Any) -> tuple[RGB | None, str]:
         """Return the annotated image and the table of an uploaded image."""
@@ -142,10 +143,10 @@ class Handlers:
         """Return the annotated frame and the table; ``mirror`` mirrors the shown image, never the estimated one."""
         if not self._webcams.take(request.session_hash):
             return None, f'<p class="note">The page is busy with {WEBCAMS} webcams: yours starts when one stops.</p>'
-        return self._annotated(frame, settings, live=True, mirror=bool(mirror))
+        return self._annotated(frame, settings, live=request.session_hash or "", mirror=bool(mirror))
 
     def _annotated(
-        self, sent: Any, settings: Sequence[Any], *, live: bool = False, mirror: bool = False
+        self, sent: Any, settings: Sequence[Any], *, live: str | None = None, mirror: bool = False
     ) -> tuple[RGB | None, str]:
         if not sent:
             return None, ""
@@ -155,9 +156,11 @@ class Handlers:
             data, name = self._uploads.picture(sent)
             image = decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
             started = time.perf_counter()
-            poses = self._estimate(chosen, image)
-            if live:  # the order of the scores changes between frames, and the drawn numbers would change with it
-                poses.sort(key=lambda pose: pose.box.center[0])
+            if live is None:
+                poses = self._estimators.estimate(image, *chosen[1:])
+            else:  # the order of the scores changes between frames, and the drawn numbers would change with it
+                poses = sorted(self._live.update(live, image, chosen), key=lambda pose: pose.box.center[0])
+                poses = [dataclasses.replace(pose, track=None) for pose in poses]
         took = 1e3 * (time.perf_counter() - started)
         picture = (draw_mirrored if mirror else draw_poses)(image, poses, chosen.style)
         return swap_red_and_blue(picture), table(poses, f"{image.shape[1]} x {image.shape[0]} pixels, {took:.0f} ms")
@@ -189,14 +192,13 @@ class Handlers:
             annotated, angles = Path(folder, "headpose.webm"), Path(folder, "headpose.csv")
             curves: dict[int | None, array[float]] = {}  # per face: time, yaw, pitch, roll, time, ...
             sizes: Counter[int | None] = Counter()
-            tracker = FaceTracker(Smoothing() if smooth else None)
+            estimate = stream_of(self._estimators, settings, Smoothing() if smooth else None)
             ended, shown, with_face = [], time.monotonic(), 0
             with open_source(path) as source:
                 fps = min(max(source.fps, LOWEST_FPS), HIGHEST_FPS)  # by_clock keeps the speed at any rate
                 drawn = VideoFile(annotated, fps, settings.style, by_clock=True)
                 with drawn as video, csv_file(angles, tracks=True) as rows:
-                    estimate = functools.partial(self._estimate, settings)
-                    for seen in read_video(source, estimate, tracker, [video, rows], self._uploads.bounds):
+                    for seen in read_video(source, estimate, [video, rows], self._uploads.bounds):
                         with_face += bool(seen.poses)
                         for pose in seen.poses:
                             curves.setdefault(pose.track, array("d")).extend((seen.frame.time_s, *pose.euler))
@@ -219,9 +221,6 @@ class Handlers:
                 plot = gr.update(value=curve_frame(curves[face]), visible=True)
             video_file = gr.update(value=str(annotated), visible=True)
             yield gr.update(visible=False), " ".join(ended), video_file, numbers, plot
-
-    def _estimate(self, settings: Settings, image: NDArray[np.uint8]) -> list[HeadPose]:
-        return self._estimators.estimate(image, *settings[1:])
 
 
 def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:

@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -200,6 +201,10 @@ class Estimators:
                 )
                 self._detector = self._loaded[model].detector  # one for all models
             return self._loaded[model]
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Return a context in which no other call runs, for callers that use a loaded estimator themselves."""
+        return self._lock
 
     def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
         """Estimate the head poses in an image with one of the networks.

@@ -210,7 +210,7 @@ class FaceStream:
         return _Followed(pose, region, time_s)
 
     def _without_duplicates(self, faces: list[_Followed]) -> list[_Followed]:
-        """Drop the one of two faces on one place that strayed farther from where it was expected; limit their number."""
+        """Drop the one of two faces on one place that strayed farther from where it was expected; limit the number."""
         dropped: set[int] = set()
         for a, b in itertools.combinations(range(len(faces)), 2):
             if not dropped & {a, b} and _inside(faces[a].pose.box, faces[b].pose.box) >= _INSIDE:

@@ -1,7 +1,7 @@
 """Painted markers in place of faces, with a network and a detector that read them exactly.
 
-``MarkerModel`` is no trained network: it measures the ellipse nearest to the middle of each crop, and finds its top by a
-green dot. So the loop around a network is tested with a network that has no error of its own.
+``MarkerModel`` is no trained network: it measures the ellipse nearest to the middle of each crop, and finds its
+top by a green dot. So the loop around a network is tested with a network that has no error of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RED, BLUE = (40, 40, 230), (230, 40, 40)
 
 
 def scene(*regions, size=(160, 240), colours=(RED, RED)):
-    """A grey (H, W, 3) picture with an ellipse in each region, the last one on top, each with a green dot near its top."""
+    """A grey (H, W, 3) picture with an ellipse in each region, the last one on top; a green dot is near its top."""
     image = np.full((*size, 3), 110, np.uint8)
     fine, one = 4, 1 << 4
     for region, colour in zip(regions, colours, strict=False):

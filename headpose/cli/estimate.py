@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headpose.cli.arguments import non_empty, positive, share, whole
+from headpose.cli.frames import check_tracking, frame_estimator
 from headpose.cli.program import INTERRUPTED, NO_READER, printable
 from headpose.errors import HeadPoseError, ImageError
 
 if TYPE_CHECKING:  # these import OpenCV and ONNX Runtime, which would slow --help down
     from headpose.estimator import HeadPoseEstimator
     from headpose.streams import Frame, FrameSource, Sink
-    from headpose.tracking import FaceTracker
     from headpose.types import HeadPose
 
 _INTERRUPTED_LINE = "headpose: interrupted: the results end at the last processed frame"
@@ -29,9 +29,8 @@ angles, in degrees:
   pitch > 0  the nose points up
   roll > 0   the head is tilted clockwise on the screen
 
-Results are unreliable for heads rotated in the image plane by more than about 45 degrees: the median error
-is 44 degrees in images rotated by 90 degrees, 171 degrees upside down, and the scores do not show it.
-Rotate such images first. Errors are also larger for profiles seen from well above or below.
+Heads that lie on their side or are upside down are read in a crop that is turned with them; one in ten gets a
+wrong angle there. Errors are also larger for profiles seen from well above or below.
 
 --json writes one object per face and line: frame; source (with several sources); for images, image (path
 relative to the folder of the JSON or CSV file, on stdout as given) and face (number in the drawn image);
@@ -91,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--track", action="store_true", help="assign each face of a video a stable track number")
     parser.add_argument("--smooth", action="store_true", help="smooth the angles and boxes; implies --track")
+    parser.add_argument(
+        "--detect-every",
+        type=positive,
+        default=15,
+        metavar="N",
+        help="look for new faces in a video every N frames, if the network can follow faces (default: 15)",
+    )
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")
     parser.add_argument(
         "--device",
@@ -117,13 +123,13 @@ def run(args: argparse.Namespace) -> int:
     if len(args.source) > 1:
         return _run_several(args)
     with open_source(args.source[0]) as source:
-        tracker = _tracker(args, source)
+        check_tracking(args, source)
         rows, drawn = _row_files(args), _drawing(args, source)
         estimator = _estimator(args)
         with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
             for sink in (*rows, *drawn):
                 stack.enter_context(sink)
-            status = _process(source, estimator, tracker, (*rows, *drawn), args)
+            status = _process(source, estimator, (*rows, *drawn), args)
     _print_codec(drawn, args)
     _print_remarks(source, drawn)
     if status == INTERRUPTED and source.kind == "camera":  # Ctrl-C is the only way to end a camera
@@ -142,7 +148,7 @@ def _run_several(args: argparse.Namespace) -> int:
     if args.out:
         _make_folder(Path(args.out), pictures.paths if pictures else [], [Path(text) for text in videos])
     if pictures:
-        _tracker(args, pictures)  # raises an error if --track or --smooth is set
+        check_tracking(args, pictures)
     rows, estimator, status, faulty = _row_files(args), _estimator(args), 0, False
     every: list[Sink] = []
     with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
@@ -156,7 +162,8 @@ def _run_several(args: argparse.Namespace) -> int:
                     with contextlib.ExitStack() as of_source:
                         for sink in drawn:
                             of_source.enter_context(sink)
-                        status = _process(source, estimator, _tracker(args, source), (*rows, *drawn), args, text)
+                        check_tracking(args, source)
+                        status = _process(source, estimator, (*rows, *drawn), args, text)
             except ImageError as error:  # continue with the other sources
                 print(f"headpose: error: {printable(str(error))}", file=sys.stderr)
                 faulty = True
@@ -236,17 +243,6 @@ def _print_license(estimator: HeadPoseEstimator) -> None:
         print(f"headpose: the weights of {estimator.model.name} {terms} (see headpose models)", file=sys.stderr)
 
 
-def _tracker(args: argparse.Namespace, source: FrameSource) -> FaceTracker | None:
-    from headpose.smoothing import Smoothing
-    from headpose.tracking import FaceTracker
-
-    if not (args.track or args.smooth):
-        return None
-    if source.kind not in ("video", "camera"):
-        raise HeadPoseError(f"{source.name} has no timestamps: --track and --smooth are only for videos and cameras")
-    return FaceTracker(Smoothing() if args.smooth else None)
-
-
 def _row_files(args: argparse.Namespace) -> list[Sink]:
     """Return the sinks of --json and --csv. They are created first, so that an invalid path is an error at once."""
     from headpose import streams
@@ -306,7 +302,6 @@ def _target(out: Path, source: FrameSource) -> Path:
 def _process(
     source: FrameSource,
     estimator: HeadPoseEstimator,
-    tracker: FaceTracker | None,
     sinks: Sequence[Sink],
     args: argparse.Namespace,
     label: str = "",
@@ -319,6 +314,7 @@ def _process(
     from tqdm import tqdm
 
     frames = faces = 0
+    estimate = frame_estimator(estimator, source, args)
     quiet, lines = args.quiet, _wants_lines(args)
     single = source.kind == "image"
     noun = "picture" if source.kind == "folder" else "frame"
@@ -328,9 +324,7 @@ def _process(
     try:
         for frame in source:
             frame = dataclasses.replace(frame, source=frame.source or label)
-            poses = [pose for pose in estimator.estimate(frame.image) if pose.face.score >= args.min_score]
-            if tracker is not None:
-                poses = tracker.update(poses, frame.time_s)
+            poses = estimate(frame)
             for sink in sinks:
                 sink.write(frame, poses)
             frames, faces = frames + 1, faces + len(poses)
