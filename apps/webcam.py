@@ -146,7 +146,7 @@ class Estimation:
         return [replace(pose, track=None) for pose in measured]
 
     def times(self) -> dict[str, float]:
-        """Return the time of each stage and of all stages in milliseconds a frame; not every frame needs the detector."""
+        """Return the mean time of each stage in milliseconds a frame, also of frames without the stage."""
         whole, faces, poses = (watch.milliseconds for watch in (self._whole, self._detector.watch, self._model.watch))
         return {"faces": faces, "crops": max(0.0, whole - faces - poses), "poses": poses, "all": whole}
 
