@@ -31,7 +31,7 @@ from headpose.config import (
 )
 from headpose.errors import RecipeError
 from headpose.licenses import License
-from headpose.networks.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
+from headpose.networks.spec import Block, OptionalOutput, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.recipes import overrides, provenance
 from headpose.recipes.data import DataRecipe, Degrees, Seed
 from headpose.types import CropSpec
@@ -63,6 +63,8 @@ class NetworkRecipe:
         output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
         stride_on: Convolution of a bottleneck block that has the stride.
         classes: Number of classes of a classifier; 0 for other networks.
+        outputs: Optional outputs beside the rotation: ``region`` (the tight box in the crop), ``covariance`` (of the
+            rotation's error) and ``face`` (whether the crop shows a readable face; needs a source of ``negatives``).
     """
 
     block: Block
@@ -75,6 +77,7 @@ class NetworkRecipe:
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
     classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
+    outputs: Annotated[tuple[OptionalOutput, ...], Field(max_length=3)] = ()
 
     def __post_init__(self) -> None:
         self.build()  # raises ValueError early
