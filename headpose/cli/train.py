@@ -141,7 +141,7 @@ def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
             recipe=settings.name,
             parent=trainer.parent,
         )
-        export_onnx(best, settings.crop, card, target)
+        export_onnx(best, settings.crop, card, target, task.calibration(best))
         _check_parity(best, target, task.validator.crops[:64])
         print(f"exported to {target}")
 

@@ -34,6 +34,7 @@ from headpose.licenses import License
 from headpose.networks.spec import Block, OptionalOutput, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.recipes import overrides, provenance
 from headpose.recipes.data import DataRecipe, Degrees, Seed
+from headpose.recipes.loss import LossRecipe
 from headpose.types import CropSpec
 
 Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
@@ -242,6 +243,7 @@ class Recipe:
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
     task: Literal["head-pose", "classification"] = "head-pose"
 
     @property
@@ -351,6 +353,7 @@ def _check(recipe: Recipe) -> None:
     """Check rules that involve several settings."""
     run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
     untils, size = [part.until for part in run.growing], parameters(recipe.spec)
+    kinds = {source.kind for source in recipe.data.sources}
     by_pose = recipe.data.density.max_repeats or any(source.share for source in recipe.data.sources)
     rules = {
         f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
@@ -363,6 +366,10 @@ def _check(recipe: Recipe) -> None:
         "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
         "data.density and data.sources.N.share are for task 'head-pose'": not by_pose or recipe.task == "head-pose",
+        "data.sources has negatives, which teach the output face alone: add it to network.outputs, or leave them out": (
+            "negatives" not in kinds or recipe.task != "head-pose" or "face" in recipe.spec.outputs
+        ),
+        "data.sources has negatives and no faces": kinds != {"negatives"},
         f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
     }
     for rule, holds in rules.items():

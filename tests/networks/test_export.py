@@ -43,7 +43,7 @@ def test_onnx_runtime_gives_torchs_rotations(spec, tmp_path):
     for count in (1, 5):
         images = torch.randn(count, 3, 40, 40)
         (ours,) = session.run(["rotation"], {"image": images.numpy()})
-        np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=2e-6)
+        np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=5e-6)
 
 
 @pytest.mark.parametrize("spec", [EVERYTHING, EULER_AND_MORE], ids=["all", "covariance"])

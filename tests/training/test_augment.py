@@ -45,7 +45,7 @@ def test_the_label_turns_with_the_picture(change):
     start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
     labels = []
     for seed in range(12):
-        view, rotation = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
+        view, rotation, _ = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
         np.testing.assert_allclose(seen(view), rotation[:2, 1:].T, atol=0.06)
         labels.append(rotation)
     if "flip" not in change:
@@ -84,7 +84,7 @@ def test_the_crop_stretches_and_keeps_its_area():
 
 def test_everything_off_is_the_plain_crop():
     picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
-    view, rotation = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
+    view, rotation, _ = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
     np.testing.assert_array_equal(view, crop.cut(picture, BOX, SPEC))
     np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
 
