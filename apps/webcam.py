@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.cli.arguments import named_path, non_empty, positive, whole
+from headpose.cli.arguments import add_face_options, named_path, non_empty, positive, whole
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
@@ -35,7 +35,7 @@ from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
+from headpose.inference import DEVICES, PoseModel, Reading, bounded_threads, load_model, read
 from headpose.streams import (
     ESCAPE,
     Frame,
@@ -50,6 +50,7 @@ from headpose.streams import (
     silence_codecs,
     source_files,
 )
+from headpose.streams.stopwatch import Stopwatch
 from headpose.tracking import FaceTracker
 from headpose.types import Face, HeadPose, Image
 from headpose.weights import is_path, manifest
@@ -104,23 +105,6 @@ def press(view: View, key: int, models: Sequence[str]) -> View:
     return replace(view, **changes)
 
 
-class Stopwatch:
-    """Context manager that measures the mean duration of its last 30 uses."""
-
-    def __init__(self) -> None:
-        self._taken: deque[float] = deque(maxlen=30)
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._taken.append(time.perf_counter() - self._started)
-
-    @property
-    def milliseconds(self) -> float:
-        return 1e3 * sum(self._taken) / max(1, len(self._taken))
-
-
 class TimedDetector:
     """Detector that measures its time and drops faces with a score below ``min_score``."""
 
@@ -138,9 +122,14 @@ class TimedModel:
     def __init__(self, model: PoseModel) -> None:
         self.name, self.crop, self._model, self.watch = model.name, model.crop, model, Stopwatch()
 
+        self.outputs = getattr(model, "outputs", ())
+
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self.read(inputs).rotation
+
+    def read(self, inputs: NDArray[np.float32]) -> Reading:
         with self.watch:
-            return self._model.predict(inputs)
+            return read(self._model, inputs)
 
 
 class Estimation:
@@ -162,7 +151,12 @@ class Estimation:
         if name not in self._models:
             self._models[name] = TimedModel(load_model(name, device=self._args.device, threads=self._args.threads))
         self.name, self._model = name, self._models[name]
-        self._estimator = HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
+        self._estimator = HeadPoseEstimator(
+            self._model,
+            detector=self._detector,
+            max_faces=self._args.max_faces,
+            min_confidence=self._args.min_confidence,
+        )
 
     def __call__(self, image: Image) -> list[HeadPose]:
         with self._whole:
@@ -361,8 +355,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (all)")
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces (all)")
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (0)")
+    add_face_options(parser)
     parser.add_argument("--draw", choices=STYLES, default="axes", help="drawing style (axes)")
     parser.add_argument("--mirror", action="store_true", help="mirror the window at the start")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses at the start, with track numbers")
@@ -385,8 +378,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
-    if not 0.0 <= args.min_score <= 1.0:
-        raise HeadPoseError(f"--min-score must be a number from 0 to 1, got {args.min_score:g}")
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from headpose import cli, geometry
+from headpose import cli, crop, geometry
 from headpose.errors import RecipeError
 from headpose.inference import load_model
 from headpose.networks.resnet import build
 from headpose.recipes import training as recipe
 from headpose.training import forecast, log
-from headpose.training.loop import Trainer
 from headpose.training.negatives import NegativeSplit
 from headpose.training.tasks.head_pose import HeadPoseTask
 from headpose.training.validation import OPTIONAL_FIGURES, movements
@@ -192,13 +191,13 @@ def test_mistakes_in_a_recipe_are_named(values, section, change, message):
 
 @pytest.mark.slow
 def test_a_network_learns_its_outputs(values, tmp_path, capsys):
-    run = {**values["run"], "images": 12_800, "validate_images": 1600}
+    run = {**values["run"], "images": 4800, "validate_images": 1600}
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps({**values, "run": run}))
     assert cli.main(["train", str(file), "--out", str(tmp_path / "run")]) == 0
     first, *_, last = (row.figures for row in log.read(tmp_path / "run" / log.FILE))
     assert set(OPTIONAL_FIGURES) < first.keys()
-    assert last["nll"] < first["nll"] - 0.5
+    assert last["nll"] < first["nll"] - 0.3
     assert last["region_iou"] > max(0.8, first["region_iou"])
     assert last["face_auc"] > 0.9 and last["face_accuracy"] > 0.8
     model = load_model(tmp_path / "run" / "tiny.onnx")
@@ -206,8 +205,6 @@ def test_a_network_learns_its_outputs(values, tmp_path, capsys):
     assert model.calibration.temperature != 1 and model.calibration.face_temperature != 1
     # Calibrated on these faces: on average the errors are as large as predicted.
     task = HeadPoseTask(recipe.load_saved(tmp_path / "run" / "recipe.json"))
-    from headpose import crop
-
     reading = model.read(crop.normalise(np.stack(task.validator.crops), model.crop))
     errors = geometry.geodesic_degrees(reading.rotation, task.validator.labels)
     assert geometry.expected_angle(reading.covariance).mean() == pytest.approx(errors.mean(), rel=0.3)
