@@ -55,7 +55,7 @@ class Score:
 
     Attributes:
         figures: Errors by name. The first one is used for model selection; lower is better. Figures of the optional
-            outputs (``validation.OPTIONAL_FIGURES``) have other units, and of some of them higher is better.
+            outputs (``log.OTHER_UNITS``) have other units, and of some of them higher is better.
     """
 
     figures: dict[str, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ from headpose.training.negatives import held_out_crops
 from headpose.training.protocols import Score
 from headpose.types import CropSpec, Image, Sample
 
-OPTIONAL_FIGURES = ("region_iou", "nll", "face_accuracy", "face_auc")
-"""Figures of the optional outputs: mean IoU of the regions of moved crops; mean Laplace likelihood (nats, lower is
-better); mean of the shares of faces and of negatives that are recognised; area under the ROC curve of faces against
-negatives. The last two are NaN without negatives."""
+Reader = Callable[[Sequence[Image]], Reading]
+"""Function from (S, S, 3) uint8 BGR crops to the outputs of a network for them."""
 
 
 class Validator:
@@ -105,7 +103,6 @@ class OutputValidator:
             spec: Crop settings.
             recipe: Augmentation, of which the movements of the crop are used.
         """
-        self._spec = spec
         augmenter, pictures = Augmenter(movements(recipe), spec), Pictures(0)
         views = [
             augmenter(pictures.read(sample), sample.box, sample.rotation, np.random.default_rng(number))
@@ -115,17 +112,21 @@ class OutputValidator:
         self._regions = torch.from_numpy(np.stack([view.region for view in views]))
         self._negatives = list(held_out_crops(negatives, spec))
 
-    def figures(self, network: HeadPoseNet, reading: Reading, validator: Validator) -> dict[str, float]:
-        """Compute the figures of the optional outputs that a network has, from ``OPTIONAL_FIGURES``.
+    def figures(self, reader: Reader, reading: Reading, validator: Validator) -> dict[str, float]:
+        """Compute the figures of the optional outputs that a network has, named in ``log.OTHER_UNITS``.
+
+        ``region_iou``: mean IoU of the regions of moved crops. ``nll``: mean Laplace likelihood, nats; lower is better.
+        ``face_accuracy``: mean of the shares of faces and of negatives that are recognised. ``face_auc``: area under
+        the ROC curve of faces against negatives. The last two are NaN without negatives.
 
         Args:
-            network: Network.
+            reader: Network, as a function from crops to its outputs, not calibrated.
             reading: Its outputs for the crops of ``validator``.
             validator: Validator of the same held-out samples.
         """
         figures, weights = {}, validator.weights
         if reading.region is not None:
-            moved = torch.from_numpy(read(network, self._moved, self._spec).region)
+            moved = torch.from_numpy(reader(self._moved).region)
             figures["region_iou"] = float(metrics.weighted_mean(box_iou(moved, self._regions).numpy(), weights))
         if reading.covariance is not None:
             errors = np.deg2rad(geometry.vector_from_rotation(np.swapaxes(reading.rotation, 1, 2) @ validator.labels))
@@ -133,17 +134,17 @@ class OutputValidator:
             likelihood = laplace_likelihood(torch.from_numpy(errors), factors)
             figures["nll"] = float(metrics.weighted_mean(likelihood.numpy(), weights))
         if reading.face is not None:
-            others = self.negative_logits(network)
+            others = self.negative_logits(reader)
             both = [(reading.face > 0).mean(), (others <= 0).mean() if len(others) else math.nan]
             figures["face_accuracy"] = float(np.mean(both))
             figures["face_auc"] = metrics.roc_auc(reading.face, others) if len(others) else math.nan
         return figures
 
-    def negative_logits(self, network: HeadPoseNet) -> NDArray[np.float64]:
+    def negative_logits(self, reader: Reader) -> NDArray[np.float64]:
         """Return the (M,) logits ``face`` of the held-out negatives."""
         if not self._negatives:
             return np.zeros(0)
-        found = read(network, self._negatives, self._spec).face
+        found = reader(self._negatives).face
         assert found is not None
         return found
 

@@ -18,7 +18,7 @@ from headpose.recipes import training as recipe
 from headpose.training import forecast, log
 from headpose.training.negatives import NegativeSplit
 from headpose.training.tasks.head_pose import HeadPoseTask
-from headpose.training.validation import OPTIONAL_FIGURES, movements
+from headpose.training.validation import movements
 from tests.training.networks import recipe_values, write_drawn_heads
 
 ALL = ["region", "covariance", "face"]
@@ -196,7 +196,7 @@ def test_a_network_learns_its_outputs(values, tmp_path, capsys):
     file.write_text(json.dumps({**values, "run": run}))
     assert cli.main(["train", str(file), "--out", str(tmp_path / "run")]) == 0
     first, *_, last = (row.figures for row in log.read(tmp_path / "run" / log.FILE))
-    assert set(OPTIONAL_FIGURES) < first.keys()
+    assert set(log.OTHER_UNITS) < first.keys()
     assert last["nll"] < first["nll"] - 0.3
     assert last["region_iou"] > max(0.8, first["region_iou"])
     assert last["face_auc"] > 0.9 and last["face_accuracy"] > 0.8

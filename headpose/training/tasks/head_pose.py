@@ -27,7 +27,7 @@ from headpose.losses import (
 from headpose.networks.outputs import decode, scale_tril, split
 from headpose.networks.resnet import HeadPoseNet, ResNet
 from headpose.networks.rotations import rotation_vectors
-from headpose.reading import Calibration
+from headpose.reading import OPTIONAL_OUTPUTS, Calibration, Reading
 from headpose.recipes.training import Recipe
 from headpose.training import data
 from headpose.training import negatives as places
@@ -36,7 +36,7 @@ from headpose.training.augment import Augmenter, View
 from headpose.training.negatives import NegativeSplit
 from headpose.training.picture import draw_predictions
 from headpose.training.protocols import Batch, Score
-from headpose.training.validation import OutputValidator, Validator
+from headpose.training.validation import OutputValidator, Reader, Validator, read
 from headpose.types import CropSpec, Image, Sample
 
 _Labeled = tuple[View, float, bool]  # a view, its weight in the loss, and whether it shows a face
@@ -153,10 +153,20 @@ class HeadPoseTask:
         reading = validator.read(network)
         if sheet is not None:
             draw_predictions(sheet, validator.crops, validator.spec, reading.rotation, validator.labels)
-        score = validator.score(reading.rotation)
-        if not network.spec.outputs:
-            return score
-        return Score({**score.figures, **self.output_validator.figures(network, reading, validator)})
+        return self.score(reading, self._reader(network))
+
+    def score(self, reading: Reading, reader: Reader) -> Score:
+        """Compute the figures of a network.
+
+        Args:
+            reading: Outputs of the network for ``validator.crops``, not calibrated.
+            reader: The network; only called if it has optional outputs.
+        """
+        validator = self.validator
+        figures = validator.score(reading.rotation).figures
+        if any(getattr(reading, name) is not None for name in OPTIONAL_OUTPUTS):
+            figures = figures | self.output_validator.figures(reader, reading, validator)
+        return Score(figures)
 
     def calibration(self, network: HeadPoseNet) -> Calibration:
         """Fit the calibration of the optional outputs to the held-out faces and negatives."""
@@ -164,8 +174,11 @@ class HeadPoseTask:
             return Calibration()
         validator, others = self.validator, np.zeros(0)
         if "face" in network.spec.outputs:
-            others = self.output_validator.negative_logits(network)
+            others = self.output_validator.negative_logits(self._reader(network))
         return doubt.calibrate(validator.read(network), validator.labels, validator.weights, others)
+
+    def _reader(self, network: HeadPoseNet) -> Reader:
+        return lambda crops: read(network, crops, self.crop)
 
 
 def _plain(view: Image, sample: Sample, spec: CropSpec) -> View:
