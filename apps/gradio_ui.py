@@ -37,7 +37,7 @@ from headpose.cli.arguments import port
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import imports_from, run_program
 from headpose.detection import DETECTORS
-from headpose.draw import ANGLE_COLOURS, STYLES, describe, draw_mirrored, draw_poses
+from headpose.draw import ANGLE_COLOURS, STYLES, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
@@ -45,9 +45,9 @@ from headpose.inference import DEVICES, bounded_threads
 from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
+from headpose.streams.page import table
 from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, Webcams, checked, read_video
 from headpose.streams.uploads import page_stream as stream_of
-from headpose.types import HeadPose
 from headpose.weights import manifest
 
 with imports_from("apps", "gradio_ui"):
@@ -82,20 +82,6 @@ SHOW_NO_CAMERA = """() => { if (!window.isSecureContext) document.head.insertAdj
 def swap_red_and_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert a (H, W, 3) uint8 image from BGR to RGB, or from RGB to BGR."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def table(poses: Sequence[HeadPose], note: str) -> str:
-    """Return an HTML table with one row per face, starting with its drawn number, and a note below."""
-    if not poses:
-        return f'<p class="note">No face found. {note}</p>'
-    rows = "".join(
-        f"<tr><td>{number}</td>"
-        + "".join(f'<td class="{name}">{angle:+.1f}°</td>' for name, angle in pose.euler._asdict().items())
-        + f"<td>{describe(pose)}</td><td>{pose.face.score:.2f}</td></tr>"
-        for number, pose in enumerate(poses, 1)
-    )
-    head = "".join(f"<th>{title}</th>" for title in ("Face", "Yaw", "Pitch", "Roll", "In words", "Score"))
-    return f'<table class="angles"><tr>{head}</tr>{rows}</table><p class="note">{note}</p>'
 
 
 @contextlib.contextmanager
@@ -234,7 +220,8 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
             style = gr.Radio(list(STYLES), value="axes", label="Drawing", scale=3, min_width=270, elem_id="style")
             max_faces = gr.Slider(1, MOST_FACES, value=MOST_FACES, step=1, label="Max faces", scale=2, min_width=150)
             min_score = gr.Slider(0.5, 0.95, value=0.5, step=0.05, label="Min score", scale=2, min_width=150)
-        settings = [style, choice, max_faces, min_score]
+            confidence = gr.Slider(0.0, 1.0, value=0.0, step=0.05, label="Min confidence", scale=2, min_width=150)
+        settings = [style, choice, max_faces, min_score, confidence]
         with gr.Tab("Photo"):
             photo_tab(handlers, settings)
         with gr.Tab("Webcam"):

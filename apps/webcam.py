@@ -24,7 +24,7 @@ from typing import Any
 
 import cv2
 
-from headpose.cli.arguments import named_path, non_empty, positive, whole
+from headpose.cli.arguments import add_face_options, named_path, non_empty, positive, whole
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, create_detector
@@ -131,7 +131,12 @@ class Estimation:
         self.name, self._model = name, self._models[name]
 
     def _estimator(self) -> HeadPoseEstimator:
-        return HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
+        return HeadPoseEstimator(
+            self._model,
+            detector=self._detector,
+            max_faces=self._args.max_faces,
+            min_confidence=self._args.min_confidence,
+        )
 
     def __call__(self, frame: Frame, smooth: bool) -> list[HeadPose]:
         """Return the poses of a frame: smoothed and numbered, or as measured, from left to right."""
@@ -334,11 +339,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (all)")
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces (all)")
+    add_face_options(parser)
     parser.add_argument(
         "--detect-every", type=positive, default=15, metavar="N", help="frames between two looks for new faces (15)"
     )
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (0)")
     parser.add_argument("--draw", choices=STYLES, default="axes", help="drawing style (axes)")
     parser.add_argument("--mirror", action="store_true", help="mirror the window at the start")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses at the start, with track numbers")
@@ -361,8 +365,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
-    if not 0.0 <= args.min_score <= 1.0:
-        raise HeadPoseError(f"--min-score must be a number from 0 to 1, got {args.min_score:g}")
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):

@@ -53,6 +53,26 @@ def source_from_crop(
     return np.column_stack([linear, offset])
 
 
+def region_in_crop(box: Box, crop_box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) -> NDArray[np.float64]:
+    """Return where a face is in a crop, as the output ``region`` of a network does.
+
+    For a turned crop, the face is taken for the ellipse that touches the sides of its box.
+
+    Args:
+        box: Tight box of the face, pixels of the image.
+        crop_box: Box that the crop is cut around, pixels of the image.
+        spec: Crop settings.
+        clockwise_degrees: As in ``cut``.
+
+    Returns:
+        (4,) float64 center x, center y, width and height in the axes of the crop, in units of its side.
+    """
+    affine = source_from_crop(crop_box, spec, 1, clockwise_degrees)
+    inverse = np.linalg.inv(affine[:, :2])
+    center = inverse @ (np.array(box.center) - affine[:, 2])
+    return np.concatenate([center, np.hypot(*(inverse * (box.width, box.height)).T)])
+
+
 def region_in_image(values: NDArray[np.float64], region: Box | Region, spec: CropSpec, turn: float) -> Region:
     """Convert a region that a network found in its crop to the image.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import threading
@@ -46,6 +47,7 @@ class HeadPoseEstimator:
         model: Head pose network.
         detector: Face detector.
         max_faces: Maximum number of faces per image, highest score first; None for all.
+        min_confidence: Probability of a readable face below which a pose is marked as not ``reliable``.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class HeadPoseEstimator:
         device: str = "auto",
         threads: int = 0,
         max_faces: int | None = None,
+        min_confidence: float = 0.0,
     ) -> None:
         """Load the network and the detector.
 
@@ -66,6 +69,8 @@ class HeadPoseEstimator:
             threads: Number of CPU threads per call, for a network or detector that is loaded here. 0 uses ONNX
                 Runtime's default; values above the number of CPUs are reduced to it.
             max_faces: Maximum number of faces per image, highest score first; None for all.
+            min_confidence: In [0, 1]. Poses with ``readable`` below it are kept, and marked as not ``reliable``. Values
+                above 0 need a network with the output ``face``.
 
         Raises:
             HeadPoseError: The network, detector or device does not exist, or a file is unusable.
@@ -74,10 +79,14 @@ class HeadPoseEstimator:
             isinstance(max_faces, bool) or not isinstance(max_faces, int | np.integer) or max_faces < 1
         ):
             raise InputError(f"max_faces must be a whole number, 1 or more, or None; got {max_faces!r}")
-        self.max_faces = max_faces
+        if not isinstance(min_confidence, int | float | np.number) or not 0.0 <= min_confidence <= 1.0:
+            raise InputError(f"min_confidence must be a number from 0 to 1, got {min_confidence!r}")
+        self.max_faces, self.min_confidence = max_faces, float(min_confidence)
         self.model: PoseModel = (
             load_model(model, device=device, threads=threads) if isinstance(model, str | os.PathLike) else model
         )
+        if min_confidence > 0 and "face" not in getattr(self.model, "outputs", ("face",) * hasattr(self.model, "read")):
+            raise InputError(f"model {self.model.name} has no output face: it cannot be used with min_confidence")
         if isinstance(detector, str):
             from headpose.detection import create_detector
 
@@ -162,7 +171,7 @@ class HeadPoseEstimator:
         return [looking.look(image, face, self.model.crop) for face in faces]
 
     def _poses(self, faces: list[Face], looks: list[Look]) -> list[HeadPose]:
-        return looking.poses(faces, *looking.read(self.model, looks))
+        return looking.poses(faces, *looking.read(self.model, looks), self.min_confidence)
 
 
 class Estimators:
@@ -206,7 +215,9 @@ class Estimators:
         """Return a context in which no other call runs, for callers that use a loaded estimator themselves."""
         return self._lock
 
-    def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
+    def estimate(
+        self, image: Image, model: str, max_faces: int, min_score: float, min_confidence: float = 0.0
+    ) -> list[HeadPose]:
         """Estimate the head poses in an image with one of the networks.
 
         Args:
@@ -214,6 +225,7 @@ class Estimators:
             model: One of ``models``.
             max_faces: Maximum number of faces, highest score first.
             min_score: Minimum score of a face, in [0, 1].
+            min_confidence: As in ``HeadPoseEstimator``; it has no effect on networks without the output ``face``.
 
         Raises:
             HeadPoseError: ``model`` is not one of ``models``, or estimation fails.
@@ -222,7 +234,9 @@ class Estimators:
         # The lock is held for one image, not for a whole video, so a photo runs between two frames of a video.
         with self._lock:
             poses = estimator.estimate(image)
-        return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
+        kept = [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
+        certain = [pose.readable is None or pose.readable >= min_confidence for pose in kept]
+        return [dataclasses.replace(pose, reliable=each) for pose, each in zip(kept, certain, strict=True)]
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:

@@ -172,7 +172,8 @@ class FaceStream:
         looks = [Look(crop.cut(image, place, spec), place) for place in places]
         looks += [looking.look(image, face, spec) for face in newcomers]
         reading, seen = looking.read(self.estimator.model, looks)
-        poses = looking.poses([*(face.face for face in followed), *newcomers], reading, seen)
+        faces, least = [*(face.face for face in followed), *newcomers], self.estimator.min_confidence
+        poses = looking.poses(faces, reading, seen, least)
         kept = list(self._faces) if only_newcomers else []
         for index, pose in enumerate(poses):
             old = followed[index] if index < len(followed) else None

@@ -85,24 +85,29 @@ def read(model: PoseModel, looks: Sequence[Look]) -> tuple[Reading, list[Box | R
     return _replaced(first, again, _read(model, crops, [places[index] for index in again])), places
 
 
-def poses(faces: Sequence[Face], reading: Reading, places: Sequence[Box | Region]) -> list[HeadPose]:
+def poses(
+    faces: Sequence[Face], reading: Reading, places: Sequence[Box | Region], min_confidence: float = 0.0
+) -> list[HeadPose]:
     """Return the poses of faces from the results of ``read``.
 
     Args:
         faces: N faces. ``region`` of each pose's face is the region that was cropped, None for a box.
         reading: Outputs for the N faces.
         places: Boxes or regions that were cropped.
+        min_confidence: Probability of a readable face below which a pose is not ``reliable``, in [0, 1].
     """
-    covariance, readable = reading.covariance, reading.readable
+    covariance = reading.covariance
+    readable = [None] * len(faces) if reading.readable is None else list(map(float, reading.readable))
     regions = [place if isinstance(place, Region) else None for place in places]
     return [
         HeadPose(
             dataclasses.replace(face, region=region),
             reading.rotation[index],
             covariance=None if covariance is None else covariance[index],
-            readable=None if readable is None else float(readable[index]),
+            readable=probability,
+            reliable=probability is None or probability >= min_confidence,
         )
-        for index, (face, region) in enumerate(zip(faces, regions, strict=True))
+        for index, (face, region, probability) in enumerate(zip(faces, regions, readable, strict=True))
     ]
 
 

@@ -10,7 +10,7 @@ Every network has the output ``rotation``. Networks of contract 2 may have three
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,12 @@ class Reading:
     def readable(self) -> F64 | None:
         """(N,) probabilities in [0, 1] that the crop shows a readable face; None without ``face``."""
         return None if self.face is None else probability(self.face)
+
+
+def concatenate(readings: Sequence[Reading]) -> Reading:
+    """Join the readings of one network for several batches, at least one, in order."""
+    names = ("rotation", *(name for name in OPTIONAL_OUTPUTS if getattr(readings[0], name) is not None))
+    return Reading(**{name: np.concatenate([getattr(each, name) for each in readings]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class HeadPose:
             vector d in head axes with ``R_true = R exp([d]x)``. None if the network has no such output.
         readable: Probability that this is a face whose pose can be read, in [0, 1]; None if the network has no such
             output.
+        reliable: False if ``readable`` is below the estimator's ``min_confidence``. The pose is then a guess.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -72,6 +73,7 @@ class HeadPose:
     track: int | None = None
     covariance: NDArray[np.float64] | None = None
     readable: float | None = None
+    reliable: bool = True
 
     @property
     def box(self) -> Box:
@@ -118,13 +120,24 @@ class HeadPose:
         """Expected geodesic error in degrees, from ``covariance`` (``geometry.expected_angle``); None without it."""
         return None if self.covariance is None else float(geometry.expected_angle(self.covariance))
 
+    @property
+    def doubt(self) -> dict[str, float | bool | None]:
+        """What the network says of its answer, as it is written to files.
+
+        The keys are ``uncertainty`` (degrees, 6 decimals), ``readable`` (6 decimals) and ``reliable``. The first two
+        are None if the network has no such output.
+        """
+        numbers = {"uncertainty": self.uncertainty, "readable": self.readable}
+        rounded = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
+        return {**rounded, "reliable": self.reliable}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), ``uncertainty``
-            (degrees) and ``readable`` (both None if the network has no such output).
+            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), and the keys of
+            ``doubt``.
         """
         return {
             "track": self.track,
@@ -134,8 +147,7 @@ class HeadPose:
             **self.direction._asdict(),
             "tilt": self.tilt,
             "rotation": self.rotation.tolist(),
-            "uncertainty": self.uncertainty,
-            "readable": self.readable,
+            **self.doubt,
         }
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -246,6 +247,10 @@ def test_poses_become_a_table(pose):
     assert table[["x1", "y1", "x2", "y2", "score"]].iloc[1].tolist() == [10, 20, 40, 80, 0.875]
     assert table["track"].isna().tolist() == [True, False] and table["track"].iloc[1] == 7
     empty = to_dataframe([])
+    assert table[["uncertainty", "readable"]].isna().all(axis=None) and table["reliable"].all()
+    known = dataclasses.replace(tracked, covariance=0.01 * np.eye(3), readable=0.25, reliable=False)
+    row = to_dataframe([known]).iloc[0]
+    assert (row["uncertainty"], row["readable"], bool(row["reliable"])) == (known.doubt["uncertainty"], 0.25, False)
     assert len(empty) == 0 and empty.dtypes.equals(table.dtypes)
 
 

@@ -174,7 +174,25 @@ def test_a_pose_has_uncertainty_and_probability(tmp_path):
     assert pose.uncertainty == pytest.approx(2 * geometry.expected_angle(COVARIANCE), rel=1e-5)
     assert pose.readable == pytest.approx(1 / (1 + np.exp(-2.0)))
     values = json.loads(json.dumps(pose.to_dict()))
-    assert (values["uncertainty"], values["readable"]) == (pose.uncertainty, pose.readable)
+    assert (values["uncertainty"], values["readable"]) == pytest.approx((pose.uncertainty, pose.readable), abs=1e-6)
+
+
+@pytest.mark.parametrize(("least", "reliable"), [(0.0, True), (0.88, True), (0.89, False), (1.0, False)])
+def test_poses_below_the_confidence_are_marked_and_kept(tmp_path, least, reliable):
+    network = colour_network(tmp_path / "a.onnx", optional={"face": 2.0})  # 0.8808
+    estimator = HeadPoseEstimator(network, threads=1, min_confidence=least)
+    (pose,) = estimator(np.full((64, 64, 3), 128, np.uint8), boxes=[Box(10, 10, 50, 50)])
+    assert (pose.reliable, pose.to_dict()["reliable"]) == (reliable, reliable)
+
+
+def test_a_confidence_needs_a_network_that_has_one(tmp_path):
+    plain = colour_network(tmp_path / "a.onnx", optional={"covariance": COVARIANCE})
+    assert HeadPoseEstimator(plain, threads=1).min_confidence == 0
+    with pytest.raises(InputError, match="model colour has no output face"):
+        HeadPoseEstimator(plain, threads=1, min_confidence=0.5)
+    for wrong in (1.5, -0.1, float("nan"), "high"):
+        with pytest.raises(InputError, match="min_confidence must be a number from 0 to 1"):
+            HeadPoseEstimator(plain, threads=1, min_confidence=wrong)
 
 
 def test_a_pose_of_an_older_network_has_neither(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headpose.cli.arguments import non_empty, positive, share, whole
+from headpose.cli.arguments import add_face_options, non_empty, positive, whole
 from headpose.cli.frames import check_tracking, frame_estimator
 from headpose.cli.program import INTERRUPTED, NO_READER, printable
 from headpose.errors import HeadPoseError, ImageError
@@ -36,9 +36,11 @@ wrong angle there. Errors are also larger for profiles seen from well above or b
 relative to the folder of the JSON or CSV file, on stdout as given) and face (number in the drawn image);
 for videos and cameras, time_s (seconds from the first frame) and track (with --track); box [x1, y1, x2, y2]
 (tight box in pixels of the upright image with square pixels), score, yaw, pitch, roll, azimuth, elevation
-and tilt (direction of the nose and tilt about it, degrees), rotation (3x3, rows). --csv writes the same
-columns except rotation. headpose train reads this CSV as data, and eval/aflw2000.py --score evaluates it.
-An image or frame without a face adds no line and is not an error.
+and tilt (direction of the nose and tilt about it, degrees), rotation (3x3, rows), uncertainty (expected
+error, degrees), readable (probability of a face whose pose can be read; both empty for networks without
+these outputs) and reliable (false if readable is below --min-confidence). --csv writes the same columns
+except rotation. headpose train reads this CSV as data, and eval/aflw2000.py --score evaluates it. An image
+or frame without a face adds no line and is not an error.
 
 --out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
 .mp4, .m4v and .mov files contain MPEG-4 Part 2, which browsers do not play; .webm files contain VP8, which
@@ -78,16 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=non_empty, metavar="FILE", help="write CSV to a file; - for stdout")
     parser.add_argument("--out", type=non_empty, metavar="FILE|DIR", help="write the images or video with drawn poses")
     parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="style of --out (axes)")
-    parser.add_argument(
-        "--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces of each image (default: all)"
-    )
-    parser.add_argument(
-        "--min-score",
-        type=share,
-        default=0.0,
-        metavar="S",
-        help="minimum score of a face, 0 to 1 (default: 0; blazeface itself drops faces below 0.5)",
-    )
+    add_face_options(parser)
     parser.add_argument("--track", action="store_true", help="assign each face of a video a stable track number")
     parser.add_argument("--smooth", action="store_true", help="smooth the angles and boxes; implies --track")
     parser.add_argument(
@@ -228,7 +221,12 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
         min_face=args.min_face,
     )
     estimator = HeadPoseEstimator(
-        args.model, detector=detector, device=args.device, threads=args.threads, max_faces=args.max_faces
+        args.model,
+        detector=detector,
+        device=args.device,
+        threads=args.threads,
+        max_faces=args.max_faces,
+        min_confidence=args.min_confidence,
     )
     if sys.stderr.isatty() and not args.quiet:
         _print_license(estimator)
@@ -360,9 +358,11 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
         number = pose.track or (place if frame.name and len(poses) > 1 else None)
         name = f"{where}  face {number}" if number else where
         box = " ".join(f"{side:.0f}" for side in pose.box.as_tuple())
-        write(
-            f"{name}  yaw {yaw:+6.1f}  pitch {pitch:+6.1f}  roll {roll:+6.1f}  score {pose.face.score:.2f}  box {box}"
-        )
+        error = "" if pose.uncertainty is None else f"  error {pose.uncertainty:4.1f}"
+        readable = "" if pose.readable is None else f"  readable {pose.readable:.2f}"
+        doubt = f"{error}{readable}{'' if pose.reliable else '  unreliable'}"
+        angles = f"yaw {yaw:+6.1f}  pitch {pitch:+6.1f}  roll {roll:+6.1f}{doubt}"
+        write(f"{name}  {angles}  score {pose.face.score:.2f}  box {box}")
     if poses or frame.name:
         sys.stdout.flush()
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from headpose import crop, geometry, looking, metrics
+from headpose import crop, geometry, inference, looking, metrics
 from headpose.corruptions import CLEAN, Corruption, View
 from headpose.errors import DataError
 from headpose.evaluation.accuracy import BRANCH, LEVEL, RESAMPLES
@@ -28,6 +28,7 @@ from headpose.geometry import Array
 from headpose.images import read_image
 from headpose.inference import PoseModel
 from headpose.looking import Look
+from headpose.reading import Reading, concatenate
 from headpose.types import Box, CropSpec, Face, Image, Sample
 
 ERRORS = ("geodesic", "mae", "yaw", "pitch", "roll")
@@ -144,7 +145,10 @@ def measure(
 
 
 def errors(
-    cells: Mapping[Cell, tuple[Setup, Corruption]], samples: Sequence[Sample], title: str = "corrupted faces"
+    cells: Mapping[Cell, tuple[Setup, Corruption]],
+    samples: Sequence[Sample],
+    title: str = "corrupted faces",
+    readings: dict[Cell, Reading] | None = None,
 ) -> dict[Cell, Array]:
     """Measure cells in one pass over the images.
 
@@ -152,6 +156,7 @@ def errors(
         cells: Setup and corruption of each cell.
         samples: N labeled samples, at least one.
         title: Title of the progress bar.
+        readings: Gets what the networks read in each cell, with their optional outputs. None discards it.
 
     Returns:
         (N, 5) float64 errors of each cell, with the columns ``ERRORS``.
@@ -178,7 +183,10 @@ def errors(
                 else:
                     columns[cell].add(plain, corrupt)
                 turns[cell].append(view.clockwise_degrees)
-    return {cell: _errors(columns[cell].rotations(), samples, np.array(turns[cell])) for cell in cells}
+    found = {cell: columns[cell].reading() for cell in cells}
+    if readings is not None:
+        readings |= found
+    return {cell: _errors(each.rotation, samples, np.array(turns[cell])) for cell, each in found.items()}
 
 
 def summarise(measured: Mapping[Cell, Array], weights: Sequence[float] | None = None) -> list[Result]:
@@ -260,7 +268,7 @@ class _Column:
         self._second_look = second_look and not setup.downsample and not isinstance(setup.model, Adapter)
         self._crops: list[Image] = []
         self._looks: list[Look] = []
-        self._read: list[Array] = []
+        self._read: list[Reading] = []
 
     def add(self, view: View, corrupt: Callable[[Image, Box], View] | None = None) -> None:
         """Cut the face of a view, and apply ``corrupt`` to the crop if given."""
@@ -275,16 +283,16 @@ class _Column:
         if len(self._crops) == _BATCH:
             self._flush()
 
-    def rotations(self) -> Array:
-        """Return the (N, 3, 3) rotations of all faces so far."""
+    def reading(self) -> Reading:
+        """Return what the network reads off all faces so far."""
         if self._crops or self._looks:
             self._flush()
-        return np.concatenate(self._read)
+        return concatenate(self._read)
 
     def _flush(self) -> None:
         model = self._setup.model
         if self._looks and not isinstance(model, Adapter):
-            self._read.append(looking.read(model, self._looks)[0].rotation)
+            self._read.append(looking.read(model, self._looks)[0])
             self._looks = []
             return
         if isinstance(model, Adapter):
@@ -292,7 +300,7 @@ class _Column:
             inputs = np.concatenate([model.network_input(face, [whole], all_of_it) for face in self._crops])
         else:
             inputs = crop.normalise(np.stack(self._crops), model.crop)
-        self._read.append(model.predict(inputs))
+        self._read.append(inference.read(model, inputs))
         self._crops = []
 
 

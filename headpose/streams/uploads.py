@@ -67,23 +67,28 @@ class Settings(NamedTuple):
     model: str
     max_faces: int
     min_score: float
+    min_confidence: float
 
 
 def checked(settings: Sequence[Any], most_faces: int) -> Settings:
     """Validate the settings of an event.
 
     Args:
-        settings: (style, model, max_faces, min_score) as received.
+        settings: (style, model, max_faces, min_score, min_confidence) as received.
         most_faces: Maximum of the slider for ``max_faces``.
 
     Raises:
         HeadPoseError: A value is one that the page cannot send.
     """
-    style, model, max_faces, min_score = settings
-    numbers = all(isinstance(number, int | float) for number in (max_faces, min_score))
-    if style not in STYLES or not numbers or not (1 <= max_faces <= most_faces and 0.0 <= min_score <= 1.0):
+    style, model, max_faces, *shares = settings
+    numbers = len(shares) == 2 and all(isinstance(number, int | float) for number in (max_faces, *shares))
+    if (
+        style not in STYLES
+        or not numbers
+        or not (1 <= max_faces <= most_faces and 0 <= min(shares) <= max(shares) <= 1)
+    ):
         raise HeadPoseError("a setting of this page is out of its range: load the page again")
-    return Settings(style, model, int(max_faces), min_score)
+    return Settings(style, model, int(max_faces), *shares)
 
 
 class Uploads:

@@ -226,7 +226,7 @@ def test_rows_and_drawn_faces_share_their_numbers(tmp_path, photo):
     assert len(poses) == 2 and poses[0].box.center[0] > poses[1].box.center[0], "the order of scores is not the other"
     handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
     sent = {"url": "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", canvas)[1].tobytes()).decode()}
-    settings = ["axes", MODEL, 100, 0.5]
+    settings = ["axes", MODEL, 100, 0.5, 0.0]
     for order, (drawn, rows) in (
         (poses, handlers.photo(sent, *settings)),
         (poses[::-1], handlers.live(gr.Request(), sent, False, *settings)),
