@@ -256,7 +256,13 @@ def page_stream(
         HeadPoseError: The network of the settings is not one of the page, or cannot be loaded.
     """
     loaded = estimators.load(settings.model)
-    estimator = HeadPoseEstimator(loaded.model, detector=loaded.detector, max_faces=settings.max_faces)
+    judged = "face" in getattr(loaded.model, "outputs", ())
+    estimator = HeadPoseEstimator(
+        loaded.model,
+        detector=loaded.detector,
+        max_faces=settings.max_faces,
+        min_confidence=settings.min_confidence if judged else 0.0,
+    )
     stream = FaceStream(estimator, smoothing=smoothing, min_score=settings.min_score)
 
     def update(image: Image, time_s: float) -> list[HeadPose]:
@@ -287,6 +293,7 @@ class Webcams:
             known = self._streams.get(visitor)
             fits = known is not None and known[0][1:] == settings[1:]  # the style does not matter
             update = known[1] if known is not None and fits else page_stream(self._estimators, settings)
+            now = time.monotonic()  # loading a network takes a while
             self._streams[visitor] = (settings, update, now)
         return update(image, now)
 
