@@ -41,7 +41,7 @@ class HeadPoseEstimator:
         >>> estimator = HeadPoseEstimator()
         >>> for pose in estimator("photo.jpg"):
         ...     print(f"yaw {pose.yaw:+.1f}  pitch {pose.pitch:+.1f}  roll {pose.roll:+.1f}")
-        yaw +0.5  pitch -7.0  roll +2.8
+        yaw +0.7  pitch -7.1  roll +2.9
 
     Attributes:
         model: Head pose network.

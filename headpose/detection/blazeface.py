@@ -40,7 +40,6 @@ _PROPOSED = math.log(0.2 / 0.8)  # minimum logit of a proposal
 _SMALL_SHARE = 1 / 3
 _SMALL_MARGIN = 0.8
 
-_SURE = 1.5  # minimum logit of a proposal that needs no second look
 # Faces that lie on their side or are upside down: proposals from the first logit on are looked at in turned crops,
 # unless the upright crop has a face from the second one on. A face in a turned crop must be surer by the margin. On
 # held-out crops of AFLW the upright crop has a median logit of 1.9 for upright faces, 0.9 at 90 and 0.2 at 180 degrees.
@@ -136,36 +135,29 @@ class BlazeFace:
     def _confirm(self, pyramid: list[Image], proposals: Array) -> Array:
         """Run the second stage: (K, 7) proposals to (L, 7) confirmed boxes, L <= K.
 
-        Proposals of large, upright faces that are sure already are kept as they are. Boxes, and scores of small faces,
-        come from the second stage alone: the first one saw too few pixels of small faces. The logit of other faces is
-        the mean of both stages: close up, a badge on a sleeve looks like a face.
+        Boxes, and scores of small and of tilted faces, come from the second stage alone: the first one saw too few
+        pixels of small faces. The logit of other faces is the mean of both stages: close up, a badge on a sleeve looks
+        like a face.
         """
-        small = _is_small(proposals, pyramid[0])
-        sure = ~small & (proposals[:, 4] >= _SURE) & (_turns(proposals) <= TILTED_DEGREES)
-        seen = self._look(pyramid, proposals[~sure], 0)
-        seen = self._turned(pyramid, proposals[~sure], seen, small[~sure])
-        found = seen[:, 4] > -np.inf
-        mean = (seen[:, 4] + proposals[~sure, 4]) / 2
-        seen[:, 4] = np.where(_is_small(seen, pyramid[0]) | (_turns(seen) > TILTED_DEGREES), seen[:, 4], mean)
-        return np.concatenate([proposals[sure], seen[found]])
+        seen = self._turned(pyramid, proposals, self._look(pyramid, proposals, 0))
+        alone = _is_small(seen, pyramid[0]) | (_turns(seen) > TILTED_DEGREES)
+        seen[:, 4] = np.where(alone, seen[:, 4], (seen[:, 4] + proposals[:, 4]) / 2)
+        return seen[np.isfinite(seen[:, 4])]
 
-    def _turned(self, pyramid: list[Image], proposals: Array, upright: Array, small: NDArray[np.bool_]) -> Array:
+    def _turned(self, pyramid: list[Image], proposals: Array, upright: Array) -> Array:
         """Look at doubtful, large proposals in crops turned by 90, 180 and 270 degrees, and return the best looks.
 
         The network finds many faces that lie on their side or are upside down, but takes them for upright ones: the
         angle is that of the crop in which it is surest.
         """
-        doubtful = np.flatnonzero((upright[:, 4] < _UPRIGHT) & (proposals[:, 4] >= _WORTH_TURNING) & ~small)
+        large = ~_is_small(proposals, pyramid[0])
+        doubtful = np.flatnonzero((upright[:, 4] < _UPRIGHT) & (proposals[:, 4] >= _WORTH_TURNING) & large)
         doubtful = doubtful[:_MOST_TURNED]
         best = upright.copy()
-        if len(doubtful):
-            best[doubtful, 4] += _TURNED_MARGIN
-            for turn in (90, 180, 270):
-                looks = self._look(pyramid, proposals[doubtful], turn)
-                better = looks[:, 4] > best[doubtful, 4]
-                best[doubtful[better]] = looks[better]
-            still = best[doubtful, 4] == upright[doubtful, 4] + _TURNED_MARGIN
-            best[doubtful[still], 4] -= _TURNED_MARGIN
+        for turn in (90, 180, 270) if len(doubtful) else ():
+            looks = self._look(pyramid, proposals[doubtful], turn)
+            better = (looks[:, 4] > best[doubtful, 4]) & (looks[:, 4] > upright[doubtful, 4] + _TURNED_MARGIN)
+            best[doubtful[better]] = looks[better]
         return best
 
     def _look(self, pyramid: list[Image], proposals: Array, turn: int) -> Array:
