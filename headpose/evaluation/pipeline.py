@@ -38,7 +38,8 @@ EVERY = "detector in every frame"
 _MESH = """
 import json, os, sys, time
 import numpy as np
-os.sched_setaffinity(0, {int(sys.argv[2])}) if hasattr(os, "sched_setaffinity") else None
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(sys.argv[2])})
 import mediapipe
 frames, times, found = np.load(sys.argv[1]), [], 0
 mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=False, max_num_faces=int(sys.argv[3]))
@@ -165,10 +166,9 @@ def table(rows: Sequence[Steady]) -> str:
     for row in rows:
         share = "" if row.detector is None else f"{row.detector:.0%}"
         searches = "" if row.searches is None else f"{row.searches:.2f}"
-        lines.append(
-            f"| {row.name} | {row.loop} | {row.mean:.2f} | {row.median:.2f} | {row.mean / rows[0].mean:.2f} | {share} | "
-            f"{searches} | {row.faces:.2f} |"
-        )
+        ratio = row.mean / rows[0].mean
+        cells = [row.name, row.loop, f"{row.mean:.2f}", f"{row.median:.2f}", f"{ratio:.2f}", share, searches]
+        lines.append(f"| {' | '.join(cells)} | {row.faces:.2f} |")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import PLAIN, colour_network
 from tests.videos import write_video
 
 STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network + track"]
@@ -106,7 +106,7 @@ def test_user_errors_are_one_line(run, tmp_path, peer):
 
 def test_the_pipeline_times_the_loop_of_a_clip_with_the_share_of_the_detector(run, tmp_path, photo):
     """A network that finds the face again, and one that needs the detector in every frame."""
-    region = {"region": [0.5, 0.5, 1 / 1.3, 1 / 1.3], "face": 3.0}  # always where it was
+    region = {"region": [0.5, 0.5, 1 / PLAIN.scale, 1 / PLAIN.scale], "face": 3.0}  # always where it was
     follows = colour_network(tmp_path / "follows.onnx", name="follows", optional=region)
     plain = colour_network(tmp_path / "plain.onnx", name="plain")
     clip, file = write_video(tmp_path / "clip.avi", [photo] * 40, fps=30), tmp_path / "loop.json"
