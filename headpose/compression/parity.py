@@ -102,7 +102,7 @@ def compare(reference: Reading, candidate: Reading) -> Parity:
         boxes = ([_box(region) for region in each] for each in (reference.region, candidate.region))
         outputs["region"] = 1 - float(np.mean([a.iou(b) for a, b in zip(*boxes, strict=True)]))
     if reference.covariance is not None and candidate.covariance is not None:
-        before, after = (geometry.expected_angle(each.covariance) for each in (reference, candidate))
+        before, after = map(geometry.expected_angle, (reference.covariance, candidate.covariance))
         outputs["covariance"] = float(np.mean(np.abs(after - before) / before))
     if reference.readable is not None and candidate.readable is not None:
         outputs["face"] = float(np.abs(reference.readable - candidate.readable).mean())

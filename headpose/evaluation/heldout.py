@@ -193,14 +193,14 @@ def measure(
         DataError: A file of ``cells`` is damaged.
     """
     wanted = {Cell(setup.name, each.label, 0): (setup, each) for each in faces.parts.values() for setup in setups}
-    found: dict[Cell, Array] = {}
-    if cells:
-        stored = {cell: cells.read(cell, *task) for cell, task in wanted.items()}
-        again = {setup.name for setup in setups if readings is not None and getattr(setup.model, "outputs", ())}
-        found = {cell: each for cell, each in stored.items() if each is not None and cell.network not in again}
-    missing = {cell: task for cell, task in wanted.items() if cell not in found}
+    stored = {cell: cells.read(cell, *task) if cells else None for cell, task in wanted.items()}
+    found = {cell: each for cell, each in stored.items() if each is not None}
+    again = {setup.name for setup in setups if readings is not None and getattr(setup.model, "outputs", ())}
+    missing = {cell: task for cell, task in wanted.items() if cell not in found or cell.network in again}
     if missing:
         for cell, each in robustness.errors(missing, faces.samples, faces.name, readings).items():
+            if cell in found:  # measured for its readings
+                continue
             if cells:
                 cells.write(cell, *wanted[cell], each)
             found[cell] = each

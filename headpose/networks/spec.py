@@ -25,7 +25,7 @@ Stride = Annotated[int, Field(strict=True, ge=1, le=8)]
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
 _POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
 # In the order of the last layer's values. A covariance is a symmetric 3x3 matrix.
-_OPTIONAL_VALUES: dict[str, int] = {"region": 4, "covariance": 6, "face": 1}
+_OPTIONAL_VALUES: dict[OptionalOutput, int] = {"region": 4, "covariance": 6, "face": 1}
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -120,7 +120,7 @@ class ResNetSpec:
     @property
     def parts(self) -> dict[str, int]:
         """Number of values of each output in the last dense layer, in their order there; ``rotation`` is the first."""
-        optional = {name: count for name, count in _OPTIONAL_VALUES.items() if name in self.outputs}
+        optional: dict[str, int] = {name: count for name, count in _OPTIONAL_VALUES.items() if name in self.outputs}
         return {"rotation": _POSE_VALUES[self.output], **optional}
 
     @property

@@ -199,7 +199,7 @@ def test_a_network_learns_its_outputs(values, tmp_path, capsys):
     assert set(log.OTHER_UNITS) < first.keys()
     assert last["nll"] < first["nll"] - 0.3
     assert last["region_iou"] > max(0.8, first["region_iou"])
-    assert last["face_auc"] > 0.9 and last["face_accuracy"] > 0.8
+    assert last["face_auc"] > 0.9 and last["face_accuracy"] > 0.6  # before the calibration
     model = load_model(tmp_path / "run" / "tiny.onnx")
     assert model.outputs == tuple(ALL)
     assert model.calibration.temperature != 1 and model.calibration.face_temperature != 1
