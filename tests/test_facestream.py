@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headpose import FaceStream, HeadPoseError, HeadPoseEstimator, ImageError, Smoothing
-from headpose.geometry import wrap_degrees
+from headpose.geometry import in_plane_angle, wrap_degrees
 from tests.markers import BLUE, RED, MarkerDetector, MarkerModel, marker, scene
 
 FPS = 30.0
@@ -47,6 +47,19 @@ def test_a_moving_turning_face_is_followed_and_the_detector_looks_now_and_then()
         assert pose.box.iou(region.bounds) > 0.75
         assert abs(pose.roll - region.turn) < 6, "the rotation is turned back to the camera"
     assert loop.searches == 10 == loop.estimator.detector.calls
+
+
+def test_the_crops_turn_with_the_head():
+    class Recording(MarkerModel):
+        def read(self, inputs):
+            reading = super().read(inputs)
+            seen.extend(np.abs(in_plane_angle(reading.rotation)))  # in the axes of the crop
+            return reading
+
+    seen: list[float] = []
+    loop = FaceStream(HeadPoseEstimator(Recording(), detector=MarkerDetector()))
+    play(loop, [[region] for region in wanderer(60)])
+    assert len(seen) == 60 and max(seen) < 10, "the face turns by up to 72 degrees a second"
 
 
 @pytest.mark.parametrize("path", [[marker(117.3, 83.6, 47, 25)] * 2000, wanderer(2000)], ids=["still", "moving"])
