@@ -109,7 +109,8 @@ def _measure_pipeline(arguments: argparse.Namespace) -> None:
     if foreign := [model.name for model in models if not isinstance(model, OnnxPoseModel)]:
         raise HeadPoseError(f"{foreign[0]} is not a network of this project: --pipeline times no others")
     own = [model for model in models if isinstance(model, OnnxPoseModel)]
-    frames = pipeline.read_clip(arguments.pipeline, *arguments.frame, 300)
+    width, height = arguments.frame
+    frames = pipeline.read_clip(arguments.pipeline, width, height, 300)
     rows = pipeline.measure(
         own,
         create_detector(arguments.detector, threads=1, device="cpu"),

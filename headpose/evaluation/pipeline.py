@@ -101,7 +101,8 @@ def read_clip(path: str | os.PathLike[str], width: int, height: int, most: int) 
     Raises:
         HeadPoseError: The video cannot be read, or has fewer than 20 frames.
     """
-    capture, frames = cv2.VideoCapture(str(path)), []
+    capture = cv2.VideoCapture(str(path))
+    frames: list[Image] = []
     while len(frames) < most:
         there, image = capture.read()
         if not there:
