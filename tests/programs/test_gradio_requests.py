@@ -164,7 +164,6 @@ def test_a_damaged_frame_is_reported_in_a_line(visitor, data):
         ["axes", "student", 10**6, 0.5, 0.0],
         ["axes", "student", 10, None, 0.0],
         ["axes", "student", 10, 0.5, 1.5],
-        ["axes", "student", 10, 0.5],
     ],
 )
 def test_settings_that_the_page_does_not_have_are_refused_in_a_line(visitor, jpeg, settings):
