@@ -119,6 +119,19 @@ class EulerAngles(NamedTuple):
     roll: float
 
 
+class PoseQuality(NamedTuple):
+    """Pose terms of ISO/IEC 29794-5 (face image quality), max(0, round(100 cos^2)) of each angle, in [0, 100]."""
+
+    yaw: int
+    pitch: int
+    roll: int
+
+
+def _quality(degrees: float) -> int:
+    """Return the quality of one angle; the standard counts a negative cosine, beyond 90 degrees, as 0."""
+    return round(100 * max(0.0, math.cos(math.radians(degrees))) ** 2)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadPose:
     """Pose of one face.
@@ -127,6 +140,8 @@ class HeadPose:
         face: Detected face: its box and score.
         rotation: (3, 3) float64 rotation matrix from head axes to camera axes (see ``headpose.geometry``).
         track: Track number assigned by ``headpose.tracking``, 1 or more; None without a tracker.
+        place: Place of the head in camera axes, x (right in the image), y (up), z (towards the camera, so negative) in
+            centimeters, from ``headpose.camera``; None without a camera.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -136,6 +151,7 @@ class HeadPose:
     face: Face
     rotation: NDArray[np.float64]
     track: int | None = None
+    place: tuple[float, float, float] | None = None
 
     @property
     def box(self) -> Box:
@@ -163,6 +179,11 @@ class HeadPose:
         return self.euler.roll
 
     @property
+    def quality(self) -> PoseQuality:
+        """Pose quality of ISO/IEC 29794-5: 100 for a frontal face, 0 from 90 degrees on, for each angle."""
+        return PoseQuality(*(_quality(angle) for angle in self.euler))
+
+    @property
     def score(self) -> float:
         """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
@@ -172,7 +193,8 @@ class HeadPose:
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll`` (degrees) and ``rotation`` (list of three rows).
+            ``roll`` (degrees), ``rotation`` (list of three rows), ``quality`` (``PoseQuality``) and, where it is known,
+            ``place`` ([x, y, z] in centimeters).
         """
         return {
             "track": self.track,
@@ -180,6 +202,8 @@ class HeadPose:
             "score": float(self.score),
             **self.euler._asdict(),
             "rotation": self.rotation.tolist(),
+            "quality": self.quality._asdict(),
+            **({} if self.place is None else {"place": list(self.place)}),
         }
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation"]  # no time
+    assert list(first) == ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation", "quality"]
     assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["image"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
