@@ -39,7 +39,8 @@ for videos and cameras, time_s (seconds from the first frame) and track (with --
 (tight box in pixels of the upright image with square pixels), score, yaw, pitch, roll, rotation (3x3,
 rows), quality (pose terms of ISO/IEC 29794-5, 0 to 100), place (with --fov or --camera: x right, y up, z
 towards the camera, in centimeters). --csv writes the same columns except the last three. headpose train
-reads this CSV as data, and eval/aflw2000.py --score evaluates it. An image or frame without a face adds no line and is not an error.
+reads this CSV as data, and eval/aflw2000.py --score evaluates it. An image or frame without a face adds no
+line and is not an error.
 
 --out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
 .mp4, .m4v and .mov files contain MPEG-4 Part 2, which browsers do not play; .webm files contain VP8, which
