@@ -144,8 +144,8 @@ class Camera:
                 f"the camera is calibrated for {self.width}x{self.height} pixels and the picture has {width}x{height}: "
                 "calibrate at this aspect ratio"
             )
-        scaled = (scale * value for value in (self.fx, self.fy, self.cx, self.cy))
-        return Camera(*scaled, width, height, self.distortion)
+        fx, fy, cx, cy = (scale * value for value in (self.fx, self.fy, self.cx, self.cy))
+        return Camera(fx, fy, cx, cy, width, height, self.distortion)
 
     def slopes(self, points: Sequence[tuple[float, float]]) -> Array:
         """Return the rays to points of the image.
@@ -178,8 +178,9 @@ class Camera:
         (x1, y1, x2, y2), (x, y) = box, box.center
         rays = np.column_stack([self.slopes([(x1, y), (x2, y), (x, y1), (x, y2)]), np.ones(4)]) @ turn.T
         sides = focal * rays[:, :2] / np.maximum(rays[:, 2:], 1e-3)
-        side = min(_LARGEST_VIEW, math.ceil(_VIEW * float(np.abs(sides).max())))
-        focal, sides = (value * side / max(1.0, _VIEW * float(np.abs(sides).max())) for value in (focal, sides))
+        wanted = max(8.0, _VIEW * float(np.abs(sides).max()))
+        side = min(_LARGEST_VIEW, math.ceil(wanted))
+        focal, sides = focal * side / wanted, sides * side / wanted
         new = np.array([[focal, 0.0, side / 2 - 0.5], [0.0, focal, side / 2 - 0.5], [0.0, 0.0, 1.0]])
         lens = np.array(self.distortion or [0.0] * 4)
         maps = cv2.initUndistortRectifyMap(matrix, lens, turn, new, (side, side), cv2.CV_32FC1)
@@ -255,7 +256,7 @@ def _from_json(text: str) -> dict[str, Any]:
         return _from_opencv(text)
     unknown = set(values) - {field.name for field in dataclasses.fields(Camera)}
     if unknown:
-        raise KeyError(unknown)
+        raise InputError(f"unknown key: {', '.join(sorted(map(str, unknown)))}")
     numbers = {name: float(values[name]) for name in ("fx", "fy", "cx", "cy")}
     sizes = {name: int(values[name]) for name in ("width", "height")}
     return {**numbers, **sizes, "distortion": tuple(map(float, values.get("distortion", ())))}
@@ -270,7 +271,7 @@ def _from_opencv(text: str) -> dict[str, Any]:
     finally:
         storage.release()
     if matrix is None or matrix.shape != (3, 3):
-        raise ValueError("no camera_matrix")
+        raise InputError("it has no camera_matrix of 3x3 numbers")
     # OpenCV counts from the middle of the first pixel, this package from its edge.
     names = {"fx": matrix[0, 0], "fy": matrix[1, 1], "cx": matrix[0, 2] + 0.5, "cy": matrix[1, 2] + 0.5}
     distortion = () if coefficients is None else tuple(map(float, np.ravel(coefficients)))

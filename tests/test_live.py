@@ -288,12 +288,12 @@ def test_a_camera_in_json_at_another_size(tmp_path):
         ("{}", "is not a camera"),
         ('{"fx": 1}', "is not a camera"),
         ('{"camera_matrix": 3}', "is not a camera"),
-        ("%YAML:1.0\n---\nimage_width: 640\n", "is not a camera"),
+        ("%YAML:1.0\n---\nimage_width: 640\n", "it has no camera_matrix"),
         (OPENCV.replace("image_width: 640", ""), "needs focal lengths and an image size above 0"),
         (OPENCV.replace("600.", "-600."), "needs focal lengths"),
         ('{"fx": NaN, "fy": 1, "cx": 1, "cy": 1, "width": 9, "height": 9}', "not a finite number"),
         ('{"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 9, "height": 9, "distortion": [1]}', "distortion coefficients"),
-        ('{"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 9, "height": 9, "fov": 1}', "is not a camera"),
+        ('{"fx": 1, "fy": 1, "cx": 1, "cy": 1, "width": 9, "height": 9, "fov": 1}', "unknown key: fov"),
     ],
 )
 def test_a_file_that_is_no_camera_is_one_line(tmp_path, text, message):

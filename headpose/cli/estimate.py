@@ -123,8 +123,9 @@ def run(args: argparse.Namespace) -> int:
         rows, drawn, live = _row_files(args), _drawing(args, source), Live(args)
         estimator = _estimator(args)
         with contextlib.ExitStack() as stack, sigterm_as_interrupt():
-            for sink in (*rows, *drawn, live):
+            for sink in (*rows, *drawn):
                 stack.enter_context(sink)
+            stack.enter_context(live)
             status = _process(source, estimator, tracker, rows, drawn, live, args)
     _print_codec(drawn, args)
     _print_remarks(source, [*drawn, live])
@@ -150,8 +151,9 @@ def _run_several(args: argparse.Namespace) -> int:
     rows, live, estimator, status, faulty = _row_files(args), Live(args), _estimator(args), 0, False
     every: list[Sink] = []
     with contextlib.ExitStack() as stack, sigterm_as_interrupt():
-        for sink in (*rows, live):
+        for sink in rows:
             stack.enter_context(sink)
+        stack.enter_context(live)
         for text in [*([""] if pictures else []), *videos]:
             try:
                 with open_source(text) if text or not pictures else pictures as source:

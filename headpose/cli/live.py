@@ -148,8 +148,10 @@ class Live:
 
     def __enter__(self) -> Live:
         with contextlib.ExitStack() as stack:
-            for sink in (*self.senders, *([self._events] if self._events else [])):
-                stack.enter_context(sink)
+            for sender in self.senders:
+                stack.enter_context(sender)
+            if self._events is not None:
+                stack.enter_context(self._events)
             self._stack = stack.pop_all()
         return self
 

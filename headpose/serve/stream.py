@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 
@@ -83,7 +84,7 @@ async def _answer(
             return
         try:
             async with pool.place():
-                poses = await pool.run(lambda data=data: find(decode_image(data, max_pixels=settings.max_pixels)))
+                poses = await pool.run(functools.partial(_read, data, settings.max_pixels, find))
         except (BusyError, TimeoutError):
             await socket.send_json({"error": "busy: try again later", "retry_after": 1})
             continue
@@ -94,3 +95,8 @@ async def _answer(
         metrics.faces.inc(len(poses))
         await socket.send_json({"frame": frame, **frame_dict(time_s, tracker.update(poses, time_s))})
         frame += 1
+
+
+def _read(data: bytes, max_pixels: int, find: Callable[[Image], list[HeadPose]]) -> list[HeadPose]:
+    """Decode a picture and find its poses. Runs in a worker."""
+    return find(decode_image(data, max_pixels=max_pixels))

@@ -164,7 +164,8 @@ class Selection:
         """Choose ``faces``, one of ``Chosen``."""
         if faces not in get_args(Chosen):
             raise InputError(f"the faces to send must be one of {', '.join(get_args(Chosen))}, got {faces!r}")
-        self._faces, self._track = faces, None
+        self._faces = faces
+        self._track: int | None = None
 
     def __call__(self, poses: Sequence[HeadPose]) -> list[HeadPose]:
         """Return the chosen poses of a frame, at most one unless all are chosen."""
