@@ -46,12 +46,14 @@ class Load:
         refused: Number of answers 503.
         others: Answers that were neither 200 nor 503.
         memory: (share of the requests done, resident memory in MB) over time.
+        processor_s: Processor time of the server in seconds.
     """
 
     seconds: list[float] = field(default_factory=list)
     refused: int = 0
     others: int = 0
     memory: list[tuple[float, float]] = field(default_factory=list)
+    processor_s: float = float("nan")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +76,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     read_image(args.image)  # one line, if it is no picture
     load = Load()
     with _server(args) as (process, port):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _processor_s(process.pid)
         _run(load, process.pid, port, args.image.read_bytes(), args.requests, args.connections)
-        seconds = time.perf_counter() - started
+        seconds, load.processor_s = time.perf_counter() - started, _processor_s(process.pid) - before
     _report(load, seconds, args)
     return 0 if load.others == 0 else 1
 
@@ -166,15 +168,27 @@ def _resident_mb(pid: int) -> float:
     return int(found[1]) / 1024 if found else float("nan")
 
 
+def _processor_s(pid: int) -> float:
+    """Return the processor time of a process in seconds; nan where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+
+
 def _report(load: Load, seconds: float, args: argparse.Namespace) -> None:
     done = len(load.seconds)
     p50, p99 = np.percentile(np.array(load.seconds or [np.nan]) * 1e3, [50, 99])
     memory = [mb for share, mb in sorted(load.memory) if share >= 0.1]
-    print("| connections | held at once | pictures/s | p50, ms | p99, ms | 503 | other errors | MB, from 10 % on |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| requests | connections | held at once | pictures/s | processor, ms | p50, ms | p99, ms | 503 | other | MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     grown = f"{memory[0]:.0f} -> {memory[-1]:.0f}" if memory else "-"
-    rates = f"{done / seconds:.1f} | {p50:.0f} | {p99:.0f}"
-    print(f"| {args.connections} | {args.at_once} | {rates} | {load.refused} | {load.others} | {grown} |")
+    rates = f"{done / seconds:.1f} | {1e3 * load.processor_s / max(1, done):.1f} | {p50:.0f} | {p99:.0f}"
+    sizes = f"{args.requests} | {args.connections} | {args.at_once}"
+    print(f"| {sizes} | {rates} | {load.refused} | {load.others} | {grown} |")
 
 
 if __name__ == "__main__":

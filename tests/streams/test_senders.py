@@ -140,7 +140,7 @@ def test_a_slow_network_never_slows_the_loop_and_the_newest_poses_survive():
             sender.write(frame(index), [pose()])
         assert time.perf_counter() - started < 0.5
         stuck.go.set()
-    assert stuck.taken[-1] == 999 and len(stuck.taken) <= 10
+    assert stuck.taken[-8:] == list(range(992, 1000)) and len(stuck.taken) <= 10
     assert sender.dropped == 1000 - len(stuck.taken) and f"{sender.dropped} dropped" in sender.notes[0]
 
 
