@@ -101,7 +101,7 @@ class _Server:
         assert self._process.stderr is not None
         line = self._process.stderr.readline()
         if not (found := re.search(r"serving on http://127\.0\.0\.1:(\d+)", line)):
-            self._process.wait()
+            self._process.communicate()
             raise HeadPoseError(f"the server did not start: {line.strip()}")
         return self._process, int(found[1])
 
