@@ -23,7 +23,7 @@ rotations = angles.map(geometry.rotation_from_euler)
 
 
 def pose(rotation, track=None, place=None, box=(0, 0, 9, 9)):
-    return HeadPose(Face(Box(*box), 1.0), np.asarray(rotation), track, place)
+    return HeadPose(Face(Box(*box), 1.0), np.asarray(rotation), track, place=place)
 
 
 def turned(yaw=0.0, pitch=0.0, roll=0.0, **more):

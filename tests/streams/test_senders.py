@@ -25,7 +25,7 @@ ROTATION = geometry.rotation_from_euler((25.0, -10.0, 5.0))
 
 
 def pose(rotation=ROTATION, side=10.0, track=None, place=None):
-    return HeadPose(Face(Box(0, 0, side, side), 0.9), rotation, track, place)
+    return HeadPose(Face(Box(0, 0, side, side), 0.9), rotation, track, place=place)
 
 
 def frame(index=0):
