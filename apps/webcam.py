@@ -3,6 +3,7 @@
     python apps/webcam.py                                    # the first camera
     python apps/webcam.py video.mp4 --draw cube
     python apps/webcam.py 0 --no-window --json - --frames 100
+    python apps/webcam.py 0 --send opentrack://127.0.0.1:4242
 
 Press h to list the keys. Key m mirrors the window only. Mirroring flips the signs of yaw and roll, so poses are
 estimated on the original image, and recordings and saved images are not mirrored.
@@ -12,23 +13,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 
 from headpose.cli.arguments import add_face_options, named_path, non_empty, positive, whole
+from headpose.cli.live import Live, add_live_arguments, check_stdout
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, create_detector
-from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
+from headpose.draw import STYLES, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
 from headpose.facestream import FaceStream
@@ -37,7 +39,6 @@ from headpose.images import write_image
 from headpose.inference import DEVICES, bounded_threads, load_model
 from headpose.smoothing import Smoothing
 from headpose.streams import (
-    ESCAPE,
     Frame,
     FrameSource,
     NewestFrames,
@@ -45,63 +46,16 @@ from headpose.streams import (
     Sink,
     Window,
     json_lines,
-    letter_of,
     open_source,
     silence_codecs,
     source_files,
 )
+from headpose.streams.keys import HELP, View, press
 from headpose.streams.stopwatch import Stopwatch, TimedDetector, TimedModel
 from headpose.types import HeadPose, Image
 from headpose.weights import is_path, manifest
 
 MESSAGE_S = 3.0  # seconds for which a message is shown
-HELP = (
-    "1-9  model",
-    "a  axes    c  cube    n  box only",
-    "m  mirror the window",
-    "f  smooth on/off",
-    "t  times of the stages",
-    "s  save an image",
-    "r  start/stop recording",
-    "h  this help    q, Esc  quit",
-    "yaw green   pitch red   roll blue",
-)
-
-_SWITCHES = {"m": "mirror", "f": "smooth", "t": "times", "h": "help", "r": "recording"}
-_SETS: dict[str, dict[str, Any]] = {key: {"style": style} for key, style in zip("acn", STYLES, strict=True)}
-_SETS |= {"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snapshot": True}}
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Display settings chosen by the user. The session applies them."""
-
-    model: str
-    style: Style = "axes"
-    mirror: bool = False
-    smooth: bool = False
-    times: bool = False
-    help: bool = False
-    recording: bool = False
-    snapshot: bool = False
-    running: bool = True
-
-
-def press(view: View, key: int, models: Sequence[str]) -> View:
-    """Return the view after a key press.
-
-    Args:
-        view: Current view.
-        key: Key code from ``cv2.waitKeyEx``, -1 for none.
-        models: Names of the networks that the keys 1 to 9 select.
-    """
-    letter = letter_of(key)
-    changes: dict[str, Any] = _SETS.get(letter, {})
-    if letter in _SWITCHES:
-        changes = {_SWITCHES[letter]: not getattr(view, _SWITCHES[letter])}
-    if letter.isdecimal() and 1 <= int(letter) <= len(models):
-        changes = {"model": models[int(letter) - 1]}
-    return replace(view, **changes)
 
 
 class Estimation:
@@ -138,17 +92,19 @@ class Estimation:
             min_confidence=self._args.min_confidence,
         )
 
-    def __call__(self, frame: Frame, smooth: bool) -> list[HeadPose]:
-        """Return the poses of a frame: smoothed and numbered, or as measured, from left to right."""
+    def __call__(
+        self, frame: Frame, smooth: bool, refine: Callable[[HeadPoseEstimator, list[HeadPose]], list[HeadPose]]
+    ) -> list[HeadPose]:
+        """Return the poses of a frame, numbered: smoothed, or as measured, from left to right."""
         with self._whole:
-            smoothed = self._stream.update(frame.image, frame.time_s)
+            estimator = self._stream.estimator
+            smoothed = self._stream.update(frame.image, frame.time_s, functools.partial(refine, estimator))
         for watch in (self._whole, self._detector.watch, self._model.watch):
             watch.end_frame()
         if smooth:
             return smoothed
         # The order by score changes from frame to frame.
-        measured = sorted(self._stream.measured, key=lambda pose: pose.box.center[0])
-        return [replace(pose, track=None) for pose in measured]
+        return sorted(self._stream.measured, key=lambda pose: pose.box.center[0])
 
     def times(self) -> dict[str, float]:
         """Return the mean time of each stage in milliseconds a frame, also of frames without the stage."""
@@ -170,6 +126,7 @@ class Session:
         estimation: Estimation,
         recorder: Recorder,
         rows: Sink | None,
+        live: Live,
         window: Window | None,
     ) -> None:
         names = list(manifest())
@@ -179,6 +136,7 @@ class Session:
         self._interrupted = False
         self._limit = args.frames
         self._estimation, self._recorder, self._rows, self._window = estimation, recorder, rows, window
+        self._live = live
         self._ended: deque[float] = deque(maxlen=30)
         self._message, self._message_until = "h: help", time.monotonic() + MESSAGE_S
 
@@ -195,8 +153,12 @@ class Session:
         started = time.monotonic()
         with self._signals_wait_for_the_frame():
             for frame in frames:
-                poses = self._estimation(frame, self.view.smooth)
-                self._write(frame, poses)
+                straightened = functools.partial(self._live.straightened, frame)
+                poses = self._estimation(frame, self.view.smooth, straightened)
+                poses, told = self._live.read(frame, poses)
+                if not self.view.smooth:  # a number on a face promises smooth tracks
+                    poses, told = ([replace(pose, track=None) for pose in each] for each in (poses, told))
+                self._write(frame, poses, told)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
                     key = self._window.show(self._picture(frame, poses), early_s)
@@ -227,13 +189,13 @@ class Session:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _write(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
+    def _write(self, frame: Frame, poses: Sequence[HeadPose], told: Sequence[HeadPose]) -> None:
         """Write the rows, recording and snapshot of one frame, always of the image that is not mirrored."""
         self.frames += 1
         self._ended.append(time.monotonic())
         if self._rows is not None:
-            self._rows.write(frame, poses)
-        wanted, self.view = self.view, replace(self.view, snapshot=False)
+            self._rows.write(frame, told)
+        wanted, self.view = self.view, replace(self.view, snapshot=False, neutral="")
         try:
             if wanted.recording and self._recorder.target is None:
                 self._recorder.start(dated(".mp4"))
@@ -247,6 +209,8 @@ class Session:
                 target = dated(".png")
                 write_image(target, annotated)
                 self._say(f"saved {target}")
+            if wanted.neutral:
+                self._say(self._live.set_neutral() if wanted.neutral == "set" else self._live.clear_neutral())
         except HeadPoseError as error:
             if self._window is None:
                 raise
@@ -272,6 +236,8 @@ class Session:
         draw = draw_mirrored if self.view.mirror else draw_poses
         picture = draw(frame.image, poses, self.view.style)
         state = [f"{Path(self._estimation.name).stem}   {self.per_second:.0f} frames/s"]
+        if self._live.neutral is not None:
+            state.append("neutral pose")
         if self._recorder.target is not None:
             state.append(f"recording {self._recorder.target.name}")
         if self.view.times:
@@ -294,23 +260,26 @@ def run(source: FrameSource, args: argparse.Namespace) -> None:
     """Run the program on an open source; a HeadPoseError has the message to print."""
     if source.kind not in ("camera", "video"):
         raise HeadPoseError(f"{source.name} is not a camera or a video: use `headpose estimate` for images")
-    inputs = [*source_files(args.source), args.model if is_path(args.model) else None, args.detector_model]
-    check_outputs(inputs, text={"--json": args.json}, data={"--record": args.record})
-    estimation = Estimation(args)
+    check_stdout(args)
+    inputs = [*source_files(args.source), args.model if is_path(args.model) else None, args.detector_model, args.camera]
+    text = {"--json": args.json, "--events": args.events, "--neutral": args.neutral}
+    check_outputs(inputs, text=text, data={"--record": args.record})
+    outputs, estimation = Live(args, new_neutral=True), Estimation(args)
     live = source.kind == "camera"
     with contextlib.ExitStack() as stack:
         rows = stack.enter_context(json_lines(args.json)) if args.json else None
+        stack.enter_context(outputs)
         recorder = stack.enter_context(Recorder(source))
         if args.record:
             recorder.start(args.record)
         window = None if args.no_window else stack.enter_context(Window("headpose"))
         frames = stack.enter_context(NewestFrames(source)) if live else source
-        session = Session(args, estimation, recorder, rows, window)
+        session = Session(args, estimation, recorder, rows, outputs, window)
         stopped = session.run(frames, keep_pace=not live)
         session.finish_recording()
     times = ", ".join(f"{stage} {taken:.1f}" for stage, taken in estimation.times().items())
     print(f"webcam: {session.frames} frames, {session.per_second:.1f} frames/s; ms a frame: {times}", file=sys.stderr)
-    for note in getattr(source, "notes", ()):  # optional in custom sources
+    for note in (*outputs.notes, *getattr(source, "notes", ())):  # optional in custom sources
         print(f"webcam: {note}", file=sys.stderr)
     if source.problems:
         raise HeadPoseError("; ".join(source.problems))
@@ -354,6 +323,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--no-window", action="store_true", help="run without a window; Ctrl-C stops the program")
+    add_live_arguments(parser, neutral="start with the neutral pose in FILE, and save it there with key z")
     add_verbose(parser)
     return parser.parse_args(arguments)
 

@@ -26,6 +26,9 @@ logging.getLogger("headpose").addHandler(logging.NullHandler())
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from headpose.attention import Attention, AttentionSettings, Event
+    from headpose.best import BestPictures
+    from headpose.camera import Camera
     from headpose.dataframe import to_dataframe
     from headpose.detection import FaceDetector, create_detector
     from headpose.draw import draw_pose, draw_poses
@@ -34,19 +37,23 @@ if TYPE_CHECKING:
     from headpose.facestream import FaceStream
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
+    from headpose.neutral import NeutralPose
     from headpose.reading import Reading
     from headpose.smoothing import Smoothing
     from headpose.streams import (
+        EventFile,
         Frame,
         FrameSource,
         PictureFile,
         PictureFolder,
         RowFile,
+        Sender,
         Sink,
         VideoFile,
         csv_file,
         json_lines,
         open_source,
+        send_to,
     )
     from headpose.tracking import FaceTracker
     from headpose.types import Box, CropSpec, Direction, EulerAngles, Face, HeadPose, ModelInfo, Region, Sample
@@ -56,11 +63,17 @@ if TYPE_CHECKING:
 # tests/test_package.py compares the lists. With the package lazy-loader they would be listed once, in a stub. But it
 # reads the stub at run time (a frozen program has none), mypy no longer checks this file, and dir() lacks other names.
 _HOME = {
+    "Attention": "attention",
+    "AttentionSettings": "attention",
+    "BestPictures": "best",
     "Box": "types",
+    "Camera": "camera",
     "CropSpec": "types",
     "DataError": "errors",
     "Direction": "types",
     "EulerAngles": "types",
+    "Event": "attention",
+    "EventFile": "streams",
     "Face": "types",
     "FaceDetector": "detection",
     "FaceStream": "facestream",
@@ -73,6 +86,7 @@ _HOME = {
     "ImageError": "errors",
     "InputError": "errors",
     "ModelInfo": "types",
+    "NeutralPose": "neutral",
     "PictureFile": "streams",
     "PictureFolder": "streams",
     "PoseModel": "inference",
@@ -81,6 +95,7 @@ _HOME = {
     "Region": "types",
     "RowFile": "streams",
     "Sample": "types",
+    "Sender": "streams",
     "Sink": "streams",
     "Smoothing": "smoothing",
     "VideoFile": "streams",
@@ -96,16 +111,23 @@ _HOME = {
     "load_model": "inference",
     "open_source": "streams",
     "read_image": "images",
+    "send_to": "streams",
     "to_dataframe": "dataframe",
     "write_image": "images",
 }
 
 __all__ = [
+    "Attention",
+    "AttentionSettings",
+    "BestPictures",
     "Box",
+    "Camera",
     "CropSpec",
     "DataError",
     "Direction",
     "EulerAngles",
+    "Event",
+    "EventFile",
     "Face",
     "FaceDetector",
     "FaceStream",
@@ -118,6 +140,7 @@ __all__ = [
     "ImageError",
     "InputError",
     "ModelInfo",
+    "NeutralPose",
     "PictureFile",
     "PictureFolder",
     "PoseModel",
@@ -126,6 +149,7 @@ __all__ = [
     "Region",
     "RowFile",
     "Sample",
+    "Sender",
     "Sink",
     "Smoothing",
     "VideoFile",
@@ -142,6 +166,7 @@ __all__ = [
     "load_model",
     "open_source",
     "read_image",
+    "send_to",
     "to_dataframe",
     "write_image",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -94,12 +94,16 @@ class FaceStream:
         self._frames_since = 0
         self._searched_s = -math.inf
 
-    def update(self, image: Image, time_s: float) -> list[HeadPose]:
+    def update(
+        self, image: Image, time_s: float, refine: Callable[[list[HeadPose]], list[HeadPose]] | None = None
+    ) -> list[HeadPose]:
         """Estimate the poses in the next frame.
 
         Args:
             image: (H, W, 3) uint8 BGR.
             time_s: Time of the frame in seconds, as in ``Frame.time_s``. Frames must be in order of time.
+            refine: Function that changes the measured poses before they are smoothed, for example
+                ``Camera.straightened``. It returns one pose for each, in the same order.
 
         Returns:
             One pose per face, with ``track`` set; numbers as those of ``FaceTracker``.
@@ -117,6 +121,8 @@ class FaceStream:
             self._faces, self._lost = [], []
             self.searches += 1
             poses = [pose for pose in self.estimator.estimate(image) if pose.score >= self._min_score]
+        if refine is not None:
+            poses = refine(poses)
         numbered = self._tracker.update(poses, time_s)
         for face, pose in zip(self._faces, numbered, strict=False):
             face.pose = dataclasses.replace(face.pose, track=pose.track)

@@ -322,6 +322,103 @@ def from_ros(rotation: ArrayLike) -> Array:
     return _OPTICAL @ _checked(rotation, 3, 3) @ _REP103_BODY.T
 
 
+def to_opentrack(rotation: ArrayLike) -> Array:
+    """Convert rotations to the angles of OpenTrack.
+
+    OpenTrack's order is yaw about the camera's vertical axis, then pitch, then roll about the nose, as in ``data`` of
+    its tracker-neuralnet. The signs are those of this module: left, up and clockwise on the screen are positive.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (..., 3) yaw, pitch, roll in degrees; yaw and roll in [-180, 180], pitch in [-90, 90].
+    """
+    r = _checked(rotation, 3, 3)
+    yaw = np.arctan2(-r[..., 0, 2], r[..., 2, 2])
+    pitch = np.arctan2(r[..., 1, 2], np.hypot(r[..., 0, 2], r[..., 2, 2]))
+    roll = np.arctan2(-r[..., 1, 0], r[..., 1, 1])
+    return np.rad2deg(np.stack([yaw, pitch, roll], -1))
+
+
+def from_opentrack(angles: ArrayLike) -> Array:
+    """Invert ``to_opentrack``: (..., 3) yaw, pitch, roll in degrees to (..., 3, 3) rotations."""
+    yaw, pitch, roll = np.moveaxis(_checked(angles, 3), -1, 0)
+    zero = np.zeros_like(yaw)
+    turns = ([yaw, zero, zero], [zero, pitch, zero], [zero, zero, roll])
+    about_y, about_x, about_z = (rotation_from_euler(np.stack(turn, -1)) for turn in turns)
+    return about_y @ about_x @ about_z
+
+
+def to_unity(rotation: ArrayLike) -> Array:
+    """Convert rotations to quaternions of Unity, as VMC and VRM use them for the bones of an avatar.
+
+    Unity's axes are left-handed: x to the avatar's right, y up, z forward, out of the avatar's face. The avatar turns
+    as the person does: to its own left when the person turns to the left.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (..., 4) unit quaternions x, y, z, w with w >= 0.
+    """
+    half = np.deg2rad(vector_from_rotation(mirror(rotation))) / 2
+    angle = np.linalg.norm(half, axis=-1, keepdims=True)
+    return np.concatenate([half * np.sinc(angle / np.pi), np.cos(angle)], -1)
+
+
+def from_unity(quaternion: ArrayLike) -> Array:
+    """Invert ``to_unity``: (..., 4) unit quaternions x, y, z, w to (..., 3, 3) rotations."""
+    q = _checked(quaternion, 4)
+    q = np.where(q[..., 3:] < 0, -q, q)
+    sine = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, q[..., 3:])
+    return mirror(
+        rotation_from_vector(np.rad2deg(q[..., :3] * np.where(sine > 0, angle / np.where(sine > 0, sine, 1), 2)))
+    )
+
+
+def relative_to(rotation: ArrayLike, neutral: ArrayLike) -> Array:
+    """Return rotations relative to a neutral head pose.
+
+    The result is ``neutral.T @ rotation``: the pose that a camera in front of the neutral face would see, so that a
+    head that turns about its own vertical axis changes its yaw alone.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+        neutral: (3, 3) rotation of the neutral head pose.
+
+    Returns:
+        (..., 3, 3) rotations; the identity for ``rotation == neutral``.
+    """
+    return _checked(neutral, 3, 3).T @ _checked(rotation, 3, 3)
+
+
+def facing_degrees(rotation: ArrayLike) -> Array:
+    """Return the (...) angles in [0, 180] degrees between the nose and the direction to the camera, z."""
+    r = _checked(rotation, 3, 3)
+    return np.rad2deg(np.arctan2(np.hypot(r[..., 0, 2], r[..., 1, 2]), r[..., 2, 2]))
+
+
+def along_ray(right: ArrayLike, down: ArrayLike) -> Array:
+    """Return the smallest rotations that turn the camera's z axis to the direction from a point to the camera.
+
+    A camera that looks straight at a face sees it with some rotation ``R``; a camera that has the face aside from the
+    middle of its image sees about the same crop, but the pose in its axes is ``along_ray(right, down) @ R``.
+
+    Args:
+        right: (...) slope of the ray to the point: right in the image, per unit of depth.
+        down: (...) slope of the ray: down in the image, per unit of depth.
+
+    Returns:
+        (..., 3, 3) rotations; the identity for a point in the middle.
+    """
+    right, down = np.broadcast_arrays(np.asarray(right, np.float64), np.asarray(down, np.float64))
+    slope = np.hypot(right, down)
+    angle = np.rad2deg(np.arctan(slope)) / np.where(slope > 0, slope, 1.0)
+    return rotation_from_vector(np.stack([-down * angle, -right * angle, np.zeros_like(angle)], -1))
+
+
 def _checked(values: ArrayLike, *shape: int) -> Array:
     """Convert values to float64, and check the last dimensions of their shape."""
     try:

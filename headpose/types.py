@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,19 @@ class Direction(NamedTuple):
     elevation: float
 
 
+class PoseQuality(NamedTuple):
+    """Pose terms of ISO/IEC 29794-5 (face image quality), max(0, round(100 cos^2)) of each angle, in [0, 100]."""
+
+    yaw: int
+    pitch: int
+    roll: int
+
+
+def _quality(degrees: float) -> int:
+    """Return the quality of one angle; the standard counts a negative cosine, beyond 90 degrees, as 0."""
+    return round(100 * max(0.0, math.cos(math.radians(degrees))) ** 2)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadPose:
     """Pose of one face.
@@ -62,6 +76,8 @@ class HeadPose:
         readable: Probability that this is a face whose pose can be read, in [0, 1]; None if the network has no such
             output.
         reliable: False if ``readable`` is below the estimator's ``min_confidence``. The pose is then a guess.
+        place: Place of the head in camera axes, x (right in the image), y (up), z (towards the camera, so negative) in
+            centimeters, from ``headpose.camera``; None without a camera.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -74,6 +90,7 @@ class HeadPose:
     covariance: NDArray[np.float64] | None = None
     readable: float | None = None
     reliable: bool = True
+    place: tuple[float, float, float] | None = None
 
     @property
     def box(self) -> Box:
@@ -111,6 +128,11 @@ class HeadPose:
         return float(geometry.direction_from_rotation(self.rotation)[2])
 
     @property
+    def quality(self) -> PoseQuality:
+        """Pose quality of ISO/IEC 29794-5: 100 for a frontal face, 0 from 90 degrees on, for each angle."""
+        return PoseQuality(*(_quality(angle) for angle in self.euler))
+
+    @property
     def score(self) -> float:
         """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
@@ -136,8 +158,8 @@ class HeadPose:
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), and the keys of
-            ``doubt``.
+            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), the keys of
+            ``doubt``, ``quality`` (``PoseQuality``) and, where it is known, ``place`` ([x, y, z] in centimeters).
         """
         return {
             "track": self.track,
@@ -148,6 +170,8 @@ class HeadPose:
             "tilt": self.tilt,
             "rotation": self.rotation.tolist(),
             **self.doubt,
+            "quality": self.quality._asdict(),
+            **({} if self.place is None else {"place": list(self.place)}),
         }
 
     def __repr__(self) -> str:

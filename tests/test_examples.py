@@ -20,7 +20,7 @@ import headpose
 from tests.conftest import REPO
 from tests.videos import write_video
 
-MODULES = ["dataframe", "draw", "estimator", "types", "weights"]
+MODULES = ["dataframe", "draw", "estimator", "neutral", "types", "weights"]
 
 
 def document(path: Path) -> Document:

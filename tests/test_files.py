@@ -14,7 +14,7 @@ import pytest
 
 from headpose import files, images
 from headpose.errors import HeadPoseError
-from headpose.streams import sinks
+from headpose.streams import video_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, modes and signals of Unix")
 
@@ -249,7 +249,7 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
 
 
 def test_no_ending_that_is_read_as_a_picture_or_a_video_is_taken_for_text():
-    assert images.SUFFIXES | set(sinks._CODEC) <= files.DATA_SUFFIXES
+    assert images.SUFFIXES | set(video_file._CODEC) <= files.DATA_SUFFIXES
     for name in ("a.json", "a.jsonl", "a.csv", "a.txt", "a.md", "a", "a.b.c"):
         files.check_text_name(name)
 

@@ -8,11 +8,17 @@ import pytest
 import headpose
 
 PUBLIC = [
+    "Attention",
+    "AttentionSettings",
+    "BestPictures",
     "Box",
+    "Camera",
     "CropSpec",
     "DataError",
     "Direction",
     "EulerAngles",
+    "Event",
+    "EventFile",
     "Face",
     "FaceDetector",
     "FaceStream",
@@ -25,6 +31,7 @@ PUBLIC = [
     "ImageError",
     "InputError",
     "ModelInfo",
+    "NeutralPose",
     "PictureFile",
     "PictureFolder",
     "PoseModel",
@@ -33,6 +40,7 @@ PUBLIC = [
     "Region",
     "RowFile",
     "Sample",
+    "Sender",
     "Sink",
     "Smoothing",
     "VideoFile",
@@ -49,6 +57,7 @@ PUBLIC = [
     "load_model",
     "open_source",
     "read_image",
+    "send_to",
     "to_dataframe",
     "write_image",
 ]

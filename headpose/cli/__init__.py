@@ -32,6 +32,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "estimate": Command("headpose.cli.estimate", "estimate head poses in images, videos or a camera stream"),
+    "best": Command("headpose.cli.best", "save the most frontal, sharpest pictures of each person in a video"),
+    "serve": Command("headpose.cli.serve", "serve head poses over HTTP and WebSocket", "serve"),
     "models": Command("headpose.cli.models", "list the available networks"),
     "fetch": Command("headpose.cli.fetch", "download networks that are not part of the package"),
     "doctor": Command("headpose.cli.doctor", "check the installation and report what is missing or conflicts"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headpose.cli.arguments import add_face_options, non_empty, positive, whole
 from headpose.cli.frames import check_tracking, frame_estimator
-from headpose.cli.program import INTERRUPTED, NO_READER, printable
-from headpose.errors import HeadPoseError, ImageError
+from headpose.cli.live import EPILOG, Live, add_live_arguments, check_stdout, events_target
+from headpose.cli.program import INTERRUPTED, NO_READER, printable, sigterm_as_interrupt
+from headpose.errors import HeadPoseError, ImageError, InputError
 
 if TYPE_CHECKING:  # these import OpenCV and ONNX Runtime, which would slow --help down
     from headpose.estimator import HeadPoseEstimator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these import OpenCV and ONNX Runtime, which would slow --he
 
 _INTERRUPTED_LINE = "headpose: interrupted: the results end at the last processed frame"
 
-_EPILOG = """\
+_EPILOG = f"""\
 angles, in degrees:
   yaw > 0    the nose points to the left side of the image
   pitch > 0  the nose points up
@@ -39,15 +39,17 @@ for videos and cameras, time_s (seconds from the first frame) and track (with --
 (tight box in pixels of the upright image with square pixels), score, yaw, pitch, roll, azimuth, elevation
 and tilt (direction of the nose and tilt about it, degrees), rotation (3x3, rows), uncertainty (expected
 error, degrees), readable (probability of a face whose pose can be read; both empty for networks without
-these outputs) and reliable (false if readable is below --min-confidence). --csv writes the same columns
-except rotation. headpose train reads this CSV as data, and eval/aflw2000.py --score evaluates it. An image
-or frame without a face adds no line and is not an error.
+these outputs), reliable (false if readable is below --min-confidence), quality (pose terms of ISO/IEC
+29794-5, 0 to 100), place (with --fov or --camera: x right, y up, z towards the camera, in centimeters).
+--csv writes the same columns except rotation, quality and place. headpose train reads this CSV as data, and
+eval/aflw2000.py --score evaluates it. An image or frame without a face adds no line and is not an error.
 
 --out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
 .mp4, .m4v and .mov files contain MPEG-4 Part 2, which browsers do not play; .webm files contain VP8, which
 browsers play. With several sources (images, folders, videos), --out is a folder. Playlists (such as .m3u8)
 are rejected because they may refer to any file.
 
+{EPILOG}
 An output must not be an input as well. If an output is a symbolic link, the link is replaced and its target
 stays unchanged.
 
@@ -98,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="device of the networks (default: auto, the best one that is installed and works)",
     )
+    add_live_arguments(parser, neutral="give poses relative to the neutral pose in FILE (JSON, saved by the window)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no results on stdout and no progress bar")
 
 
@@ -108,8 +111,7 @@ def run(args: argparse.Namespace) -> int:
     from headpose.inference import bounded_threads
     from headpose.streams import open_source, silence_codecs
 
-    if args.json == "-" and args.csv == "-":
-        raise HeadPoseError("--json - and --csv - cannot share stdout: write one of them to a file")
+    check_stdout(args)
     silence_codecs()
     if threads := bounded_threads(args.threads):
         cv2.setNumThreads(threads)
@@ -118,14 +120,15 @@ def run(args: argparse.Namespace) -> int:
         return _run_several(args)
     with open_source(args.source[0]) as source:
         check_tracking(args, source)
-        rows, drawn = _row_files(args), _drawing(args, source)
+        rows, drawn, live = _row_files(args), _drawing(args, source), Live(args)
         estimator = _estimator(args)
-        with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
+        with contextlib.ExitStack() as stack, sigterm_as_interrupt():
             for sink in (*rows, *drawn):
                 stack.enter_context(sink)
-            status = _process(source, estimator, (*rows, *drawn), args)
+            stack.enter_context(live)
+            status = _process(source, estimator, rows, drawn, live, args)
     _print_codec(drawn, args)
-    _print_remarks(source, drawn)
+    _print_remarks(source, [*drawn, live])
     if status == INTERRUPTED and source.kind == "camera":  # Ctrl-C is the only way to end a camera
         status = 0
     elif status == INTERRUPTED:
@@ -137,17 +140,20 @@ def _run_several(args: argparse.Namespace) -> int:
     """Process several sources: all images and folders as one source, then each video. Rows go to the same files."""
     from headpose.streams import open_pictures, open_source
 
+    if events_target(args):
+        raise InputError("--events and --away take one video or camera")
     pictures = open_pictures(args.source)
     videos = [text for text in args.source if pictures is None or text not in pictures.sources]
     if args.out:
         _make_folder(Path(args.out), pictures.paths if pictures else [], [Path(text) for text in videos])
     if pictures:
         check_tracking(args, pictures)
-    rows, estimator, status, faulty = _row_files(args), _estimator(args), 0, False
+    rows, live, estimator, status, faulty = _row_files(args), Live(args), _estimator(args), 0, False
     every: list[Sink] = []
-    with contextlib.ExitStack() as stack, _sigterm_as_interrupt():
+    with contextlib.ExitStack() as stack, sigterm_as_interrupt():
         for sink in rows:
             stack.enter_context(sink)
+        stack.enter_context(live)
         for text in [*([""] if pictures else []), *videos]:
             try:
                 with open_source(text) if text or not pictures else pictures as source:
@@ -157,7 +163,7 @@ def _run_several(args: argparse.Namespace) -> int:
                         for sink in drawn:
                             of_source.enter_context(sink)
                         check_tracking(args, source)
-                        status = _process(source, estimator, (*rows, *drawn), args, text)
+                        status = _process(source, estimator, rows, drawn, live, args, text)
             except ImageError as error:  # continue with the other sources
                 print(f"headpose: error: {printable(str(error))}", file=sys.stderr)
                 faulty = True
@@ -167,6 +173,7 @@ def _run_several(args: argparse.Namespace) -> int:
             if status:
                 break
     _print_codec(every, args)
+    _print_notes(live.notes)
     if status == INTERRUPTED:
         print(_INTERRUPTED_LINE, file=sys.stderr)
     return status or int(faulty)
@@ -189,12 +196,16 @@ def _make_folder(out: Path, pictures: Sequence[Path], videos: Sequence[Path]) ->
         raise HeadPoseError(f"--out {out} must be a folder for several sources: {reason}") from None
 
 
-def _print_remarks(source: FrameSource, drawn: Sequence[Sink]) -> None:
-    """Print the notes and problems of a source and of its --out."""
-    for note in (*source.notes, *(note for sink in drawn for note in getattr(sink, "notes", ()))):
-        print(f"headpose: {printable(note)}", file=sys.stderr)
+def _print_remarks(source: FrameSource, outputs: Sequence[Sink | Live]) -> None:
+    """Print the notes and problems of a source and the notes of its outputs."""
+    _print_notes([*source.notes, *(note for output in outputs for note in getattr(output, "notes", ()))])
     for problem in source.problems:
         print(f"headpose: error: {printable(problem)}", file=sys.stderr)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"headpose: {printable(note)}", file=sys.stderr)
 
 
 def _print_codec(drawn: Sequence[Sink], args: argparse.Namespace) -> None:
@@ -207,7 +218,7 @@ def _print_codec(drawn: Sequence[Sink], args: argparse.Namespace) -> None:
 
 
 def _wants_lines(args: argparse.Namespace) -> bool:
-    return not args.quiet and "-" not in (args.json, args.csv)
+    return not args.quiet and "-" not in (args.json, args.csv, events_target(args))
 
 
 def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
@@ -282,8 +293,8 @@ def _guard_outputs(args: argparse.Namespace) -> None:
         drawn = [folder, *(folder / name for name in names)]
     network = args.model if weights.is_path(args.model) else None
     files.check_outputs(
-        [*read, network, args.detector_model],
-        text={"--json": args.json, "--csv": args.csv},
+        [*read, network, args.detector_model, args.camera, args.neutral],
+        text={"--json": args.json, "--csv": args.csv, "--events": args.events},
         data={"--out": drawn},
     )
 
@@ -301,11 +312,13 @@ def _target(out: Path, source: FrameSource) -> Path:
 def _process(
     source: FrameSource,
     estimator: HeadPoseEstimator,
-    sinks: Sequence[Sink],
+    rows: Sequence[Sink],
+    drawn: Sequence[Sink],
+    live: Live,
     args: argparse.Namespace,
     label: str = "",
 ) -> int:
-    """Estimate the poses of every frame and write them to the sinks.
+    """Estimate the poses of every frame and write them: ``live`` decides which poses are drawn and which are told.
 
     Returns 0, ``INTERRUPTED`` after Ctrl-C, or ``NO_READER`` if the reader of stdout has closed it. ``label`` is the
     ``Frame.source`` of frames without one.
@@ -313,7 +326,7 @@ def _process(
     from tqdm import tqdm
 
     frames = faces = 0
-    estimate = frame_estimator(estimator, source, args)
+    estimate = frame_estimator(estimator, source, args, live)
     quiet, lines = args.quiet, _wants_lines(args)
     single = source.kind == "image"
     noun = "picture" if source.kind == "folder" else "frame"
@@ -324,11 +337,13 @@ def _process(
         for frame in source:
             frame = dataclasses.replace(frame, source=frame.source or label)
             poses = estimate(frame)
-            for sink in sinks:
-                sink.write(frame, poses)
+            shown, told = live.read(frame, poses)
+            for sinks, of_sinks in ((rows, told), (drawn, shown)):
+                for sink in sinks:
+                    sink.write(frame, of_sinks)
             frames, faces = frames + 1, faces + len(poses)
             if lines:
-                _print_lines(frame, poses, progress.write)
+                _print_lines(frame, told, progress.write)
             progress.update()
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -370,17 +385,3 @@ def _print_lines(frame: Frame, poses: Sequence[HeadPose], write: Callable[[str],
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, which stops a service, like Ctrl-C: the files are finished."""
-    try:
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

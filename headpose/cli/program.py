@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
@@ -69,6 +70,20 @@ def imports_from(extra: str, program: str) -> Iterator[None]:
             raise
         print(f"{program}: error: {program} needs {missing}: {install_advice(extra)}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM, which stops a service, like Ctrl-C: the files are finished."""
+    try:
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Stdout(io.FileIO):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from headpose.errors import HeadPoseError
-from headpose.streams.sinks import VideoFile
 from headpose.streams.sources import Frame, FrameSource
+from headpose.streams.video_file import VideoFile
 from headpose.types import Image
 
 

@@ -19,7 +19,7 @@ from headpose.types import Box, Face, HeadPose
 from tests.videos import read_video, write_video
 
 KEYS = ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "rotation"]
-KEYS += ["uncertainty", "readable", "reliable"]
+KEYS += ["uncertainty", "readable", "reliable", "quality"]
 
 
 def test_a_line_a_face(estimate, astronaut):

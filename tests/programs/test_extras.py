@@ -42,6 +42,8 @@ NEEDED = {
     "scripts/convert_blazeface.py": "test",
     "scripts/digits_as_cifar10.py": "test",
     "scripts/document_recipes.py": "train",
+    "eval/serving.py": "serve",
+    "scripts/measure_camera.py": "synth",
     "scripts/measure_frame.py": "synth",
     "scripts/measure_smoothing.py": "synth",
     "scripts/measure_turning.py": "synth",

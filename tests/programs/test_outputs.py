@@ -47,6 +47,13 @@ CASES = [
     ("estimate", "photo.jpg --json x.json --csv pictures/../X.JSON", ONE),
     ("estimate", "photo.jpg --json old.json --csv linked_old.csv", ONE),
     ("estimate", "pictures --csv drawn --out drawn", ONE),
+    ("estimate", "clip.mp4 --events clip.mp4", TEXT),
+    ("estimate", "clip.mp4 --events hard_clip.json", READ),
+    ("estimate", "clip.mp4 --events x.json --json X.json", ONE),
+    ("estimate", "clip.mp4 --camera angles.csv --events angles.csv", READ),
+    ("estimate", "clip.mp4 --neutral old.json --json linked_old.csv", READ),
+    ("best", "clip.mp4 --out clip.mp4", READ),
+    ("best", "best/person-01-1.mp4 --out best", READ),
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out photo.jpg", WRONG_NAME),
@@ -78,6 +85,8 @@ CASES = [
     ("apps/webcam.py", "clip.mp4 --no-window --record hard.mp4", READ),
     ("apps/webcam.py", "clip.mp4 --no-window --json clip.mp4", TEXT),
     ("apps/webcam.py", "clip.mp4 --no-window --json hard_clip.json", READ),
+    ("apps/webcam.py", "clip.mp4 --no-window --neutral hard_clip.json", READ),
+    ("apps/webcam.py", "clip.mp4 --no-window --neutral clip.mp4", TEXT),
     ("apps/webcam.py", "clip.mp4 --no-window --model ./net.onnx --json hard_net.json", READ),
     ("apps/webcam.py", "clip.mp4 --no-window --record new.mp4 --json NEW.mp4", TEXT),
     ("eval/aflw2000.py", "--data faces --model ./net.onnx --predictions faces/image00000.png", TEXT),
@@ -117,6 +126,9 @@ CASES = [
 # Programs that write no file, that write under names of their own making only, or that read no file of the user's.
 OTHERS = {
     "models": "prints",
+    "serve": "writes no file",
+    "eval/serving.py": "prints",
+    "scripts/measure_camera.py": "prints",
     "doctor": "prints",
     "fetch": "reads no file",
     "apps/gradio_ui.py": "writes into a folder that it makes",
@@ -141,11 +153,22 @@ def prepared(tmp_path_factory, repo):
     tmp_path = tmp_path_factory.mktemp("outputs")
     photo = read_image(repo / "examples" / "astronaut.jpg")
     write_image(tmp_path / "photo.jpg", photo)
-    for folder in ("pictures", "mixed", "run", "package", "set/defocus-3", "sets/aflw", "turned", "heads/head-00"):
+    for folder in (
+        "pictures",
+        "mixed",
+        "run",
+        "package",
+        "set/defocus-3",
+        "sets/aflw",
+        "turned",
+        "heads/head-00",
+        "best",
+    ):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("a.jpg", "b.PNG"):
         write_image(tmp_path / "pictures" / name, photo)
     clip, network = write_video(tmp_path / "clip.mp4", 4), colour_network(tmp_path / "net.onnx")
+    shutil.copy(clip, tmp_path / "best/person-01-1.mp4")
     write_results(tmp_path)  # faces/ and results/
     (tmp_path / "results/figures").mkdir()
     shutil.copy(tmp_path / "results/networks.json", tmp_path / "old.json")

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -95,9 +97,10 @@ def play(video, network, tmp_path, monkeypatch):
         window, rows = Keys(keys), []
         with open_source(video) as source, webcam.Recorder(source) as recorder:
             sink = type("Rows", (), {"write": lambda self, frame, poses: rows.append(poses)})()
-            session = webcam.Session(args, webcam.Estimation(args), recorder, sink, window)
-            session.models = [*models, *session.models]
-            session.run(source, keep_pace=False)
+            with webcam.Live(args, new_neutral=True) as live:
+                session = webcam.Session(args, webcam.Estimation(args), recorder, sink, live, window)
+                session.models = [*models, *session.models]
+                session.run(source, keep_pace=False)
         return session, window, rows, folder
 
     return play
@@ -120,7 +123,9 @@ def play(video, network, tmp_path, monkeypatch):
         (ord("0"), {}),
         (ord("q"), {"running": False}),
         (27, {"running": False}),
-        (ord("x"), {}),
+        (ord("z"), {"neutral": "set"}),
+        (ord("x"), {"neutral": "clear"}),
+        (ord("y"), {}),
         (-1, {}),
         (0xFFE1, {}),  # Shift alone
         # Left, Up, Right, Down: their low 8 bits are Q, R, S, T. X11 (Qt, GTK), GTK with Num Lock, Windows, macOS.
@@ -265,6 +270,30 @@ def test_smoothing_begins_and_ends_by_key_and_a_face_keeps_its_number(play):
     assert moved == [False, True, True, False, False] + [True] * (FRAMES - 5)
     _, _, smooth, _ = play("", "--smooth")
     assert all(pose.track == 1 for (pose,) in smooth)
+
+
+def test_z_makes_the_pose_neutral_and_saves_it_and_x_clears_it(play, capsys, tmp_path):
+    file = tmp_path / "neutral.json"
+    session, _, rows, _ = play("yzyyxyy", "--neutral", str(file), "--smooth")
+    turned = [abs(poses[0].yaw) + abs(poses[0].pitch) + abs(poses[0].roll) for poses in rows]
+    assert min(turned[:3]) > 5 and max(turned[3:6]) < 5 and min(turned[6:]) > 5  # from the frame after the key on
+    assert "neutral pose set and saved in" in capsys.readouterr().err and session._live.neutral is None
+    assert json.loads(file.read_text())["yaw"] == 0
+    play("z", "--neutral", str(file))
+    session, _, rows, _ = play("", "--neutral", str(file), "--smooth")
+    assert session._live.neutral is not None and abs(rows[0][0].yaw) < 5
+
+
+def test_the_window_sends_poses_and_says_how_many(run, video):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        address = f"opentrack://127.0.0.1:{receiver.getsockname()[1]}"
+        status, _, err = run(video, "--no-window", "--send", address, "--fov", 60)
+        assert status == 0, err
+        x, y, z, *_ = struct.unpack("<6d", receiver.recv(100))
+    assert f"webcam: {address}: {FRAMES} messages sent, 0 dropped" in err
+    assert abs(x) < 50 and abs(y) < 50 and 20 < z < 200
 
 
 def test_a_recording_that_q_ends_is_saved_and_says_so(run_in_window, tmp_path):

@@ -37,7 +37,8 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
     angles = ["yaw", "pitch", "roll", "azimuth", "elevation", "tilt"]
-    assert list(first) == ["frame", "image", "face", "box", "score", *angles, "rotation", *DOUBT]  # no time
+    keys = ["frame", "image", "face", "box", "score", *angles, "rotation", *DOUBT, "quality"]  # no time
+    assert list(first) == keys
     assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["image"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))

@@ -1,0 +1,1 @@
+"""Head poses over HTTP and WebSocket: ``headpose serve``. Needs the extra ``serve``."""
