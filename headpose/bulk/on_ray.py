@@ -1,0 +1,133 @@
+"""Label chunks on a Ray cluster, with Ray Data: three stages, each with its own pool of workers.
+
+Ray Data schedules the stages, limits what waits between them, and repeats the work of workers and machines that are
+lost. ``commit.Committer`` takes each result once, also if Ray computes it twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from headpose.bulk import rows
+from headpose.bulk.plan import Chunk, Settings
+from headpose.errors import HeadPoseError
+
+_WAVE = 4096  # chunks in one pipeline: the driver holds their lists of files
+_READER_SHARE = 4  # detecting takes about four times as long as reading the poses
+
+
+def run(chunks: Iterable[Chunk], settings: Settings, address: str, workers: int) -> Iterator[rows.Part]:
+    """Label chunks and yield their parts, in any order.
+
+    Args:
+        chunks: Chunks; taken in waves of some thousands.
+        settings: Settings of the run. Model files must exist under the same path on every machine.
+        address: ``auto`` for the cluster of this machine (started if there is none), or ``HOST:PORT``.
+        workers: Largest number of workers per stage; 0 for the number of CPUs of the cluster.
+
+    Raises:
+        HeadPoseError: There is no such cluster, or it fails.
+    """
+    ray = _connect(address)
+    try:
+        _quiet(ray)
+        waiting = iter(chunks)
+        while wave := list(itertools.islice(waiting, _WAVE)):
+            yield from _wave(ray, wave, settings, workers)
+    except ray.exceptions.RayError as error:
+        raise HeadPoseError(f"Ray failed: {_last_line(error)}") from None
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local cluster of ours reports nothing
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError:
+            if address != "auto":
+                raise
+            ray.init(include_dashboard=False, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise HeadPoseError(f"there is no Ray cluster at {address}: {_last_line(error)}") from None
+    return ray
+
+
+def _quiet(ray: Any) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> Iterator[rows.Part]:
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    most = workers or max(1, int(cpus))
+    # All stages must fit at the same time; where there are few CPUs, they share them.
+    share = 1.0 if cpus >= 6 else cpus / 6
+    reading: dict[str, Any] = {"num_cpus": share}
+    readers = max(1, most // _READER_SHARE)
+    if gpus:
+        reading = {"num_gpus": 1, "num_cpus": 0}
+        readers = max(1, int(gpus))
+    table = ray.data.from_items([{"chunk": chunk.to_json()} for chunk in chunks], override_num_blocks=len(chunks))
+    pool = ray.data.ActorPoolStrategy
+    on_cpu = {"fn_constructor_args": (_on_cpu(settings) if gpus else settings,)}
+    batches = table.flat_map(_Decode, compute=pool(min_size=1, max_size=max(1, most // 2)), num_cpus=share, **on_cpu)
+    found = batches.map(_Detect, compute=pool(min_size=1, max_size=most), num_cpus=share, **on_cpu)
+    parts = found.map(
+        _Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading
+    )
+    for row in parts.iter_rows():
+        yield row["part"]
+
+
+def _on_cpu(settings: Settings) -> Settings:
+    import dataclasses
+
+    return dataclasses.replace(settings, device="cpu")
+
+
+class _Decode:
+    def __init__(self, settings: Settings) -> None:
+        from headpose.bulk.stages import DecodeStage
+
+        self._stage = DecodeStage(settings.every)
+
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for batch in self._stage(Chunk.from_json(row["chunk"])):
+            yield {"batch": batch}
+
+
+class _Detect:
+    def __init__(self, settings: Settings) -> None:
+        from headpose.bulk.stages import DetectStage
+
+        self._stage = DetectStage(settings)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"batch": self._stage(row["batch"])}
+
+
+class _Estimate:
+    def __init__(self, settings: Settings) -> None:
+        from headpose.bulk.stages import EstimateStage
+
+        self._stage = EstimateStage(settings)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"part": self._stage(row["batch"])}
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
