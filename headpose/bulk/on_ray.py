@@ -6,9 +6,11 @@ lost. ``commit.Committer`` takes each result once, also if Ray computes it twice
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -46,7 +48,8 @@ def run(chunks: Iterable[Chunk], settings: Settings, address: str, workers: int)
 
 def _connect(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local cluster of ours reports nothing
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # otherwise Ray Data's own actors warn on stderr
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the future default; without it Ray warns
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -89,12 +92,10 @@ def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> It
         _Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading
     )
     for row in parts.iter_rows():
-        yield row["part"]
+        yield _unpack(row["part"])
 
 
 def _on_cpu(settings: Settings) -> Settings:
-    import dataclasses
-
     return dataclasses.replace(settings, device="cpu")
 
 
@@ -106,7 +107,7 @@ class _Decode:
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for batch in self._stage(Chunk.from_json(row["chunk"])):
-            yield {"batch": batch}
+            yield {"batch": _pack(batch)}
 
 
 class _Detect:
@@ -116,7 +117,7 @@ class _Detect:
         self._stage = DetectStage(settings)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"batch": self._stage(row["batch"])}
+        return {"batch": _pack(self._stage(_unpack(row["batch"])))}
 
 
 class _Estimate:
@@ -126,7 +127,17 @@ class _Estimate:
         self._stage = EstimateStage(settings)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"part": self._stage(row["batch"])}
+        return {"part": _pack(self._stage(_unpack(row["batch"])))}
+
+
+def _pack(value: Any) -> bytes:
+    """Return an object as bytes for a column of a Ray data set, which would otherwise try to make it a table first."""
+    return pickle.dumps(value, protocol=5)
+
+
+def _unpack(data: bytes) -> Any:
+    """Return the object of ``_pack``. The bytes come from our own workers, through Ray, which pickles as well."""
+    return pickle.loads(data)
 
 
 def _last_line(error: BaseException) -> str:

@@ -140,6 +140,7 @@ def _plan(named: Sequence[str], out: Path, settings: Settings, shard: int, colum
     network = HeadPoseEstimator(settings.model, detector=_NoDetector(), device=settings.device).model
     found = itertools.chain.from_iterable(map(sources.listed, named))
     about = plan.identity(settings, Path(getattr(network, "path", settings.model)), list(named), found)
+    about["folder"] = str(Path.cwd())
     if (planned := plan.resume(out, about)) is not None:
         return planned
     with Decoder() as decoder:

@@ -33,6 +33,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "estimate": Command("headpose.cli.estimate", "estimate head poses in images, videos or a camera stream"),
     "label": Command("headpose.cli.label", "label millions of pictures and hours of video", "bulk"),
+    "select": Command("headpose.cli.select", "filter, balance and sample the faces of headpose label", "bulk"),
     "models": Command("headpose.cli.models", "list the available networks"),
     "fetch": Command("headpose.cli.fetch", "download networks that are not part of the package"),
     "doctor": Command("headpose.cli.doctor", "check the installation and report what is missing or conflicts"),
