@@ -29,12 +29,16 @@ Segments = Callable[[str], list[tuple[int, int, float]]]
 def listed(source: str) -> Iterator[tuple[str, int]]:
     """Yield name and size of the files of a source: the file itself, or those of a folder or pattern.
 
+    Other files are passed over; in a folder, so are text and Parquet files.
+
     Raises:
         InputError: The source does not exist, or has no file that can be labeled.
     """
     found = False
     for address, size in storage.find(source):
-        if _kind(address) or address == source:
+        # In a folder, text and Parquet files may be anything; a pattern names them on purpose.
+        kinds = ("picture", "video", "tar") + ("parquet", "list") * storage.is_pattern(source)
+        if _kind(address) in kinds or address == source:
             found = True
             yield address, size
     if not found:

@@ -21,6 +21,11 @@ def is_url(address: str) -> bool:
     return "://" in address
 
 
+def is_pattern(address: str) -> bool:
+    """Return whether an address may be a glob pattern; files and folders of that name take precedence."""
+    return any(sign in address for sign in "*?[")
+
+
 def absolute(address: str) -> str:
     """Return a URL unchanged, a path as an absolute one."""
     return address if is_url(address) else os.path.abspath(address)  # noqa: PTH100, links are kept
@@ -88,10 +93,12 @@ def find(address: str) -> Iterator[tuple[str, int]]:
         if system.isfile(path):
             yield address, int(system.size(path) or 0)
             return
-        is_pattern = any(sign in path for sign in "*?[") and not system.isdir(path)
-        if not is_pattern and not system.isdir(path):
+        if system.isdir(path):
+            found = system.find(path, detail=True)
+        elif is_pattern(path):
+            found = system.glob(path, detail=True)
+        else:
             raise InputError(f"{address} does not exist")
-        found = system.glob(path, detail=True) if is_pattern else system.find(path, detail=True)
     except InputError:
         raise
     except Exception as error:
@@ -109,7 +116,7 @@ def _as_named(name: str, address: str, root: str) -> str:
     """Return the absolute path ``name`` as the user wrote its folder: relative if ``address`` is relative."""
     if os.path.isabs(address):
         return name
-    return os.path.relpath(name) if any(sign in root for sign in "*?[") else str(Path(address) / Path(name).relative_to(root))
+    return os.path.relpath(name) if is_pattern(root) else str(Path(address) / Path(name).relative_to(root))
 
 
 def _is_hidden(name: str, root: str) -> bool:
