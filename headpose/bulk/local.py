@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -33,17 +34,19 @@ def run(chunks: Iterable[Chunk], settings: Settings, workers: int) -> Iterator[r
         settings: Settings of the run.
         workers: Number of processes, each with one thread for the networks and a process that decodes.
     """
-    waiting = iter(chunks)
+    waiting: Iterator[Chunk] = iter(chunks)
     done = False
     while not done:
         pending: dict[Future[list[rows.Part]], Chunk] = {}
         pool = _pool(settings, workers)
         try:
             while True:
-                for chunk in waiting:
-                    pending[pool.submit(_work, chunk)] = chunk
-                    if len(pending) > _QUEUED * workers:
-                        break
+                while len(pending) <= _QUEUED * workers and (chunk := next(waiting, None)) is not None:
+                    try:
+                        pending[pool.submit(_work, chunk)] = chunk
+                    except BrokenProcessPool:
+                        waiting = itertools.chain([chunk], waiting)
+                        raise
                 if not pending:
                     done = True
                     break

@@ -7,18 +7,21 @@ lost. ``commit.Committer`` takes each result once, also if Ray computes it twice
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from headpose.bulk import rows
 from headpose.bulk.plan import Chunk, Settings
-from headpose.errors import HeadPoseError
+from headpose.errors import HeadPoseError, install_advice
 
 _WAVE = 4096  # chunks in one pipeline: the driver holds their lists of files
+_REACHED_S = 5.0
 _READER_SHARE = 4  # detecting takes about four times as long as reading the poses
 
 
@@ -44,6 +47,28 @@ def run(chunks: Iterable[Chunk], settings: Settings, address: str, workers: int)
         raise HeadPoseError(f"Ray failed: {_last_line(error)}") from None
     finally:
         ray.shutdown()
+
+
+def check(address: str) -> None:
+    """Check that Ray is installed and that something listens at an address.
+
+    Ray itself tries for minutes to reach a cluster that is not there.
+
+    Raises:
+        HeadPoseError: It is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise HeadPoseError(f"--ray needs the package ray: {install_advice('bulk')}")
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _REACHED_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HeadPoseError(
+            f"there is no Ray cluster at {address} ({reason}): give HOST:PORT of its head, or auto"
+        ) from None
 
 
 def _connect(address: str) -> Any:

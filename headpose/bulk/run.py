@@ -81,6 +81,8 @@ def label(
     Raises:
         HeadPoseError: A source cannot be read, the folder holds another run, is in use or cannot be written.
     """
+    if ray:
+        on_ray.check(ray)
     with folders.occupied(out):
         planned = _plan(named, out, settings, shard, column)
         if ray:

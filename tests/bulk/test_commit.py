@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headpose import Box, DataError, Face, HeadPose, HeadPoseError, geometry
@@ -42,6 +42,7 @@ def undisturbed(tmp_path_factory):
     return [table(folder), table(folder, "failures")]
 
 
+@settings(max_examples=20)
 @given(order=st.permutations([(shard, part) for shard in (0, 1) for part in range(6)] * 2))
 def test_the_order_and_repeats_of_parts_do_not_matter(undisturbed, tmp_path_factory, order):
     folder = tmp_path_factory.mktemp("run")

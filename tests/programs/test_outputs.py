@@ -47,6 +47,10 @@ CASES = [
     ("estimate", "photo.jpg --json x.json --csv pictures/../X.JSON", ONE),
     ("estimate", "photo.jpg --json old.json --csv linked_old.csv", ONE),
     ("estimate", "pictures --csv drawn --out drawn", ONE),
+    ("label", "old.json --out label_run", READ),
+    ("label", "pictures --model ./net.onnx --out model_run", READ),
+    ("select", "label_run --out label_run/manifest.csv", READ),
+    ("select", "label_run --out photo.jpg", WRONG_NAME),
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out photo.jpg", WRONG_NAME),
@@ -151,6 +155,11 @@ def prepared(tmp_path_factory, repo):
     shutil.copy(tmp_path / "results/networks.json", tmp_path / "old.json")
     _write_report_of(tmp_path / "results", tmp_path / "results/figures/results.json")
     write_coloured_faces(tmp_path / "faces_with_list", [(0.0, 0.0, 0.0)])
+    for folder in ("label_run", "model_run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "label_run/summary.json").hardlink_to(tmp_path / "old.json")
+    (tmp_path / "model_run/plan.parquet").hardlink_to(network)
+    (tmp_path / "label_run/manifest.csv").write_text("precious")
     for name in ("compact.onnx", "recipe.json", "teacher.onnx", "student-int8.onnx", "best.safetensors"):
         (tmp_path / "run" / name).write_bytes(b"precious")
     (tmp_path / "run/last.pt").write_bytes(b"precious")
