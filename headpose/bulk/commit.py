@@ -99,7 +99,9 @@ class Committer:
             "rows_sha256": rows.hash_of(table),
         }
         _write_table(failures_file(self._plan.folder, shard), failures)
-        _write_table(labels_file(self._plan.folder, shard), table.replace_schema_metadata({_COUNTS: json.dumps(counts)}))
+        _write_table(
+            labels_file(self._plan.folder, shard), table.replace_schema_metadata({_COUNTS: json.dumps(counts)})
+        )
 
 
 def _write_table(file: Path, table: pa.Table) -> None:
@@ -121,7 +123,7 @@ def counts_of(file: Path) -> dict[str, Any]:
 
 
 def _set_tracks(labels: list[dict[str, Any]]) -> None:
-    """Number the faces of each video as ``headpose estimate --track`` does.
+    """Set the track of each face of a video, as ``headpose estimate --track`` does.
 
     The parts of a video come together here, so a track does not end where a part does.
     """

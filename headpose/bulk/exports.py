@@ -132,7 +132,7 @@ def write(table: pa.Table, out: Path, form: str, base: Path) -> None:
 
 
 def without_file(table: pa.Table) -> int:
-    """Return the number of faces in frames of videos and in members of archives: ``headpose train`` cannot read them."""
+    """Return the number of faces that ``headpose train`` cannot read: in frames of videos and members of archives."""
     return sum(not _is_file(row) for row in table.select(["source", "member", "frame"]).to_pylist())
 
 

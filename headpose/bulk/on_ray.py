@@ -113,9 +113,7 @@ def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> It
     on_cpu = {"fn_constructor_args": (_on_cpu(settings) if gpus else settings,)}
     batches = table.flat_map(_Decode, compute=pool(min_size=1, max_size=max(1, most // 2)), num_cpus=share, **on_cpu)
     found = batches.map(_Detect, compute=pool(min_size=1, max_size=most), num_cpus=share, **on_cpu)
-    parts = found.map(
-        _Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading
-    )
+    parts = found.map(_Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading)
     for row in parts.iter_rows():
         yield _unpack(row["part"])
 

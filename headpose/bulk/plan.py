@@ -1,7 +1,7 @@
 """Plan of a run: which pictures are labeled in which shard. It is stored, so that a killed run continues with it.
 
-``plan.parquet`` has one row per ``Item`` and one row group per shard. It is read one row group at a time, so the size of
-the source does not matter. ``manifest.json`` is written after it and has what determines the rows: the settings, the
+``plan.parquet`` has one row per ``Item`` and one row group per shard. It is read one row group at a time, so the size
+of the source does not matter. ``manifest.json`` is written after it and has what determines the rows: the settings, the
 network's hash and the fingerprint of the source.
 """
 
@@ -257,7 +257,9 @@ def resume(folder: Path, about: dict[str, Any]) -> Plan | None:
     return Plan(folder, manifest["shards"], manifest["pictures"])
 
 
-def identity(settings: Settings, network: Path, sources: list[str], listed: Iterable[tuple[str, int]]) -> dict[str, Any]:
+def identity(
+    settings: Settings, network: Path, sources: list[str], listed: Iterable[tuple[str, int]]
+) -> dict[str, Any]:
     """Return what determines the rows of a run, for ``manifest.json``.
 
     Args:

@@ -172,5 +172,3 @@ def _why_none(connection: Any, query: str) -> str:
         if connection.table("faces").filter(f"{name} IS NOT NULL").limit(1).fetchall() == []:
             return f"no face fits the query {query!r}: the column {name} is empty in these labels"
     return f"no face fits the query {query!r}" if query else "there are no faces in these labels"
-
-

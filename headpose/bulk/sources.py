@@ -16,7 +16,7 @@ from headpose.errors import ImageError, InputError
 
 TARS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".lst")
-VIDEOS = frozenset(files.DATA_SUFFIXES & set(".mp4 .m4v .mov .mkv .avi .webm .mpg .mpeg .wmv .flv .3gp .ogv".split()))
+VIDEOS = frozenset(".mp4 .m4v .mov .mkv .avi .webm .mpg .mpeg .wmv .flv .3gp .ogv".split()) & files.DATA_SUFFIXES
 """Extensions of videos that are looked for in folders."""
 
 _TAR_PICTURE_BYTES = 100_000  # for the estimate of a tar's number of pictures
@@ -158,7 +158,9 @@ def find_column(schema: Any, column: str, file: str) -> str:
     for name in _COLUMNS:
         if name in fitting:
             return name
-    raise InputError(f"{file}: --column must name the column with paths or pictures, one of {', '.join(fitting) or '-'}")
+    raise InputError(
+        f"{file}: --column must name the column with paths or pictures, one of {', '.join(fitting) or '-'}"
+    )
 
 
 def _holds_paths(kind: Any) -> bool:

@@ -1,7 +1,7 @@
 """The stages of labeling: decode, detect, estimate.
 
-Each stage takes batches of up to 16 pictures and returns them. What a batch contains depends on the plan alone, never on
-the number of workers: the last bits of a network's output depend on the pictures that it gets in one call.
+Each stage takes batches of up to 16 pictures and returns them. What a batch contains depends on the plan alone, never
+on the number of workers: the last bits of a network's output depend on the pictures that it gets in one call.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def find(address: str) -> Iterator[tuple[str, int]]:
 
 def _as_named(name: str, address: str, root: str) -> str:
     """Return the absolute path ``name`` as the user wrote its folder: relative if ``address`` is relative."""
-    if os.path.isabs(address):
+    if Path(address).is_absolute():
         return name
     return os.path.relpath(name) if is_pattern(root) else str(Path(address) / Path(name).relative_to(root))
 

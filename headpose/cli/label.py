@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from headpose import files, weights
-from headpose.bulk import commit, plan, run as runs, storage
+from headpose.bulk import commit, plan, storage
+from headpose.bulk import run as runs
 from headpose.bulk.plan import Settings
 from headpose.bulk.progress import duration
 from headpose.cli.arguments import named_path, non_empty, positive, share, whole
@@ -102,7 +103,9 @@ def _forecast(args: argparse.Namespace, settings: Settings) -> int:
     workers = args.workers or os.cpu_count() or 1
     seconds = found.pictures / found.rate
     shares = ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items())
-    print(f"{found.pictures:,} pictures; {found.rate:.1f} per second with one worker ({shares}; {found.sampled} sampled)")
+    print(
+        f"{found.pictures:,} pictures; {found.rate:.1f} per second with one worker ({shares}; {found.sampled} sampled)"
+    )
     print(f"one worker: {duration(seconds)}; {workers} workers: about {duration(seconds / workers)}")
     return 0
 
@@ -111,6 +114,8 @@ def _print(summary: dict[str, Any], out: Path) -> None:
     this_run = summary["this_run"]
     failed = sum(summary["failures"].values())
     print(f"{out}: {summary['pictures']:,} pictures, {summary['faces']:,} faces, {failed:,} could not be read")
-    print(f"{this_run['pictures']:,} pictures in {duration(this_run['seconds'])}, {this_run['pictures_per_second']:.1f}/s")
+    print(
+        f"{this_run['pictures']:,} pictures in {duration(this_run['seconds'])}, {this_run['pictures_per_second']:.1f}/s"
+    )
     for kind, count in summary["failures"].items():
         print(f"  {kind}: {count:,} (see {out / 'failures'})", file=sys.stderr)

@@ -43,7 +43,7 @@ def test_a_picture_is_that_of_read_image(decoder, repo):
 
 def test_a_damaged_picture_is_an_error_and_the_next_one_is_read(decoder, repo):
     data = (repo / "examples" / "astronaut.jpg").read_bytes()
-    with pytest.raises(ImageError, match="damaged.jpg") as caught:
+    with pytest.raises(ImageError, match=r"damaged\.jpg") as caught:
         decoder.picture("damaged.jpg", data[:3000])
     assert not isinstance(caught.value, DecoderError)
     assert decoder.picture("whole.jpg", data).shape == (512, 512, 3)

@@ -96,9 +96,7 @@ def test_a_worker_that_is_killed_is_replaced(many, undisturbed, tmp_path):
 
 
 @posix
-def test_a_picture_that_crashes_the_decoder_or_hides_in_an_archive_takes_itself_down_only(
-    many, undisturbed, tmp_path
-):
+def test_a_picture_that_crashes_the_decoder_or_hides_in_an_archive_takes_itself_down_only(many, undisturbed, tmp_path):
     folder = tmp_path / "many"
     shutil.copytree(many, folder)
     (folder / "07.jpg").write_bytes((folder / "07.jpg").read_bytes() + CRASHING)
@@ -118,7 +116,10 @@ def test_a_picture_that_crashes_the_decoder_or_hides_in_an_archive_takes_itself_
 def test_a_full_disk_ends_the_run_in_one_line_and_it_goes_on(many, undisturbed, tmp_path):
     out = tmp_path / "out"
     words = command(many, "--out", out, "--workers", 1, "--shard-size", 10, "-q")
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); sys.argv = sys.argv[1:]; runpy.run_module('headpose', run_name='__main__')"
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); "
+        "sys.argv = sys.argv[1:]; runpy.run_module('headpose', run_name='__main__')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", limited, *words[2:]], env=environment(), capture_output=True, text=True, timeout=600
     )
@@ -190,7 +191,9 @@ def test_a_dry_run_measures_and_writes_nothing(many, tmp_path, capsys, monkeypat
     monkeypatch.chdir(tmp_path)
     assert cli.main(["label", str(many), "--dry-run", "--workers", "4"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("90 pictures; ") and "per second with one worker (decode " in out and "4 workers: about" in out
+    assert (
+        out.startswith("90 pictures; ") and "per second with one worker (decode " in out and "4 workers: about" in out
+    )
     assert list(tmp_path.iterdir()) == []
 
 

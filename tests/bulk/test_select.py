@@ -26,9 +26,19 @@ def faces_table(yaws, uncertainty=None):
         {
             "source": f"pictures/{index:04d}.jpg",
             **dict.fromkeys(("member", "frame", "time_s", "readable", "track")),
-            **{"face": 1, "width": 640, "height": 480, "x1": 10, "y1": 20, "x2": 110, "y2": 140, "score": 0.9},
+            "face": 1,
+            "width": 640,
+            "height": 480,
+            "x1": 10,
+            "y1": 20,
+            "x2": 110,
+            "y2": 140,
+            "score": 0.9,
             "rotation": np.eye(3).ravel().tolist(),
-            **{"yaw": yaw, "pitch": 0.0, "roll": 0.0, "quality": 90},
+            "yaw": yaw,
+            "pitch": 0.0,
+            "roll": 0.0,
+            "quality": 90,
             "uncertainty": None if uncertainty is None else uncertainty[index],
         }
         for index, yaw in enumerate(yaws)
@@ -85,9 +95,7 @@ def test_a_balance_over_two_columns_is_a_grid():
     )
 
 
-@given(
-    sizes=st.dictionaries(st.text("ab", max_size=3), st.integers(1, 50), min_size=1), count=st.integers(1, 200)
-)
+@given(sizes=st.dictionaries(st.text("ab", max_size=3), st.integers(1, 50), min_size=1), count=st.integers(1, 200))
 def test_quotas_are_as_even_as_the_bins_allow(sizes, count):
     quotas = quotas_of(sizes, count, balanced=True)
     assert sum(quotas.values()) == min(count, sum(sizes.values()))
@@ -174,7 +182,9 @@ def test_coco(run, tmp_path):
     assert len(images) == len(coco["images"]) == len({(r["source"], r["member"], r["frame"]) for r in faces})
     for annotation, face in zip(coco["annotations"], faces, strict=True):
         x, y, width, height = annotation["bbox"]
-        assert (x, y, x + width, y + height) == pytest.approx((face["x1"], face["y1"], face["x2"], face["y2"]), abs=1e-3)
+        assert (x, y, x + width, y + height) == pytest.approx(
+            (face["x1"], face["y1"], face["x2"], face["y2"]), abs=1e-3
+        )
         assert annotation["area"] == pytest.approx(width * height)
         assert annotation["attributes"]["yaw"] == face["yaw"]
         image = images[annotation["image_id"]]

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from headpose import FaceTracker, HeadPoseEstimator, InputError, open_source
-from headpose.bulk import local, plan, run, sources as finding
+from headpose.bulk import local, plan, run
+from headpose.bulk import sources as finding
 from headpose.bulk.plan import Chunk, Settings
 
 SETTINGS = Settings()
@@ -162,7 +163,7 @@ def test_the_column_of_a_parquet_file(sources, tmp_path):
         items(sources / "bytes.parquet", "nope")
     file = tmp_path / "two.parquet"
     pq.write_table(pa.table({"left": ["a.jpg"], "right": ["b.jpg"]}), file)
-    with pytest.raises(InputError, match="--column must name .*left, right"):
+    with pytest.raises(InputError, match=r"--column must name .*left, right"):
         items(file)
     assert [item.source for item in items(file, "right")] == [str(tmp_path / "b.jpg")]
 

@@ -124,6 +124,7 @@ OTHERS = {
     "doctor": "prints",
     "fetch": "reads no file",
     "apps/gradio_ui.py": "writes into a folder that it makes",
+    "scripts/measure_bulk.py": "prints",
     "scripts/measure_frame.py": "prints",
     "scripts/measure_pictures.py": "prints",
     "scripts/measure_smoothing.py": "prints",
