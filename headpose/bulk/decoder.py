@@ -123,7 +123,7 @@ class Decoder:
         watch.daemon = True
         watch.start()
         try:
-            message = read_message(process.stdout)  # type: ignore[arg-type]
+            message = read_message(process.stdout)
         finally:
             watch.cancel()
         if message is None:

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import cv2
 
@@ -24,7 +24,7 @@ from headpose.streams import silence_codecs
 _LENGTH = struct.Struct("<Q")
 
 
-def write_message(stream: BinaryIO, header: dict[str, Any], data: Any = b"") -> None:
+def write_message(stream: IO[bytes], header: dict[str, Any], data: Any = b"") -> None:
     """Write a message; ``data`` is bytes or a contiguous array."""
     view = memoryview(data).cast("B")
     text = json.dumps(header | {"bytes": view.nbytes}).encode()
@@ -33,7 +33,7 @@ def write_message(stream: BinaryIO, header: dict[str, Any], data: Any = b"") -> 
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytearray] | None:
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytearray] | None:
     """Read a message; None at the end of the stream, also in the middle of a message."""
     length = stream.read(_LENGTH.size)
     if len(length) < _LENGTH.size:
@@ -52,7 +52,7 @@ def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytearray] | None:
     return header, data
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until stdin ends: the process that asked has ended."""
     while (message := read_message(requests)) is not None:
         try:

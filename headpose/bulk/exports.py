@@ -75,7 +75,8 @@ def _cvat(table: pa.Table, out: Path, base: Path) -> str:
                 "ybr": min(max(face["y2"], 0.0), height),
             }
             places = {name: f"{value:.2f}" for name, value in corners.items()}
-            box = ElementTree.SubElement(image, "box", label=_CLASS, source="auto", occluded="0", z_order="0", **places)
+            fixed = {"label": _CLASS, "source": "auto", "occluded": "0", "z_order": "0"}
+            box = ElementTree.SubElement(image, "box", fixed | places)
             for name, value in _attributes(face).items():
                 ElementTree.SubElement(box, "attribute", name=name).text = f"{value:g}"
     ElementTree.indent(root)

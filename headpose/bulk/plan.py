@@ -147,24 +147,28 @@ class Plan:
     shards: int
     pictures: int
 
-    def chunks(self, shard: int) -> list[Chunk]:
-        """Return the chunks of a shard in order.
+    def read(self, shards: Iterable[int]) -> Iterator[list[Chunk]]:
+        """Yield the chunks of each of some shards, in order. Only one shard is in memory at a time.
 
         Raises:
             DataError: ``plan.parquet`` is damaged.
         """
         try:
             with pq.ParquetFile(self.folder / PLAN) as file:
-                rows = file.read_row_group(shard).to_pylist()
+                for shard in shards:
+                    yield _chunks(shard, file.read_row_group(shard).to_pylist())
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.folder / PLAN} is damaged ({_line(error)}): give another --out") from None
-        found: list[list[Item]] = []
-        for row in rows:
-            number = row.pop("chunk")
-            if number == len(found):
-                found.append([])
-            found[number].append(Item(**row))
-        return [Chunk(shard, number, tuple(items)) for number, items in enumerate(found)]
+
+
+def _chunks(shard: int, rows: list[dict[str, Any]]) -> list[Chunk]:
+    found: list[list[Item]] = []
+    for row in rows:
+        number = row.pop("chunk")
+        if number == len(found):
+            found.append([])
+        found[number].append(Item(**row))
+    return [Chunk(shard, number, tuple(items)) for number, items in enumerate(found)]
 
 
 def chunked(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:

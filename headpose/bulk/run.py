@@ -162,8 +162,7 @@ def _run(planned: Plan, parts: _Parts, quiet: bool) -> dict[str, Any]:
     before = planned.pictures * (planned.shards - len(todo)) // planned.shards
 
     def chunks() -> Iterator[Chunk]:
-        for shard in todo:
-            of_shard = planned.chunks(shard)
+        for shard, of_shard in zip(todo, planned.read(todo), strict=True):
             committer.expect(shard, len(of_shard))
             yield from of_shard
 

@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headpose import files, images
+from headpose import images
 from headpose.bulk import storage
 from headpose.bulk.plan import Item
 from headpose.errors import ImageError, InputError
 
 TARS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".lst")
-VIDEOS = frozenset(".mp4 .m4v .mov .mkv .avi .webm .mpg .mpeg .wmv .flv .3gp .ogv".split()) & files.DATA_SUFFIXES
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"})
 """Extensions of videos that are looked for in folders."""
 
 _TAR_PICTURE_BYTES = 100_000  # for the estimate of a tar's number of pictures

@@ -68,8 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``headpose label`` and return the exit status."""
+    # Workers on other machines have another working folder.
+    model = str(Path(args.model).absolute()) if weights.is_path(args.model) else args.model
+    detector_model = args.detector_model and str(Path(args.detector_model).absolute())
     settings = Settings(
-        args.model, args.detector, args.detector_model, args.min_face, args.max_faces, args.min_score, args.every,
+        model, args.detector, detector_model, args.min_face, args.max_faces, args.min_score, args.every,
         args.device,
     )  # fmt: skip
     if args.dry_run:

@@ -27,7 +27,7 @@ def rows_of(named, tmp_path, **settings):
     chosen = dataclasses.replace(SETTINGS, **settings)
     tmp_path.mkdir(exist_ok=True)
     planned = run._plan([str(named)], tmp_path, chosen, 1024, "")
-    chunks = (chunk for shard in range(planned.shards) for chunk in planned.chunks(shard))
+    chunks = (chunk for shard in planned.read(range(planned.shards)) for chunk in shard)
     parts = list(local.run_here(chunks, chosen))
     return [row for part in parts for row in part.labels], [row for part in parts for row in part.failures]
 
