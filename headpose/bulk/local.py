@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -26,8 +27,7 @@ _stages: tuple[DecodeStage, DetectStage, EstimateStage] | None = None  # of a wo
 def run(chunks: Iterable[Chunk], settings: Settings, workers: int) -> Iterator[rows.Part]:
     """Label chunks and yield their parts, in any order.
 
-    If a worker process dies, the chunks that were waiting are done again one at a time, each in a process of its own;
-    one that ends its process again is reported as a failure.
+    If a worker process dies, the chunks that were waiting are done again one at a time (``alone``).
 
     Args:
         chunks: Chunks; taken as they are needed.
@@ -58,7 +58,7 @@ def run(chunks: Iterable[Chunk], settings: Settings, workers: int) -> Iterator[r
             pool.shutdown()
             for future, chunk in pending.items():
                 survived = future.done() and not future.cancelled() and future.exception() is None
-                yield from future.result() if survived else _alone(chunk, settings)
+                yield from future.result() if survived else alone(chunk, settings)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -99,12 +99,24 @@ def lost(chunk: Chunk, reason: str) -> rows.Part:
     return part
 
 
-def _alone(chunk: Chunk, settings: Settings) -> list[rows.Part]:
+def alone(chunk: Chunk, settings: Settings) -> list[rows.Part]:
+    """Label a chunk in a process of its own. If the process dies, do the same with each of its items.
+
+    Returns:
+        The parts; for an item that ends its process, a failure.
+    """
     with _pool(settings, 1) as pool:
         try:
             return pool.submit(_work, chunk).result()
         except BrokenProcessPool:
-            return [lost(chunk, "the worker process died twice")]
+            pass
+    if len(chunk.items) == 1:
+        return [lost(chunk, "the worker process died at it")]
+    parts = []
+    for number, item in enumerate(chunk.items):  # picture files, each of which gives one part
+        (part,) = alone(Chunk(chunk.shard, chunk.number, (item,)), settings)
+        parts.append(dataclasses.replace(part, number=number, last=number == len(chunk.items) - 1))
+    return parts
 
 
 def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:

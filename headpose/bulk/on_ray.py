@@ -16,12 +16,13 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from headpose.bulk import rows
+from headpose.bulk import local, rows
 from headpose.bulk.plan import Chunk, Settings
 from headpose.errors import HeadPoseError, install_advice
 
 _WAVE = 4096  # chunks in one pipeline: the driver holds their lists of files
 _REACHED_S = 5.0
+_ATTEMPTS = 4  # of a worker that dies, or is lost with its machine
 _READER_SHARE = 4  # detecting takes about four times as long as reading the poses
 
 
@@ -94,6 +95,7 @@ def _quiet(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # what fails after all attempts is done without Ray
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
@@ -110,12 +112,21 @@ def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> It
         readers = max(1, int(gpus))
     table = ray.data.from_items([{"chunk": chunk.to_json()} for chunk in chunks], override_num_blocks=len(chunks))
     pool = ray.data.ActorPoolStrategy
-    on_cpu = {"fn_constructor_args": (_on_cpu(settings) if gpus else settings,)}
+    tries: dict[str, Any] = {"max_task_retries": _ATTEMPTS}
+    on_cpu = {"fn_constructor_args": (_on_cpu(settings) if gpus else settings,), **tries}
     batches = table.flat_map(_Decode, compute=pool(min_size=1, max_size=max(1, most // 2)), num_cpus=share, **on_cpu)
     found = batches.map(_Detect, compute=pool(min_size=1, max_size=most), num_cpus=share, **on_cpu)
-    parts = found.map(_Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading)
+    parts = found.map(
+        _Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading, **tries
+    )
+    left = {(chunk.shard, chunk.number): chunk for chunk in chunks}
     for row in parts.iter_rows():
-        yield _unpack(row["part"])
+        part = _unpack(row["part"])
+        if part.last:
+            left.pop((part.shard, part.chunk), None)
+        yield part
+    for chunk in left.values():  # Ray gave up because its workers died at it: find out which picture it is
+        yield from local.alone(chunk, _on_cpu(settings) if gpus else settings)
 
 
 def _on_cpu(settings: Settings) -> Settings:

@@ -12,9 +12,10 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
-from headpose import cli
+from headpose import cli, write_image
 from headpose.bulk import plan
 from tests.bulk.conftest import CRASHING, command, environment, label, table
 from tests.bulk.test_decoder import SITE
@@ -110,6 +111,40 @@ def test_a_picture_that_crashes_the_decoder_or_hides_in_an_archive_takes_itself_
     assert crash["source"].endswith("07.jpg")
     expected = [row["yaw"] for row in undisturbed[0] if not row["source"].endswith("07.jpg")]
     assert [row["yaw"] for row in table(out)] == pytest.approx(expected, abs=1e-3)
+
+
+# OpenCV's resize runs in the detector, and kills the worker at a picture of 77 pixels a side.
+DEADLY = """
+import os, signal
+import cv2
+
+_resize = cv2.resize
+
+
+def resize(image, *args, **kwargs):
+    if image.shape[:2] == (77, 77):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _resize(image, *args, **kwargs)
+
+
+cv2.resize = resize
+"""
+
+
+@posix
+def test_a_picture_that_kills_its_worker_is_found(sources, tmp_path):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    shutil.copytree(sources / "pictures", folder)
+    write_image(folder / "1b.jpg", np.zeros((77, 77, 3), np.uint8))
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    done = label(folder, "--out", out, "--workers", 2, PYTHONPATH=path)
+    assert done.returncode == 1, done.stderr
+    (failure,) = table(out, "failures")
+    assert (failure["source"], failure["kind"]) == (str(folder / "1b.jpg"), "worker")
+    assert [row["source"] for row in table(out)] == [
+        str(p) for p in sorted(folder.rglob("*.jpg")) if p.name[0] != "." and p.stem != "1b"
+    ]
 
 
 @posix
