@@ -34,6 +34,8 @@ COMMANDS = {
     "estimate": Command("headpose.cli.estimate", "estimate head poses in images, videos or a camera stream"),
     "best": Command("headpose.cli.best", "save the most frontal, sharpest pictures of each person in a video"),
     "serve": Command("headpose.cli.serve", "serve head poses over HTTP and WebSocket", "serve"),
+    "label": Command("headpose.cli.label", "label millions of pictures and hours of video", "bulk"),
+    "select": Command("headpose.cli.select", "filter, balance and sample the faces of headpose label", "bulk"),
     "models": Command("headpose.cli.models", "list the available networks"),
     "fetch": Command("headpose.cli.fetch", "download networks that are not part of the package"),
     "doctor": Command("headpose.cli.doctor", "check the installation and report what is missing or conflicts"),

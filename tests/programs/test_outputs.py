@@ -54,6 +54,10 @@ CASES = [
     ("estimate", "clip.mp4 --neutral old.json --json linked_old.csv", READ),
     ("best", "clip.mp4 --out clip.mp4", READ),
     ("best", "best/person-01-1.mp4 --out best", READ),
+    ("label", "old.json --out label_run", READ),
+    ("label", "pictures --model ./net.onnx --out model_run", READ),
+    ("select", "label_run --out label_run/manifest.csv", READ),
+    ("select", "label_run --out photo.jpg", WRONG_NAME),
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out photo.jpg", WRONG_NAME),
@@ -132,6 +136,7 @@ OTHERS = {
     "doctor": "prints",
     "fetch": "reads no file",
     "apps/gradio_ui.py": "writes into a folder that it makes",
+    "scripts/measure_bulk.py": "prints",
     "scripts/measure_frame.py": "prints",
     "scripts/measure_pictures.py": "prints",
     "scripts/measure_smoothing.py": "prints",
@@ -174,6 +179,11 @@ def prepared(tmp_path_factory, repo):
     shutil.copy(tmp_path / "results/networks.json", tmp_path / "old.json")
     _write_report_of(tmp_path / "results", tmp_path / "results/figures/results.json")
     write_coloured_faces(tmp_path / "faces_with_list", [(0.0, 0.0, 0.0)])
+    for folder in ("label_run", "model_run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "label_run/summary.json").hardlink_to(tmp_path / "old.json")
+    (tmp_path / "model_run/plan.parquet").hardlink_to(network)
+    (tmp_path / "label_run/manifest.csv").write_text("precious")
     for name in ("compact.onnx", "recipe.json", "teacher.onnx", "student-int8.onnx", "best.safetensors"):
         (tmp_path / "run" / name).write_bytes(b"precious")
     (tmp_path / "run/last.pt").write_bytes(b"precious")

@@ -1,0 +1,33 @@
+"""The commands and the Python of the guide, on rendered heads."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from headpose import cli
+from headpose.datasets import manifest
+from tests.test_examples import document
+
+
+@pytest.mark.slow
+def test_the_three_commands_and_the_python_of_the_guide_run(repo, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("numba")
+    monkeypatch.chdir(tmp_path)
+    guide = repo / "docs" / "guides" / "bulk.md"
+    assert cli.main(["synth", "--n", "40", "--size", "128", "--out", "pictures"]) == 0
+    blocks = re.findall(r"^```sh\n(.*?)^```", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    commands = [words for program, *words in lines if program == "headpose" and "--ray" not in words]
+    assert [line[0] for line in commands] == ["label", "select", "train", *["select"] * 4]
+    for line in commands:
+        capsys.readouterr()
+        if line[0] == "train":  # its data must be what was selected; the training itself is that of test_train
+            yaws = [sample.euler.yaw for sample in manifest.read("list.csv")]
+            assert 15 <= len(yaws) <= 40 and max(map(abs, yaws)) < 60
+            line = [*line, "--dry-run"]
+        assert cli.main(line) == 0, (line, capsys.readouterr().err)
+    for example in document(guide):
+        example.evaluate()
