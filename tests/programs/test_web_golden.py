@@ -11,10 +11,11 @@ import json
 import math
 import os
 
+import cv2
 import numpy as np
 import pytest
 
-from headpose import crop, geometry
+from headpose import HeadPoseEstimator, crop, geometry, read_image
 from headpose.detection import blazeface, decoding
 from headpose.detection.blazeface import BlazeFace, level_sizes
 from headpose.detection.offsets import BLAZEFACE
@@ -149,7 +150,14 @@ def _values(pose):
     }
 
 
-def golden():
+def photo(repo):
+    """The head of the shipped photo, small, and its pose."""
+    image = cv2.resize(read_image(repo / "examples" / "astronaut.jpg")[60:300, 100:340], (120, 120))
+    poses = [_values(pose) for pose in HeadPoseEstimator("student", threads=1)(image)]
+    return {"width": 120, "height": 120, "pixels": packed(image), "poses": poses}
+
+
+def golden(repo):
     image = drawn_picture()
     levels = [
         {"part": [w, h], "size": size, "pixels": packed(blazeface._resize(np.ascontiguousarray(image[:h, :w]), size))}
@@ -163,12 +171,13 @@ def golden():
         "decoding": decoding_case(),
         "rotations": rotations(),
         "stream": stream(),
+        "photo": photo(repo),
     }
 
 
 def test_the_page_s_golden_results_are_those_of_the_package(repo):
     path = repo / "apps" / "web" / "tests" / "golden.json"
-    made = json.loads(json.dumps(golden()))
+    made = json.loads(json.dumps(golden(repo)))
     if os.environ.get("HEADPOSE_UPDATE_GOLDEN"):
         path.write_text(json.dumps(made) + "\n", encoding="utf-8")
     assert_close(made, json.loads(path.read_text("utf-8")))
@@ -190,7 +199,8 @@ def assert_close(made, stored, where="golden"):
         for index, pair in enumerate(zip(made, stored, strict=True)):
             assert_close(*pair, f"{where}[{index}]")
     elif isinstance(made, float | int):
-        assert made == pytest.approx(stored, abs=2e-5), where
+        # A network's last digits depend on the processor.
+        assert made == pytest.approx(stored, abs=0.02 if "photo" in where else 2e-5), where
     else:
         assert made == stored, where
 

@@ -32,9 +32,12 @@ export class Client {
     await this.ask({ kind: "load", id: ++this.last, network, backend, threads });
   }
 
-  /** Estimate the poses of a picture. It moves to the worker and comes back with the answer. */
-  async estimate(bitmap: ImageBitmap, settings: DetectorSettings & { readonly maxFaces: number }): Promise<Poses> {
-    return (await this.ask({ kind: "frame", id: ++this.last, bitmap, settings }, [bitmap])) as Poses;
+  /**
+   * Estimate the poses of a picture, or of a frame of a stream with a number. It moves to the worker and comes back with
+   * the answer.
+   */
+  async estimate(bitmap: ImageBitmap, settings: DetectorSettings & { readonly maxFaces: number }, stream?: number): Promise<Poses> {
+    return (await this.ask({ kind: "frame", id: ++this.last, bitmap, stream, settings }, [bitmap])) as Poses;
   }
 
   private ask(request: Request, moved: Transferable[] = []): Promise<Answer> {

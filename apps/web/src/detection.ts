@@ -36,7 +36,21 @@ export async function detect(run: RunBlazeFace, picture: Pixels, settings: Detec
   const proposals: Row[] = [];
   for (const level of pyramid.slice(1)) proposals.push(...(await propose(run, level, picture, proposed)));
   const best = blend(proposals).slice(0, constants.most_proposals);
-  const confirmed = await confirm(run, pyramid, best, proposed);
+  return faces(await confirm(run, pyramid, best, proposed), picture, minLogit);
+}
+
+/**
+ * Detect faces where they were in the frame before: the second stage alone, whose boxes `detect` returns, too. A face
+ * whose box has moved by more than about half of its side is lost.
+ */
+export async function detectAgain(run: RunBlazeFace, picture: Pixels, known: readonly Face[], settings: DetectorSettings = DEFAULTS): Promise<Face[]> {
+  const minLogit = logit(settings.minScore);
+  const proposed = Math.min(logit(constants.proposed_score), minLogit);
+  return faces(await confirm(run, [picture], known.map(detectorRow), proposed), picture, minLogit);
+}
+
+/** Return the faces of the boxes that are sure enough, best first. */
+function faces(confirmed: readonly Row[], picture: Pixels, minLogit: number): Face[] {
   const longer = Math.max(picture.width, picture.height);
   const sure = confirmed.filter((row) => {
     const small = row.x2 - row.x1 < constants.small_share * longer;
@@ -144,4 +158,14 @@ function tight(row: Row): Face {
   const [width, height] = [row.x2 - row.x1, row.y2 - row.y1];
   const box = { x1: row.x1 + left * width, y1: row.y1 + top * height, x2: row.x2 + right * width, y2: row.y2 + bottom * height };
   return { box, score: sigmoid(row.logit) };
+}
+
+/** Convert a tight box to the detector's box: the inverse of `tight`. */
+function detectorRow({ box, score }: Face): Row {
+  const { left, top, right, bottom } = constants.offsets;
+  const width = (box.x2 - box.x1) / (1 + right - left);
+  const height = (box.y2 - box.y1) / (1 + bottom - top);
+  const [x, y] = [box.x1 - left * width, box.y1 - top * height];
+  const sure = Math.min(Math.max(score, 1e-6), 1 - 1e-6);
+  return { x1: x, y1: y, x2: x + width, y2: y + height, logit: logit(sure) };
 }

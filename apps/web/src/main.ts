@@ -108,7 +108,7 @@ function endSource(): number {
 async function read(mine: number, bitmap: ImageBitmap, image: string, capture: number, timeS?: number, tracker?: FaceTracker): Promise<readonly Result[] | undefined> {
   const asked = performance.now();
   const settings = { ...DEFAULTS, minFace: Number(page.minFace.value), maxFaces: Number(page.maxFaces.value) };
-  const answer = await client.estimate(bitmap, settings);
+  const answer = await client.estimate(bitmap, settings, tracker && mine);
   const answered = performance.now();
   if (mine !== turn) {
     answer.bitmap.close();

@@ -12,6 +12,8 @@ export type Request =
       readonly kind: "frame";
       readonly id: number;
       readonly bitmap: ImageBitmap;
+      /** Number of the stream that the frame belongs to; undefined for a picture. */
+      readonly stream?: number;
       readonly settings: DetectorSettings & { readonly maxFaces: number };
     };
 

@@ -3,6 +3,7 @@
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import type { RunBlazeFace } from "./detection";
 import { estimate, type RunPose } from "./estimator";
+import { Follower } from "./following";
 import type { Answer, Backend, Request } from "./messages";
 import type { NetworkInfo, Pixels } from "./types";
 
@@ -25,6 +26,7 @@ const FLAVOUR: Record<Backend, string> = {
 const CLOSED = "the worker has no network: load one first";
 
 let loaded: Loaded | undefined;
+let followed: { readonly stream: number; readonly follower: Follower } | undefined;
 let canvas: OffscreenCanvas | undefined;
 
 // Requests run one after the other: a network is not replaced while it reads a frame.
@@ -47,8 +49,10 @@ async function answer(request: Request): Promise<void> {
   const started = performance.now();
   const pixels = pixelsOf(request.bitmap);
   const read = performance.now() - started;
-  const { poses, times } = await estimate(loaded.blazeFace, loaded.pose, loaded.network, pixels, request.settings);
-  const { id, bitmap } = request;
+  const { id, bitmap, stream, settings } = request;
+  if (stream !== undefined && followed?.stream !== stream) followed = { stream, follower: new Follower() };
+  const follower = stream === undefined ? undefined : followed?.follower;
+  const { poses, times } = await estimate(loaded.blazeFace, loaded.pose, loaded.network, pixels, settings, follower);
   self.postMessage({ kind: "poses", id, bitmap, poses, times: { read, ...times } } satisfies Answer, [bitmap]);
 }
 

@@ -16,6 +16,7 @@ export interface Golden {
     euler: number[]; rotation: number[]; smallest: number[]; neutral: number[]; relative: number[]; geodesic: number;
     noisy: number[]; nearest: number[]; vector: number[];
   }[];
+  photo: { width: number; height: number; pixels: string; poses: Pose[] };
   stream: { time_s: number; given: Pose[]; tracked: Pose[] }[];
 }
 
@@ -32,6 +33,17 @@ export function drawnPicture(width = 230, height = 170): Pixels {
     }
   }
   return { data, width, height, step: 4 };
+}
+
+/** A grey picture with the head of the photo at a place, or without it. */
+export function scene(width: number, height: number, place?: readonly [number, number]): Pixels {
+  const data = new Uint8Array(3 * width * height).fill(90);
+  const head = unpacked(golden.photo.pixels);
+  const side = golden.photo.width;
+  for (let y = 0; place && y < golden.photo.height; y++) {
+    data.set(head.subarray(3 * y * side, 3 * (y + 1) * side), 3 * ((place[1] + y) * width + place[0]));
+  }
+  return { data, width, height, step: 3 };
 }
 
 export const unpacked = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));

@@ -5,8 +5,8 @@ import { expect, test } from "vitest";
 import { listNetworks, NAMES } from "../plugin/networks";
 import { metadata } from "../plugin/onnx";
 import { readings } from "../src/reading";
+import { REPOSITORY } from "./networks";
 
-const REPOSITORY = join(import.meta.dirname, "../../..");
 const NONE = { temperature: 1, face: { temperature: 1, bias: 0 } };
 
 /** A checkout with one network, whose files a test may change. */
