@@ -1,0 +1,53 @@
+/** The crop of headpose/crop.py: from a picture and a tight box to a network's input. */
+
+import { resample, sampledTaps } from "./resample";
+import type { Box, CropSpec, Pixels } from "./types";
+
+const LARGEST_GRID = 8192; // as in crop.py: maximum side of the sampling grid, pixels
+
+/** Where a crop lies: its outer corner, and pixels of the picture for each pixel of the crop. */
+export interface Place {
+  readonly x: number;
+  readonly y: number;
+  readonly perX: number;
+  readonly perY: number;
+}
+
+/** Return where the crop of a tight box lies in the picture (`source_from_crop`). */
+export function place(box: Box, spec: CropSpec): Place {
+  const width = box.x2 - box.x1;
+  const height = box.y2 - box.y1;
+  const perX = (spec.scale * (spec.square ? Math.max(width, height) : width)) / spec.size;
+  const perY = (spec.scale * (spec.square ? Math.max(width, height) : height)) / spec.size;
+  const centerX = (box.x1 + box.x2) / 2;
+  const centerY = (box.y1 + box.y2) / 2 + spec.shift_y * height;
+  return { x: centerX - (perX * spec.size) / 2, y: centerY - (perY * spec.size) / 2, perX, perY };
+}
+
+/** Crop a face: one sub-pixel warp, averaged by area where it shrinks the picture (`cut`). */
+export function cut(picture: Pixels, box: Box, spec: CropSpec): Pixels {
+  const { x, y, perX, perY } = place(box, spec);
+  const finest = Math.floor(LARGEST_GRID / spec.size);
+  const finer = Math.max(1, Math.min(Math.ceil(Math.max(perX, perY) - 1e-6), finest));
+  return resample(
+    picture,
+    sampledTaps(picture.width, spec.size, x, perX, finer, spec.border),
+    sampledTaps(picture.height, spec.size, y, perY, finer, spec.border),
+  );
+}
+
+/** Normalise crops into one (N, 3, S, S) tensor (`normalise`). */
+export function networkInput(crops: readonly Pixels[], spec: CropSpec): Float32Array {
+  const pixels = spec.size * spec.size;
+  const input = new Float32Array(crops.length * 3 * pixels);
+  crops.forEach((crop, n) => {
+    for (let channel = 0; channel < 3; channel++) {
+      const scale = 1 / (255 * spec.std[channel]);
+      const shift = spec.mean[channel] / spec.std[channel];
+      const start = (3 * n + channel) * pixels;
+      const from = spec.channels === "rgb" ? channel : 2 - channel;
+      for (let i = 0; i < pixels; i++) input[start + i] = crop.data[3 * i + from] * scale - shift;
+    }
+  });
+  return input;
+}
