@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from headpose.best import BestPictures
     from headpose.detection import create_detector
     from headpose.estimator import HeadPoseEstimator
+    from headpose.facestream import FaceStream
     from headpose.streams import open_source, silence_codecs, source_files
-    from headpose.tracking import FaceTracker
 
     silence_codecs()
     network = args.model if weights.is_path(args.model) else None
@@ -72,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
             args.detector, threads=args.threads, device=args.device, model_path=args.detector_model, min_face=smallest
         )
         estimator = HeadPoseEstimator(args.model, detector=detector, device=args.device, threads=args.threads)
-        best, tracker, status = BestPictures(args.n, gap_s=args.gap), FaceTracker(None), 0
+        faces = FaceStream(estimator, min_score=args.min_score)
+        best, status = BestPictures(args.n, gap_s=args.gap), 0
         hidden = args.quiet or not sys.stderr.isatty()
         with sigterm_as_interrupt(), tqdm(total=source.length, unit=" frame", disable=hidden, leave=False) as progress:
             try:
                 for frame in source:
-                    poses = [pose for pose in estimator.estimate(frame.image) if pose.score >= args.min_score]
-                    best.add(frame, tracker.update(poses, frame.time_s))
+                    best.add(frame, faces.update(frame.image, frame.time_s))
                     progress.update()
             except KeyboardInterrupt:
                 status = 0 if source.kind == "camera" else INTERRUPTED

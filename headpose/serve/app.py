@@ -18,6 +18,7 @@ from headpose._version import __version__
 from headpose.draw import STYLES, draw_poses
 from headpose.errors import HeadPoseError, ImageError
 from headpose.estimator import HeadPoseEstimator
+from headpose.facestream import FaceStream
 from headpose.images import decode_image
 from headpose.serve import schema
 from headpose.serve.body import FIELD, picture_of
@@ -25,6 +26,7 @@ from headpose.serve.guard import Counted, Guard, Metrics
 from headpose.serve.pool import BusyError, Pool
 from headpose.serve.settings import ServeSettings
 from headpose.serve.stream import stream
+from headpose.smoothing import Smoothing
 from headpose.types import HeadPose, Image
 
 _RETRY_S = "1"
@@ -95,7 +97,9 @@ def create_app(settings: ServeSettings) -> FastAPI:
     ) -> None:
         if (estimator := pool.estimator(model or pool.models[0])) is None:
             raise WebSocketException(1008, _UNKNOWN)
-        await stream(socket, settings, pool, metrics, _limited(estimator, max_faces, min_score), smooth=smooth)
+        limited = HeadPoseEstimator(estimator.model, detector=estimator.detector, max_faces=max_faces)
+        faces = FaceStream(limited, smoothing=Smoothing() if smooth else None, min_score=min_score)
+        await stream(socket, settings, pool, metrics, faces)
 
     return app
 

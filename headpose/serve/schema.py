@@ -16,7 +16,14 @@ class Face(BaseModel):
     yaw: float = Field(description="degrees; positive: the nose points to the left side of the picture")
     pitch: float = Field(description="degrees; positive: up")
     roll: float = Field(description="degrees; positive: tilted clockwise on the screen")
+    azimuth: float = Field(description="direction of the nose in degrees; positive: to the left side of the picture")
+    elevation: float = Field(description="direction of the nose in degrees; positive: up")
+    tilt: float = Field(description="rotation about the axis of the nose in degrees; positive: clockwise")
     rotation: list[list[float]] = Field(description="3x3 rotation from head to camera axes, row by row")
+    uncertainty: float | None = Field(description="expected error in degrees; null if the network does not tell")
+    readable: float | None = Field(description="probability of a readable face; null if the network does not tell")
+    reliable: bool = Field(description="false if readable is below the least confidence")
+    quality: dict[str, int] = Field(description="pose terms of ISO/IEC 29794-5 for yaw, pitch and roll, 0 to 100")
 
 
 class Result(BaseModel):

@@ -1,4 +1,4 @@
-"""The WebSocket of the server: pictures in, poses out, one tracker per connection."""
+"""The WebSocket of the server: pictures in, poses out, one ``FaceStream`` per connection."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable
-
 from fastapi import WebSocket, WebSocketDisconnect
 
 from headpose.errors import ImageError
+from headpose.facestream import FaceStream
 from headpose.images import decode_image
 from headpose.serve.guard import Metrics
 from headpose.serve.pool import BusyError, Pool
 from headpose.serve.settings import ServeSettings
-from headpose.smoothing import Smoothing
 from headpose.streams.packets import frame_dict
-from headpose.tracking import FaceTracker
-from headpose.types import HeadPose, Image
+from headpose.types import HeadPose
 
 _TRY_AGAIN, _TOO_BIG, _IDLE = 1013, 1009, 1001  # close codes of RFC 6455 and its registry
 
@@ -28,9 +25,7 @@ async def stream(
     settings: ServeSettings,
     pool: Pool,
     metrics: Metrics,
-    find: Callable[[Image], list[HeadPose]],
-    *,
-    smooth: bool,
+    faces: FaceStream,
 ) -> None:
     """Answer the pictures of one connection until the client leaves.
 
@@ -42,8 +37,7 @@ async def stream(
         settings: Settings of the server.
         pool: Workers.
         metrics: Metrics of the server.
-        find: Function from an image to poses.
-        smooth: Smooth the poses.
+        faces: Stream of this connection.
     """
     await socket.accept()
     if pool.streams >= settings.streams:
@@ -53,7 +47,7 @@ async def stream(
     try:
         # Starlette raises RuntimeError for a message to a client that has left.
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await _answer(socket, settings, pool, metrics, find, FaceTracker(Smoothing() if smooth else None))
+            await _answer(socket, settings, pool, metrics, faces)
     finally:
         pool.streams -= 1
 
@@ -63,8 +57,7 @@ async def _answer(
     settings: ServeSettings,
     pool: Pool,
     metrics: Metrics,
-    find: Callable[[Image], list[HeadPose]],
-    tracker: FaceTracker,
+    faces: FaceStream,
 ) -> None:
     started, frame = time.monotonic(), 0
     while True:
@@ -84,7 +77,7 @@ async def _answer(
             return
         try:
             async with pool.place():
-                poses = await pool.run(functools.partial(_read, data, settings.max_pixels, find))
+                poses = await pool.run(functools.partial(_read, data, settings.max_pixels, faces, time_s))
         except (BusyError, TimeoutError):
             await socket.send_json({"error": "busy: try again later", "retry_after": 1})
             continue
@@ -93,10 +86,10 @@ async def _answer(
             continue
         metrics.pictures.labels("stream").inc()
         metrics.faces.inc(len(poses))
-        await socket.send_json({"frame": frame, **frame_dict(time_s, tracker.update(poses, time_s))})
+        await socket.send_json({"frame": frame, **frame_dict(time_s, poses)})
         frame += 1
 
 
-def _read(data: bytes, max_pixels: int, find: Callable[[Image], list[HeadPose]]) -> list[HeadPose]:
+def _read(data: bytes, max_pixels: int, faces: FaceStream, time_s: float) -> list[HeadPose]:
     """Decode a picture and find its poses. Runs in a worker."""
-    return find(decode_image(data, max_pixels=max_pixels))
+    return faces.update(decode_image(data, max_pixels=max_pixels), time_s)
