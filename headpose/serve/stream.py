@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
+
 from fastapi import WebSocket, WebSocketDisconnect
 
 from headpose.errors import ImageError
