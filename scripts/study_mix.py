@@ -85,7 +85,7 @@ class Mix:
     def settings(self, study: Path, images: int, seed: int) -> dict[str, Any]:
         """Return the settings that differ from the recipe `compact`, by their path."""
         names = ["aflw", "helen", *(HELD_OUT if self.more else ())]
-        sources = [{"kind": "manifest", "path": str(study / f"{name}-train.csv")} for name in names]
+        sources: list[dict[str, Any]] = [{"kind": "manifest", "path": str(study / f"{n}-train.csv")} for n in names]
         for name, share in (("turned", self.turned), ("far", self.far)):
             if share:
                 sources.append({"kind": "manifest", "path": str(study / name / "manifest.csv"), "share": share})

@@ -195,7 +195,7 @@ def measure(
     wanted = {Cell(setup.name, each.label, 0): (setup, each) for each in faces.parts.values() for setup in setups}
     stored = {cell: cells.read(cell, *task) if cells else None for cell, task in wanted.items()}
     found = {cell: each for cell, each in stored.items() if each is not None}
-    again = {setup.name for setup in setups if readings is not None and getattr(setup.model, "outputs", ())}
+    again = {setup.name for setup in setups if readings is not None and getattr(setup.model, "outputs", None)}
     missing = {cell: task for cell, task in wanted.items() if cell not in found or cell.network in again}
     if missing:
         for cell, each in robustness.errors(missing, faces.samples, faces.name, readings).items():

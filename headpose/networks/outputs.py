@@ -37,7 +37,7 @@ def decode(raw: Tensor, spec: ResNetSpec) -> dict[str, Tensor]:
 
 def split(raw: Tensor, spec: ResNetSpec) -> dict[str, Tensor]:
     """Return the values of each output, (N, V_i) views of ``raw``, by name; ``rotation`` is the first."""
-    return dict(zip(spec.parts, raw.split(list(spec.parts.values()), 1), strict=True))
+    return dict(zip(spec.parts, torch.split(raw, list(spec.parts.values()), 1), strict=True))
 
 
 def decoders(spec: ResNetSpec) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -152,7 +152,9 @@ class OutputValidator:
 def movements(recipe: AugmentRecipe) -> AugmentRecipe:
     """Return the part of an augmentation that moves the crop: scale, shift, stretch and turns."""
     kept = ("scale", "shift", "stretch", "turn", "wide_turn", "wide_turn_degrees")
-    off = {field.name: 0.0 for field in dataclasses.fields(recipe) if field.name not in (*kept, "motion_blur")}
+    off: dict[str, Any] = {
+        field.name: 0.0 for field in dataclasses.fields(recipe) if field.name not in (*kept, "motion_blur")
+    }
     return dataclasses.replace(recipe, **{**off, "share": 1.0})
 
 
