@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,9 +153,8 @@ class OutputValidator:
 def movements(recipe: AugmentRecipe) -> AugmentRecipe:
     """Return the part of an augmentation that moves the crop: scale, shift, stretch and turns."""
     kept = ("scale", "shift", "stretch", "turn", "wide_turn", "wide_turn_degrees")
-    off: dict[str, Any] = {
-        field.name: 0.0 for field in dataclasses.fields(recipe) if field.name not in (*kept, "motion_blur")
-    }
+    names = [field.name for field in dataclasses.fields(recipe) if field.name not in (*kept, "motion_blur")]
+    off: dict[str, Any] = dict.fromkeys(names, 0.0)
     return dataclasses.replace(recipe, **{**off, "share": 1.0})
 
 
