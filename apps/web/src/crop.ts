@@ -1,6 +1,6 @@
 /** The crop of headpose/crop.py: from a picture and a tight box to a network's input. */
 
-import { resample, sampledTaps } from "./resample";
+import { warp } from "./resample";
 import type { Box, CropSpec, Pixels } from "./types";
 
 const LARGEST_GRID = 8192; // as in crop.py: maximum side of the sampling grid, pixels
@@ -29,11 +29,9 @@ export function cut(picture: Pixels, box: Box, spec: CropSpec): Pixels {
   const { x, y, perX, perY } = place(box, spec);
   const finest = Math.floor(LARGEST_GRID / spec.size);
   const finer = Math.max(1, Math.min(Math.ceil(Math.max(perX, perY) - 1e-6), finest));
-  return resample(
-    picture,
-    sampledTaps(picture.width, spec.size, x, perX, finer, spec.border),
-    sampledTaps(picture.height, spec.size, y, perY, finer, spec.border),
-  );
+  // From pixel corners to pixel centers, which is what warpAffine counts in.
+  const grid = (origin: number, step: number) => ({ origin: origin + step / 2 - 0.5, step });
+  return warp(picture, grid(x, perX / finer), grid(y, perY / finer), spec.size, finer, spec.border);
 }
 
 /** Normalise crops into one (N, 3, S, S) tensor (`normalise`). */

@@ -3,7 +3,7 @@
 import { cut, networkInput, place } from "./crop";
 import { blend, decode, dropDuplicates, iou, sigmoid, type Row } from "./decoding";
 import constants from "./detector.json";
-import { areaTaps, linearTaps, resample } from "./resample";
+import { areaTaps, linearTaps, resample, roundHalfEven } from "./resample";
 import type { CropSpec, Face, Pixels } from "./types";
 
 /** BlazeFace's network: (N, 3, H, W) in [-1, 1] to boxes (N, A, 16) and logits (N, A). */
@@ -74,13 +74,6 @@ export function levelSizes(width: number, height: number, minFace: number): [num
   return sizes;
 }
 
-/** Round as Python's `round` does. */
-function roundHalfEven(value: number): number {
-  const low = Math.floor(value);
-  if (value - low !== 0.5) return Math.round(value);
-  return low % 2 === 0 ? low : low + 1;
-}
-
 /** Resize as cv2.resize does: by area where the picture shrinks, otherwise bilinear. */
 export function resize(picture: Pixels, width: number, height: number): Pixels {
   const taps = width < picture.width ? areaTaps : linearTaps;
@@ -88,7 +81,7 @@ export function resize(picture: Pixels, width: number, height: number): Pixels {
 }
 
 /** Return the proposals of one level, in pixels of the whole picture. */
-async function propose(run: RunBlazeFace, level: Pixels, picture: Pixels, minLogit: number): Promise<Row[]> {
+export async function propose(run: RunBlazeFace, level: Pixels, picture: Pixels, minLogit: number): Promise<Row[]> {
   const { multiple } = constants;
   const width = Math.ceil(level.width / multiple) * multiple;
   const height = Math.ceil(level.height / multiple) * multiple;
@@ -112,7 +105,7 @@ async function propose(run: RunBlazeFace, level: Pixels, picture: Pixels, minLog
 }
 
 /** Run the second stage: keep the proposals that the network still sees in a crop of each. */
-async function confirm(run: RunBlazeFace, pyramid: readonly Pixels[], proposals: readonly Row[], minLogit: number): Promise<Row[]> {
+export async function confirm(run: RunBlazeFace, pyramid: readonly Pixels[], proposals: readonly Row[], minLogit: number): Promise<Row[]> {
   const { width, height } = pyramid[0];
   const smallest = (constants.smallest_seen / constants.coarsest_side) * Math.max(width, height);
   const confirmed: Row[] = [];
@@ -140,7 +133,7 @@ async function confirm(run: RunBlazeFace, pyramid: readonly Pixels[], proposals:
 }
 
 /** Return the close crop of a proposal, from the smallest level of the pyramid with enough detail. */
-function closeView(pyramid: readonly Pixels[], row: Row): Pixels {
+export function closeView(pyramid: readonly Pixels[], row: Row): Pixels {
   const [whole] = pyramid;
   const detail = CLOSE.size / CLOSE.scale / Math.max(row.x2 - row.x1, row.y2 - row.y1);
   let source: Pixels | undefined;

@@ -15,6 +15,7 @@ import type { NetworkInfo, Pose } from "./types";
 
 const SHOW_TIMES_MS = 500;
 const MOST_THREADS = 4;
+const CAMERA_MIN_FACE = 80; // pixels, as in apps/webcam.py: who sits at a camera is not far away
 const MOST_TABLE_ROWS = 200;
 
 /** Picture on the screen. */
@@ -107,7 +108,8 @@ function endSource(): number {
 /** Read a frame and show it. Returns the results, or undefined where the source has changed meanwhile. */
 async function read(mine: number, bitmap: ImageBitmap, image: string, capture: number, timeS?: number, tracker?: FaceTracker): Promise<readonly Result[] | undefined> {
   const asked = performance.now();
-  const settings = { ...DEFAULTS, minFace: Number(page.minFace.value), maxFaces: Number(page.maxFaces.value) };
+  const minFace = Number(page.minFace.value) || (stream?.kind === "camera" ? CAMERA_MIN_FACE : DEFAULTS.minFace);
+  const settings = { ...DEFAULTS, minFace, maxFaces: Number(page.maxFaces.value) };
   const answer = await client.estimate(bitmap, settings, tracker && mine);
   const answered = performance.now();
   if (mine !== turn) {

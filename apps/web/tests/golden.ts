@@ -51,8 +51,12 @@ export const unpacked = (text: string): Uint8Array => new Uint8Array(Buffer.from
 /** Largest and mean difference of two arrays of bytes. */
 export function differences(a: Uint8Array | Uint8ClampedArray, b: Uint8Array): { largest: number; mean: number } {
   if (a.length !== b.length) throw new Error(`${a.length} bytes against ${b.length}`);
-  const all = [...a].map((value, i) => Math.abs(value - b[i]));
-  return { largest: Math.max(...all), mean: all.reduce((sum, value) => sum + value, 0) / all.length };
+  let [largest, sum] = [0, 0];
+  a.forEach((value, i) => {
+    largest = Math.max(largest, Math.abs(value - b[i]));
+    sum += Math.abs(value - b[i]);
+  });
+  return { largest, mean: sum / a.length };
 }
 
 export const eulerOf = ([yaw, pitch, roll]: number[]): Euler => ({ yaw, pitch, roll });
