@@ -32,7 +32,13 @@ CROPS = {
     "shifted and stretched": (Box(30.0, 40.0, 90.0, 120.0), {"shift_y": 0.2, "square": False, "channels": "bgr"}),
     "outside": (Box(300.0, 20.0, 340.0, 60.0), {"border": "black"}),
 }
-LEVELS = [((230, 170), (57, 42)), ((200, 150), (80, 60)), ((97, 71), (64, 47)), ((40, 30), (40, 30)), ((40, 30), (53, 40))]
+LEVELS = [
+    ((230, 170), (57, 42)),
+    ((200, 150), (80, 60)),
+    ((97, 71), (64, 47)),
+    ((40, 30), (40, 30)),
+    ((40, 30), (53, 40)),
+]
 SIZES = [(640, 480, 40.0), (450, 450, 40.0), (4000, 3000, 20.0), (100, 80, 40.0), (33, 1000, 160.0), (1, 1, 40.0)]
 # x1, y1, x2, y2, logit: a face, one that overlaps it, a part of it, a surer part of the next one, and that one.
 OVERLAPPING = [(0, 0, 20, 20, 3), (8, 0, 30, 20, 2.5), (12, 12, 18, 18, 1), (50, 0, 60, 10, 2), (45, 0, 75, 30, 1.5)]
@@ -137,7 +143,9 @@ def stream():
                 HeadPose(Face(Box(at, 30.0, at + 60, 100.0 + index % 2), 0.9), geometry.rotation_from_euler(euler))
             )
         tracked = tracker.update(poses, time_s)
-        frames.append({"time_s": time_s, "given": [_values(p) for p in poses], "tracked": [_values(p) for p in tracked]})
+        frames.append(
+            {"time_s": time_s, "given": [_values(p) for p in poses], "tracked": [_values(p) for p in tracked]}
+        )
     return frames
 
 

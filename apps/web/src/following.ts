@@ -1,7 +1,7 @@
 /**
  * The detector in a stream: it looks at the whole frame now and then, and in between only where faces were.
  *
- * A look at the whole frame costs some ten to twenty times as much as a look at one face (README.md).
+ * A look at the whole frame costs some ten to twenty times as much as a look at one face (docs/guides/web.md).
  */
 
 import { detect, detectAgain, type DetectorSettings, type RunBlazeFace } from "./detection";

@@ -90,6 +90,8 @@ async function loadNetwork(): Promise<void> {
 function endSource(): number {
   stream?.close();
   stream = undefined;
+  shown?.bitmap.close();
+  shown = undefined;
   log = new ResultLog();
   neutral.forget();
   chart.clear();
@@ -97,8 +99,9 @@ function endSource(): number {
   showRows([]);
   showAngles(undefined);
   showMessage("");
-  page.chartFigure.hidden = page.pause.hidden = page.position.hidden = true;
-  page.save.disabled = page.neutral.disabled = true;
+  page.picture.hidden = page.chartFigure.hidden = page.pause.hidden = page.position.hidden = true;
+  page.empty.hidden = false;
+  page.save.disabled = true;
   page.camera.textContent = "Start camera";
   showNeutral();
   setState("ready");
@@ -161,7 +164,7 @@ async function follow(opened: Stream, mine: number): Promise<void> {
     if (!results) return;
     chart.add(timeS, results[0]?.euler);
     showRows(results);
-    page.neutral.disabled = !neutral.possible && !neutral.euler;
+    page.neutral.disabled = !neutral.euler && !neutral.possible;
     if (results.length !== seen) say(results.length === 1 ? "One face" : `${results.length || "No"} faces`);
     seen = results.length;
     const { video } = opened;
@@ -234,6 +237,7 @@ function toggleNeutral(): void {
 
 function showNeutral(): void {
   const { euler } = neutral;
+  page.neutral.disabled = !euler && !neutral.possible;
   page.neutral.textContent = euler ? "Clear neutral pose" : "Set neutral pose";
   page.neutral.setAttribute("aria-pressed", String(Boolean(euler)));
   page.neutralState.hidden = !euler;
