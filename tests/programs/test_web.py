@@ -221,7 +221,8 @@ def test_a_camera_is_followed_with_neutral_pose_chart_and_csv(built, tmp_path, c
         page.wait(lambda: page.text("#status").startswith("Looks "))
         inked = (
             "const c = document.getElementById('chart');"
-            "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
+            "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
         )
         assert page.browser.execute_script(inked) > 300
         rows = page.saved()

@@ -1,7 +1,7 @@
 /**
  * The detector in a stream: it looks at the whole frame now and then, and in between only where faces were.
  *
- * A look at the whole frame costs some ten to twenty times as much as a look at one face (docs/guides/web.md).
+ * A look at the whole frame costs many times as much as a look at one face.
  */
 
 import { detect, detectAgain, type DetectorSettings, type RunBlazeFace } from "./detection";
