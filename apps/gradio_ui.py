@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
+import dataclasses
 import os
 import signal
 import sys
@@ -37,7 +37,7 @@ from headpose.cli.arguments import port
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import imports_from, run_program
 from headpose.detection import DETECTORS
-from headpose.draw import ANGLE_COLOURS, STYLES, describe, draw_mirrored, draw_poses
+from headpose.draw import ANGLE_COLOURS, STYLES, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
@@ -45,9 +45,9 @@ from headpose.inference import DEVICES, bounded_threads
 from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
-from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
-from headpose.tracking import FaceTracker
-from headpose.types import HeadPose
+from headpose.streams.page import table
+from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, Webcams, checked, read_video
+from headpose.streams.uploads import page_stream as stream_of
 from headpose.weights import manifest
 
 with imports_from("apps", "gradio_ui"):
@@ -82,20 +82,6 @@ SHOW_NO_CAMERA = """() => { if (!window.isSecureContext) document.head.insertAdj
 def swap_red_and_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert a (H, W, 3) uint8 image from BGR to RGB, or from RGB to BGR."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def table(poses: Sequence[HeadPose], note: str) -> str:
-    """Return an HTML table with one row per face, starting with its drawn number, and a note below."""
-    if not poses:
-        return f'<p class="note">No face found. {note}</p>'
-    rows = "".join(
-        f"<tr><td>{number}</td>"
-        + "".join(f'<td class="{name}">{angle:+.1f}°</td>' for name, angle in pose.euler._asdict().items())
-        + f"<td>{describe(pose.euler)}</td><td>{pose.face.score:.2f}</td></tr>"
-        for number, pose in enumerate(poses, 1)
-    )
-    head = "".join(f"<th>{title}</th>" for title in ("Face", "Yaw", "Pitch", "Roll", "In words", "Score"))
-    return f'<table class="angles"><tr>{head}</tr>{rows}</table><p class="note">{note}</p>'
 
 
 @contextlib.contextmanager
@@ -133,6 +119,7 @@ class Handlers:
         self._estimators, self._uploads = estimators, uploads
         self._videos = Line(uploads.bounds.videos, uploads.bounds.videos_waiting)
         self._webcams = Places(WEBCAMS)
+        self._live = Webcams(estimators)
 
     def photo(self, upload: Any, *settings: Any) -> tuple[RGB | None, str]:
         """Return the annotated image and the table of an uploaded image."""
@@ -142,10 +129,10 @@ class Handlers:
         """Return the annotated frame and the table; ``mirror`` mirrors the shown image, never the estimated one."""
         if not self._webcams.take(request.session_hash):
             return None, f'<p class="note">The page is busy with {WEBCAMS} webcams: yours starts when one stops.</p>'
-        return self._annotated(frame, settings, live=True, mirror=bool(mirror))
+        return self._annotated(frame, settings, live=request.session_hash or "", mirror=bool(mirror))
 
     def _annotated(
-        self, sent: Any, settings: Sequence[Any], *, live: bool = False, mirror: bool = False
+        self, sent: Any, settings: Sequence[Any], *, live: str | None = None, mirror: bool = False
     ) -> tuple[RGB | None, str]:
         if not sent:
             return None, ""
@@ -155,9 +142,11 @@ class Handlers:
             data, name = self._uploads.picture(sent)
             image = decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
             started = time.perf_counter()
-            poses = self._estimate(chosen, image)
-            if live:  # the order of the scores changes between frames, and the drawn numbers would change with it
-                poses.sort(key=lambda pose: pose.box.center[0])
+            if live is None:
+                poses = self._estimators.estimate(image, *chosen[1:])
+            else:  # the order of the scores changes between frames, and the drawn numbers would change with it
+                poses = sorted(self._live.update(live, image, chosen), key=lambda pose: pose.box.center[0])
+                poses = [dataclasses.replace(pose, track=None) for pose in poses]
         took = 1e3 * (time.perf_counter() - started)
         picture = (draw_mirrored if mirror else draw_poses)(image, poses, chosen.style)
         return swap_red_and_blue(picture), table(poses, f"{image.shape[1]} x {image.shape[0]} pixels, {took:.0f} ms")
@@ -189,14 +178,13 @@ class Handlers:
             annotated, angles = Path(folder, "headpose.webm"), Path(folder, "headpose.csv")
             curves: dict[int | None, array[float]] = {}  # per face: time, yaw, pitch, roll, time, ...
             sizes: Counter[int | None] = Counter()
-            tracker = FaceTracker(Smoothing() if smooth else None)
+            estimate = stream_of(self._estimators, settings, Smoothing() if smooth else None)
             ended, shown, with_face = [], time.monotonic(), 0
             with open_source(path) as source:
                 fps = min(max(source.fps, LOWEST_FPS), HIGHEST_FPS)  # by_clock keeps the speed at any rate
                 drawn = VideoFile(annotated, fps, settings.style, by_clock=True)
                 with drawn as video, csv_file(angles, tracks=True) as rows:
-                    estimate = functools.partial(self._estimate, settings)
-                    for seen in read_video(source, estimate, tracker, [video, rows], self._uploads.bounds):
+                    for seen in read_video(source, estimate, [video, rows], self._uploads.bounds):
                         with_face += bool(seen.poses)
                         for pose in seen.poses:
                             curves.setdefault(pose.track, array("d")).extend((seen.frame.time_s, *pose.euler))
@@ -220,9 +208,6 @@ class Handlers:
             video_file = gr.update(value=str(annotated), visible=True)
             yield gr.update(visible=False), " ".join(ended), video_file, numbers, plot
 
-    def _estimate(self, settings: Settings, image: NDArray[np.uint8]) -> list[HeadPose]:
-        return self._estimators.estimate(image, *settings[1:])
-
 
 def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
     """Build the page, with ``model`` selected."""
@@ -235,7 +220,8 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
             style = gr.Radio(list(STYLES), value="axes", label="Drawing", scale=3, min_width=270, elem_id="style")
             max_faces = gr.Slider(1, MOST_FACES, value=MOST_FACES, step=1, label="Max faces", scale=2, min_width=150)
             min_score = gr.Slider(0.5, 0.95, value=0.5, step=0.05, label="Min score", scale=2, min_width=150)
-        settings = [style, choice, max_faces, min_score]
+            confidence = gr.Slider(0.0, 1.0, value=0.0, step=0.05, label="Min confidence", scale=2, min_width=150)
+        settings = [style, choice, max_faces, min_score, confidence]
         with gr.Tab("Photo"):
             photo_tab(handlers, settings)
         with gr.Tab("Webcam"):

@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from headpose.cli.arguments import named_path, non_empty, positive, whole
+from headpose.cli.arguments import add_face_options, named_path, non_empty, positive, whole
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
-from headpose.detection import DETECTORS, FaceDetector, create_detector
+from headpose.detection import DETECTORS, create_detector
 from headpose.draw import STYLES, Style, draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.facestream import FaceStream
 from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, PoseModel, bounded_threads, load_model
+from headpose.inference import DEVICES, bounded_threads, load_model
+from headpose.smoothing import Smoothing
 from headpose.streams import (
     ESCAPE,
     Frame,
@@ -50,8 +50,8 @@ from headpose.streams import (
     silence_codecs,
     source_files,
 )
-from headpose.tracking import FaceTracker
-from headpose.types import Face, HeadPose, Image
+from headpose.streams.stopwatch import Stopwatch, TimedDetector, TimedModel
+from headpose.types import HeadPose, Image
 from headpose.weights import is_path, manifest
 
 MESSAGE_S = 3.0  # seconds for which a message is shown
@@ -104,47 +104,8 @@ def press(view: View, key: int, models: Sequence[str]) -> View:
     return replace(view, **changes)
 
 
-class Stopwatch:
-    """Context manager that measures the mean duration of its last 30 uses."""
-
-    def __init__(self) -> None:
-        self._taken: deque[float] = deque(maxlen=30)
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._taken.append(time.perf_counter() - self._started)
-
-    @property
-    def milliseconds(self) -> float:
-        return 1e3 * sum(self._taken) / max(1, len(self._taken))
-
-
-class TimedDetector:
-    """Detector that measures its time and drops faces with a score below ``min_score``."""
-
-    def __init__(self, detector: FaceDetector, min_score: float = 0.0) -> None:
-        self.name, self._detector, self._min_score, self.watch = detector.name, detector, min_score, Stopwatch()
-
-    def detect(self, image: Image) -> list[Face]:
-        with self.watch:
-            return [face for face in self._detector.detect(image) if face.score >= self._min_score]
-
-
-class TimedModel:
-    """Network that measures its time."""
-
-    def __init__(self, model: PoseModel) -> None:
-        self.name, self.crop, self._model, self.watch = model.name, model.crop, model, Stopwatch()
-
-    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        with self.watch:
-            return self._model.predict(inputs)
-
-
 class Estimation:
-    """Estimator that measures the time of each stage and can switch the network."""
+    """Estimator of a stream that measures the time of each stage and can switch the network."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -155,21 +116,42 @@ class Estimation:
         self._detector = TimedDetector(detector, args.min_score)
         self._models: dict[str, TimedModel] = {}
         self._whole = Stopwatch()
-        self.switch(args.model)
+        self._load(args.model)
+        # It smooths at all times, so that numbers stay when the user switches smoothing.
+        self._stream = FaceStream(self._estimator(), smoothing=Smoothing(), detect_every=args.detect_every)
 
     def switch(self, name: str) -> None:
         """Switch to another network, and load it on first use. After a HeadPoseError the current one stays in use."""
+        self._load(name)
+        self._stream.estimator = self._estimator()
+
+    def _load(self, name: str) -> None:
         if name not in self._models:
             self._models[name] = TimedModel(load_model(name, device=self._args.device, threads=self._args.threads))
         self.name, self._model = name, self._models[name]
-        self._estimator = HeadPoseEstimator(self._model, detector=self._detector, max_faces=self._args.max_faces)
 
-    def __call__(self, image: Image) -> list[HeadPose]:
+    def _estimator(self) -> HeadPoseEstimator:
+        return HeadPoseEstimator(
+            self._model,
+            detector=self._detector,
+            max_faces=self._args.max_faces,
+            min_confidence=self._args.min_confidence,
+        )
+
+    def __call__(self, frame: Frame, smooth: bool) -> list[HeadPose]:
+        """Return the poses of a frame: smoothed and numbered, or as measured, from left to right."""
         with self._whole:
-            return self._estimator.estimate(image)
+            smoothed = self._stream.update(frame.image, frame.time_s)
+        for watch in (self._whole, self._detector.watch, self._model.watch):
+            watch.end_frame()
+        if smooth:
+            return smoothed
+        # The order by score changes from frame to frame.
+        measured = sorted(self._stream.measured, key=lambda pose: pose.box.center[0])
+        return [replace(pose, track=None) for pose in measured]
 
     def times(self) -> dict[str, float]:
-        """Return the time of each stage and of all stages in milliseconds."""
+        """Return the mean time of each stage in milliseconds a frame, also of frames without the stage."""
         whole, faces, poses = (watch.milliseconds for watch in (self._whole, self._detector.watch, self._model.watch))
         return {"faces": faces, "crops": max(0.0, whole - faces - poses), "poses": poses, "all": whole}
 
@@ -193,7 +175,6 @@ class Session:
         names = list(manifest())
         self.models = (names if args.model in names else [args.model, *names])[:9]
         self.view = View(args.model, args.draw, args.mirror, args.smooth, recording=args.record is not None)
-        self._tracker = FaceTracker()  # runs without smoothing too, so that numbers stay
         self.frames = 0
         self._interrupted = False
         self._limit = args.frames
@@ -214,10 +195,7 @@ class Session:
         started = time.monotonic()
         with self._signals_wait_for_the_frame():
             for frame in frames:
-                poses = self._estimation(frame.image)
-                tracked = self._tracker.update(poses, frame.time_s)
-                # Without smoothing, sort by position: the order by score changes from frame to frame.
-                poses = tracked if self.view.smooth else sorted(poses, key=lambda pose: pose.box.center[0])
+                poses = self._estimation(frame, self.view.smooth)
                 self._write(frame, poses)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
@@ -361,8 +339,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (all)")
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces (all)")
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (0)")
+    add_face_options(parser)
+    parser.add_argument(
+        "--detect-every", type=positive, default=15, metavar="N", help="frames between two looks for new faces (15)"
+    )
     parser.add_argument("--draw", choices=STYLES, default="axes", help="drawing style (axes)")
     parser.add_argument("--mirror", action="store_true", help="mirror the window at the start")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses at the start, with track numbers")
@@ -385,8 +365,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     args = parse(arguments)
-    if not 0.0 <= args.min_score <= 1.0:
-        raise HeadPoseError(f"--min-score must be a number from 0 to 1, got {args.min_score:g}")
     silence_codecs()
     show_log("webcam", args.verbose)
     if threads := bounded_threads(args.threads):

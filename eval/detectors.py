@@ -3,6 +3,7 @@
     python eval/detectors.py offsets --data DIR                  # on HELEN's hand-annotated landmarks
     python eval/detectors.py recall --data DIR --set aflw2000    # at IoU 0.4, by |yaw|
     python eval/detectors.py small --data DIR                    # 40-pixel faces pasted into 1920x1080 frames
+    python eval/detectors.py turned --data DIR                   # faces at 0 to 180 degrees in the image plane
     python eval/detectors.py speed                               # CPU time per frame with one thread
 
 DIR contains helen/, aflw/ and aflw2000/. Settings are tuned on the first two only; AFLW2000-3D is for reports. Runs
@@ -22,12 +23,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from headpose import geometry
 from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
+from headpose.corruptions import CLEAN
 from headpose.datasets import aflw2000, manifest, w300lp
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.detection.offsets import BY_DETECTOR
 from headpose.errors import DataError
+from headpose.evaluation import heldout
 from headpose.files import check_outputs, write_text
 from headpose.images import list_images, read_image
 from headpose.types import Box, Image, Sample
@@ -112,6 +116,36 @@ def measure_recall(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any
         "mean_iou": round(float(np.mean(np.array(ious)[found])), 3),
         "other_boxes": other,
     }
+
+
+def measure_turned(detector: FaceDetector, faces: list[Sample]) -> dict[str, Any]:
+    """Measure recall, and the error of the angle in the image plane, of faces in turned pictures.
+
+    The true angle is that of the head's up axis in the label. Pictures get a border of a quarter of their size, which
+    repeats their edge: AFLW's crops end at the face.
+    """
+    result: dict[str, Any] = {"n": len(faces)}
+    for name, corruption in {"0": CLEAN, **heldout.CHANGES["in-plane"]}.items():
+        found, errors = 0, []
+        for face in faces:
+            view = corruption(read_image(face.image), face.box, key=face.image.stem)
+            border = max(view.image.shape[:2]) // 4
+            image = cv2.copyMakeBorder(view.image, border, border, border, border, cv2.BORDER_REPLICATE)
+            truth = Box(*(side + border for side in view.box))
+            best = max(detector.detect(np.asarray(image, np.uint8)), key=lambda each: each.box.iou(truth), default=None)
+            if best is None or best.box.iou(truth) <= IOU:
+                continue
+            found += 1
+            if best.region is not None:
+                turned = geometry.turn_picture(face.rotation, view.clockwise_degrees)
+                errors.append(abs(geometry.wrap_degrees(best.region.turn - geometry.in_plane_angle(turned))))
+        result[name] = {"recall": round(found / len(faces), 3)}
+        if errors:
+            result[name] |= {
+                "median_error": round(float(np.median(errors)), 1),
+                "within_30": round(float(np.mean(np.array(errors) <= 30)), 3),
+            }
+    return result
 
 
 def background(rng: np.random.Generator, width: int, height: int, faces: list[Sample]) -> Image:
@@ -256,6 +290,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         ("offsets", "median offsets from the detector's box to the tight box, on HELEN"),
         ("recall", "recall at IoU 0.4 by |yaw|"),
         ("small", "recall and false positives for small faces pasted into large frames"),
+        ("turned", "recall and angle of faces in turned pictures of AFLW"),
         ("speed", "CPU time per frame"),
     ):
         measure = measures.add_parser(name, help=text)
@@ -276,7 +311,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         measure.add_argument("--seed", type=int, default=0, help="random seed (0)")
         if name == "recall":
             measure.add_argument("--set", choices=READERS, default="aflw2000")
-        if name in ("offsets", "recall"):
+        if name in ("offsets", "recall", "turned"):
             measure.add_argument("--count", type=int, default=0, help="number of random faces; 0 for all")
         if name == "small":
             measure.add_argument("--frames", type=int, default=24, help="number of frames (24)")
@@ -304,9 +339,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         return measure_speed(detector, arguments.image, arguments.repeats)
     if arguments.measure == "small":
         return measure_small(detector, arguments)
-    faces = READERS["helen" if arguments.measure == "offsets" else arguments.set](arguments.data)
+    of = {"offsets": "helen", "turned": "aflw"}.get(arguments.measure) or arguments.set
+    faces = READERS[of](arguments.data)
     faces = sample(faces, arguments.count or len(faces), arguments.seed)
-    return (measure_offsets if arguments.measure == "offsets" else measure_recall)(detector, faces)
+    measures = {"offsets": measure_offsets, "turned": measure_turned, "recall": measure_recall}
+    return measures[arguments.measure](detector, faces)
 
 
 def main() -> int:

@@ -21,26 +21,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from headpose import corruptions
+from headpose import corruptions, crop
 from headpose.cli.arguments import named_path, non_empty, positive
 from headpose.cli.log import show_log
 from headpose.cli.program import imports_from, run_program
-from headpose.datasets import manifest, w300lp
+from headpose.datasets import manifest, negatives, w300lp
 from headpose.errors import DataError, HeadPoseError
-from headpose.evaluation import heldout, networks, robustness
+from headpose.evaluation import doubt, heldout, networks, robustness
 from headpose.evaluation.cells import Cells, hashed_subset, network_sha256, samples_sha256
 from headpose.evaluation.heldout import HeldOutSet
-from headpose.evaluation.robustness import Result, Setup
-from headpose.files import check_outputs, write_text
-from headpose.inference import OnnxPoseModel
+from headpose.evaluation.robustness import Cell, Result, Setup
+from headpose.files import check_outputs, write_bytes, write_text
+from headpose.geometry import Array
+from headpose.inference import OnnxPoseModel, read
+from headpose.reading import Reading
 from headpose.types import Sample
 
 with imports_from("train", "heldout"):
     from headpose.networks.spec import macs, parameters
     from headpose.recipes import training as recipe
+    from headpose.report import plots
     from headpose.training import data
     from headpose.training.loop import RECIPE
+    from headpose.training.negatives import held_out_crops
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
 
@@ -53,8 +58,10 @@ def _main() -> int:
     arguments = _parser().parse_args()
     show_log("heldout")
     paths = _paths(arguments)
-    inputs = [*arguments.networks, *paths.values(), arguments.sets]
-    check_outputs(inputs, text={"--json": arguments.json})
+    inputs = [*arguments.networks, *paths.values(), arguments.sets, arguments.negatives]
+    check_outputs(inputs, text={"--json": arguments.json}, data={"--reliability": arguments.reliability})
+    if not paths and (arguments.negatives or arguments.reliability):
+        raise HeadPoseError("--negatives and --reliability need sets to measure on (--set, --sets)")
     if paths:
         compare_on_sets(arguments, paths)
     else:
@@ -73,19 +80,53 @@ def compare_on_sets(arguments: argparse.Namespace, paths: dict[str, Path]) -> No
         samples = _samples(path)
         sets.append(HeldOutSet.of(name, hashed_subset(samples, arguments.limit) if arguments.limit else samples))
     scores = []
+    found: list[tuple[dict[Cell, Array], dict[Cell, Reading]]] = []
     for each in sets:
         cells = Cells(arguments.cells, each.samples) if arguments.cells else None
-        scores += heldout.score(each, heldout.measure(setups, each, cells))
+        readings: dict[Cell, Reading] = {}
+        found.append((heldout.measure(setups, each, cells, readings), readings))
+        scores += heldout.score(each, found[-1][0])
+    judged = heldout.judge(found)
+    false = _false_faces(setups, [read for _, read in found], arguments.negatives)
     protocol = heldout.in_words(sets)
-    print("\n\n".join([heldout.pivot(scores), heldout.table(scores), textwrap.fill(protocol, 120)]))
+    sure = [doubt.table(judged)] if judged else []
+    sure += [f"{name}: {text}" for name, text in _in_words(false).items()]
+    print("\n\n".join([heldout.pivot(scores), heldout.table(scores), *sure, textwrap.fill(protocol, 120)]))
+    if arguments.reliability:
+        if not judged:
+            raise HeadPoseError("--reliability needs a network with the output covariance")
+        write_bytes(arguments.reliability, plots.reliability(judged).data)
     if arguments.json:
         record = {
             "protocol": protocol,
             "networks_sha256": {setup.name: network_sha256(setup.model) for setup in setups},
             "samples_sha256": {each.name: samples_sha256(each.samples) for each in sets},
             "scores": [dataclasses.asdict(each) for each in scores],
+            "doubt": {name: dataclasses.asdict(each) for name, each in judged},
+            "negatives_read_as_faces": false,
         }
         write_text(arguments.json, json.dumps(record, indent=1) + "\n")
+
+
+def _false_faces(
+    setups: Sequence[Setup], readings: Sequence[dict[Cell, Reading]], path: Path | None
+) -> dict[str, float]:
+    """Return the share of negatives that each network with the output face reads as faces where 99 % of faces are."""
+    shares = {}
+    places = negatives.read(path) if path else []
+    for setup in setups:
+        faces = heldout.face_logits(readings, setup.name)
+        if len(faces) and places:
+            inputs = crop.normalise(held_out_crops(places, setup.model.crop), setup.model.crop)
+            others = [read(setup.model, inputs[i : i + 64]).face for i in range(0, len(inputs), 64)]
+            logits = np.concatenate([each for each in others if each is not None])
+            shares[setup.name] = doubt.read_as_faces(faces, logits)
+    return shares
+
+
+def _in_words(shares: dict[str, float]) -> dict[str, str]:
+    kept = f"where {doubt.READ_SHARE:.0%} of the faces are"
+    return {name: f"{share:.1%} of the negatives are read as faces {kept}" for name, share in shares.items()}
 
 
 def compare_runs(runs: Sequence[Path], seed: int, target: Path | None) -> None:
@@ -180,6 +221,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=positive, default=0, metavar="N", help="maximum number of faces per set, chosen by hash"
     )
+    parser.add_argument(
+        "--negatives", type=named_path, metavar="PATH",
+        help="folder or CSV file of pictures without a face: prints the share that is read as faces",
+    )  # fmt: skip
+    parser.add_argument("--reliability", type=named_path, metavar="FILE", help="plot true over predicted errors (.svg)")
     parser.add_argument("--cells", type=named_path, metavar="DIR", help="folder that caches measurements")
     parser.add_argument("--peers", metavar="DIR", help="folder of the third-party networks")
     parser.add_argument("--json", type=named_path, metavar="FILE", help="write the result to a file")

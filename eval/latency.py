@@ -3,6 +3,7 @@
 python eval/latency.py --model student [--threads 1,2] [--json latency.json]
 python eval/latency.py --models student,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
 python eval/latency.py --model student --device tensorrt --rounds 50          # see docs/devices.md
+python eval/latency.py --model student-int8 --pipeline CLIP [--mediapipe PYTHON]   # the loop over a video's frames
 
 Each network is timed alone, with its crop, and from the JPEG of a frame to the smoothed pose (decode, detect, crop,
 network, track). Times are for one face.
@@ -22,11 +23,12 @@ import cv2
 import onnxruntime
 
 from headpose import files
+from headpose.cli.arguments import positive
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
-from headpose.evaluation import latency, memory, networks, peak
+from headpose.evaluation import latency, memory, networks, peak, pipeline
 from headpose.evaluation.latency import Part, Timing
 from headpose.evaluation.networks import NetworkFacts
 from headpose.images import read_image
@@ -51,7 +53,12 @@ def _main() -> int:
         parser.error("--adapter FILE needs --peers DIR, the folder of its networks")
     show_log("latency", arguments.verbose)
     arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
-    _measure(arguments)
+    if arguments.pipeline:
+        _measure_pipeline(arguments)
+    elif arguments.mediapipe:
+        parser.error("--mediapipe PYTHON needs --pipeline CLIP")
+    else:
+        _measure(arguments)
     return 0
 
 
@@ -90,6 +97,34 @@ def _measure(arguments: argparse.Namespace) -> None:
             ],
             "runs": runs,
         }
+        files.write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+
+
+def _measure_pipeline(arguments: argparse.Namespace) -> None:
+    """Time the loop over the frames of a clip with one thread, and print a table."""
+    names = _names(arguments)
+    files.check_outputs([*names, arguments.pipeline, arguments.peers], text={"--json": arguments.json})
+    cv2.setNumThreads(1)
+    models = _models(names, arguments, 1)
+    if foreign := [model.name for model in models if not isinstance(model, OnnxPoseModel)]:
+        raise HeadPoseError(f"{foreign[0]} is not a network of this project: --pipeline times no others")
+    own = [model for model in models if isinstance(model, OnnxPoseModel)]
+    width, height = arguments.frame
+    frames = pipeline.read_clip(arguments.pipeline, width, height, 300)
+    rows = pipeline.measure(
+        own,
+        create_detector(arguments.detector, threads=1, device="cpu"),
+        frames,
+        rounds=arguments.rounds,
+        detect_every=arguments.detect_every,
+        max_faces=arguments.max_faces,
+        mediapipe=arguments.mediapipe,
+    )
+    size = f"{frames[0].shape[1]} x {frames[0].shape[0]}"
+    setting = f"{latency.machine()}; one core, one thread; {size}, {len(frames)} frames, {arguments.rounds} passes"
+    print(f"{setting}\n\n{pipeline.table(rows)}")
+    if arguments.json:
+        record = {"setting": setting, "rows": [dataclasses.asdict(row) for row in rows]}
         files.write_text(arguments.json, json.dumps(record, indent=2) + "\n")
 
 
@@ -236,6 +271,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image", default=EXAMPLE, metavar="FILE", help="photo with one face")
     parser.add_argument(
         "--frame", type=_size, default=(640, 480), metavar="WxH", help="size of the frame (default: 640x480)"
+    )
+    parser.add_argument("--pipeline", metavar="CLIP", help="time the loop over the frames of a video instead")
+    parser.add_argument(
+        "--detect-every",
+        type=positive,
+        default=15,
+        metavar="N",
+        help="pipeline: frames between two looks for faces (15)",
+    )
+    parser.add_argument("--max-faces", type=positive, metavar="N", help="pipeline: maximum number of faces (all)")
+    parser.add_argument(
+        "--mediapipe",
+        metavar="PYTHON",
+        help="pipeline: Python with mediapipe 0.10.21, to time its face mesh, too",
     )
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     add_verbose(parser)

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from headpose.draw import draw_pose, draw_poses
     from headpose.errors import DataError, HeadPoseError, ImageError, InputError, RecipeError, WeightsError
     from headpose.estimator import HeadPoseEstimator
+    from headpose.facestream import FaceStream
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
+    from headpose.reading import Reading
     from headpose.smoothing import Smoothing
     from headpose.streams import (
         Frame,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
         open_source,
     )
     from headpose.tracking import FaceTracker
-    from headpose.types import Box, CropSpec, EulerAngles, Face, HeadPose, ModelInfo, Sample
+    from headpose.types import Box, CropSpec, Direction, EulerAngles, Face, HeadPose, ModelInfo, Region, Sample
     from headpose.weights import list_models
 
 # The names are listed three times because a type checker reads only literal imports and a literal __all__;
@@ -57,9 +59,11 @@ _HOME = {
     "Box": "types",
     "CropSpec": "types",
     "DataError": "errors",
+    "Direction": "types",
     "EulerAngles": "types",
     "Face": "types",
     "FaceDetector": "detection",
+    "FaceStream": "facestream",
     "FaceTracker": "tracking",
     "Frame": "streams",
     "FrameSource": "streams",
@@ -72,7 +76,9 @@ _HOME = {
     "PictureFile": "streams",
     "PictureFolder": "streams",
     "PoseModel": "inference",
+    "Reading": "reading",
     "RecipeError": "errors",
+    "Region": "types",
     "RowFile": "streams",
     "Sample": "types",
     "Sink": "streams",
@@ -98,9 +104,11 @@ __all__ = [
     "Box",
     "CropSpec",
     "DataError",
+    "Direction",
     "EulerAngles",
     "Face",
     "FaceDetector",
+    "FaceStream",
     "FaceTracker",
     "Frame",
     "FrameSource",
@@ -113,7 +121,9 @@ __all__ = [
     "PictureFile",
     "PictureFolder",
     "PoseModel",
+    "Reading",
     "RecipeError",
+    "Region",
     "RowFile",
     "Sample",
     "Sink",

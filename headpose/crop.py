@@ -11,13 +11,14 @@ angle. Without it large faces are aliased, and a network that is accurate on sma
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from headpose.errors import InputError
-from headpose.types import Box, CropSpec, Image
+from headpose.types import Box, CropSpec, Image, Region
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 _BORDER = {"replicate": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
@@ -25,12 +26,12 @@ _LARGEST_GRID = 8192  # maximum side of the sampling grid, pixels; cv2.warpAffin
 
 
 def source_from_crop(
-    box: Box, spec: CropSpec, size: int | None = None, clockwise_degrees: float = 0.0
+    box: Box | Region, spec: CropSpec, size: int | None = None, clockwise_degrees: float = 0.0
 ) -> NDArray[np.float64]:
     """Return the affine transform from crop coordinates to image coordinates.
 
     Args:
-        box: Tight box in pixels of the image.
+        box: Tight box in pixels of the image, or a region: its crop is turned with it, so that the face is upright.
         spec: Crop settings.
         size: Side of the crop in pixels. None uses ``spec.size``.
         clockwise_degrees: Angle by which the image is rotated clockwise in the crop.
@@ -41,8 +42,10 @@ def source_from_crop(
     size = spec.size if size is None else size
     width, height = (max(box.width, box.height),) * 2 if spec.square else (box.width, box.height)
     center_x, center_y = box.center
-    center_y += spec.shift_y * box.height
-    angle = math.radians(clockwise_degrees)
+    turn = math.radians(box.turn) if isinstance(box, Region) else 0.0
+    center_x -= spec.shift_y * box.height * math.sin(turn)
+    center_y += spec.shift_y * box.height * math.cos(turn)
+    angle = math.radians(clockwise_degrees) - turn
     cos, sin = math.cos(angle), math.sin(angle)
     per_x, per_y = spec.scale * width / size, spec.scale * height / size
     linear = np.array([[cos * per_x, sin * per_y], [-sin * per_x, cos * per_y]])
@@ -50,12 +53,53 @@ def source_from_crop(
     return np.column_stack([linear, offset])
 
 
-def cut(image: Image, box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) -> Image:
+def region_in_crop(box: Box, crop_box: Box, spec: CropSpec, clockwise_degrees: float = 0.0) -> NDArray[np.float64]:
+    """Return where a face is in a crop, as the output ``region`` of a network does.
+
+    For a turned crop, the face is taken for the ellipse that touches the sides of its box.
+
+    Args:
+        box: Tight box of the face, pixels of the image.
+        crop_box: Box that the crop is cut around, pixels of the image.
+        spec: Crop settings.
+        clockwise_degrees: As in ``cut``.
+
+    Returns:
+        (4,) float64 center x, center y, width and height in the axes of the crop, in units of its side.
+    """
+    affine = source_from_crop(crop_box, spec, 1, clockwise_degrees)
+    inverse = np.linalg.inv(affine[:, :2])
+    center = inverse @ (np.array(box.center) - affine[:, 2])
+    return np.concatenate([center, np.hypot(*(inverse * (box.width, box.height)).T)])
+
+
+def region_in_image(values: NDArray[np.float64], region: Box | Region, spec: CropSpec, turn: float) -> Region:
+    """Convert a region that a network found in its crop to the image.
+
+    Args:
+        values: (4,) center x and y, width and height of the tight box in the axes of the crop, in units of its side.
+        region: Box or region that was cropped.
+        spec: Crop settings.
+        turn: Clockwise angle of the face in the image, degrees. It may differ from that of the crop: the box is then
+            that of a face that is turned in its crop.
+
+    Raises:
+        InputError: The result is empty or not finite.
+    """
+    affine = source_from_crop(region, spec, 1)
+    center_x, center_y = affine @ (values[0], values[1], 1.0)
+    width, height = np.linalg.norm(affine[:, :2], axis=0) * values[2:4] / 2
+    in_crop = turn - (region.turn if isinstance(region, Region) else 0.0)
+    upright = Region.of(Box(-width, -height, width, height), in_crop)
+    return Region((float(center_x), float(center_y)), upright.width, upright.height, turn)
+
+
+def cut(image: Image, box: Box | Region, spec: CropSpec, clockwise_degrees: float = 0.0) -> Image:
     """Crop a face.
 
     Args:
         image: (H, W, 3) uint8 BGR image.
-        box: Tight box in pixels. It may extend outside of the image.
+        box: Tight box in pixels, or a region. It may extend outside of the image.
         spec: Crop settings.
         clockwise_degrees: Angle by which the image is rotated clockwise, for training (``geometry.turn_picture``
             rotates the label).
@@ -103,8 +147,8 @@ def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
     return planes
 
 
-def network_input(image: Image, boxes: list[Box], spec: CropSpec) -> NDArray[np.float32]:
-    """Return (N, 3, S, S) float32: one normalized crop for each box of one image."""
+def network_input(image: Image, boxes: Sequence[Box | Region], spec: CropSpec) -> NDArray[np.float32]:
+    """Return (N, 3, S, S) float32: one normalized crop for each box or region of one image."""
     if not boxes:
         return np.zeros((0, 3, spec.size, spec.size), np.float32)
     return normalise(np.stack([cut(image, box, spec) for box in boxes]), spec)

@@ -11,7 +11,11 @@ from headpose.types import HeadPose
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "track")
+COLUMNS = (
+    *("face", "x1", "y1", "x2", "y2", "score"),
+    *("yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "track"),
+    *("uncertainty", "readable", "reliable"),
+)
 """Columns of ``to_dataframe``, named as in ``headpose.streams.csv_file``."""
 
 
@@ -22,8 +26,9 @@ def to_dataframe(poses: Iterable[HeadPose]) -> pandas.DataFrame:
         poses: Poses from ``HeadPoseEstimator.estimate``.
 
     Returns:
-        DataFrame with the columns face (1, 2, ...), x1, y1, x2, y2 (pixels), score, yaw, pitch, roll (degrees) and
-        track (nullable integer). Without faces it has no rows and the same columns and types.
+        DataFrame with the columns face (1, 2, ...), x1, y1, x2, y2 (pixels), score, yaw, pitch, roll, azimuth,
+        elevation, tilt (degrees), track (nullable integer), uncertainty (degrees), readable (both NaN if the network
+        has no such output) and reliable (boolean). Without faces it has no rows and the same columns and types.
 
     Raises:
         HeadPoseError: pandas is not installed.
@@ -40,7 +45,11 @@ def to_dataframe(poses: Iterable[HeadPose]) -> pandas.DataFrame:
     except ImportError:
         raise HeadPoseError(f"to_dataframe needs pandas: {install_advice('pandas')}") from None
     rows = [
-        (number, *map(float, (*pose.box, pose.score, *pose.euler)), pose.track) for number, pose in enumerate(poses, 1)
+        (
+            *(number, *map(float, (*pose.box, pose.score, *pose.euler, *pose.direction, pose.tilt))),
+            *(pose.track, *pose.doubt.values()),
+        )
+        for number, pose in enumerate(poses, 1)
     ]
-    types = dict.fromkeys(COLUMNS, "float64") | {"face": "int64", "track": "Int64"}
+    types = dict.fromkeys(COLUMNS, "float64") | {"face": "int64", "track": "Int64", "reliable": "bool"}
     return pandas.DataFrame(rows, columns=list(COLUMNS)).astype(types)

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose.errors import InputError
-from headpose.types import Box, EulerAngles, Face, HeadPose, Image, check_image
+from headpose.types import Box, Face, HeadPose, Image, check_image
 
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
 
 Colour = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
-_WHITE, _SHADE = (255, 255, 255), (25, 25, 25)
+_WHITE, _SHADE, _GREY = (255, 255, 255), (25, 25, 25), (150, 150, 150)
 ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
 """BGR color of each angle, equal to the color of its rotation axis."""
+_DIRECTION_COLOURS = {"azimuth": _GREEN, "elevation": _RED, "tilt": _BLUE}
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_HEIGHT = 21  # height of a capital letter at scale 1, pixels
 _FRACTION_BITS = 4  # cv2 draws with a precision of 1/16 pixel, which avoids jitter in videos
@@ -34,13 +35,15 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
     """Draw one pose into ``image``, in place.
 
     The head's x axis (to its left) is red, y (up) is green and z (out of the nose) is blue. The projection is
-    orthographic: an axis that points at the camera appears as a dot.
+    orthographic: an axis that points at the camera appears as a dot. A pose that is not ``reliable`` is drawn in grey,
+    and its label ends in a question mark.
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
         pose: Pose with its box in pixels of ``image``.
         style: ``"axes"``, ``"cube"`` (the side of the face is green) or ``"none"`` (tight box only).
-        label: Draw yaw, pitch and roll in degrees below the face, preceded by the track number if there is one.
+        label: Draw the direction of the nose (azimuth, elevation) and the tilt about it in degrees below the face,
+            preceded by the track number if there is one.
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
@@ -88,9 +91,11 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
 
 
 def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
-    """Draw the angles of each pose beside its face into ``image``, in place.
+    """Draw the direction of each pose beside its face into ``image``, in place.
 
-    Each angle has the color of its rotation axis (``ANGLE_COLOURS``). A label starts with the track number or, if there
+    A label shows azimuth, elevation and tilt, which near a profile say where the face looks; yaw, pitch and roll do
+    not. Each has the color of the axis that yaw, pitch or roll turns about (``ANGLE_COLOURS``). The expected error
+    follows where the network has that output ("error 5", degrees). A label starts with the track number or, if there
     are several poses, with the index in ``poses`` from 1. Labels overlap neither each other nor other faces: if labels
     with words do not fit, all labels show numbers only, and if these do not fit, only the number of the face.
 
@@ -128,6 +133,7 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
 def _mirrored(pose: HeadPose, width: int) -> HeadPose:
     """Return a pose with the same angles and a box mirrored in an image of ``width`` pixels."""
     x1, y1, x2, y2 = pose.box.as_tuple()
+    # The region is left out: labels are placed by the box.
     return dataclasses.replace(pose, face=Face(Box(width - x2, y1, width - x1, y2), pose.face.score))
 
 
@@ -195,16 +201,22 @@ def _layout(image: Image, poses: Sequence[HeadPose]) -> list[tuple[_Label, tuple
 def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _Label:
     """Return the label of one pose.
 
-    ``form`` is ``words`` (yaw +1  pitch +2  roll +3), ``numbers`` (+1 +2 +3) or ``face`` (the face's number only).
+    ``form`` is ``words`` (azimuth +1  elevation +2  tilt +3), ``numbers`` (+1 +2 +3) or ``face`` (its number only).
     """
     pose = poses[index]
     number = pose.track if pose.track is not None else index + 1 if len(poses) > 1 else None
     parts = [] if number is None else [(str(number) if form == "face" else f"{number}: ", _WHITE)]
     if form != "face" or number is None:
-        named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in pose.euler._asdict().items()]
+        angles = {**pose.direction._asdict(), "tilt": pose.tilt}
+        named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in angles.items()]
         gap = "  " if form == "words" else " "
-        parts += [(f"{word}{round(angle):+d}{gap}", ANGLE_COLOURS[name]) for word, name, angle in named]
+        parts += [(f"{word}{round(angle):+d}{gap}", _DIRECTION_COLOURS[name]) for word, name, angle in named]
         parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
+        if pose.uncertainty is not None:  # the font has ASCII letters only
+            error = f"{pose.uncertainty:.0f}"
+            parts.append((f"  error {error}" if form == "words" else f" ({error})", _WHITE))
+    if not pose.reliable:
+        parts = [*((text, _GREY) for text, _ in parts), ("?", _GREY)]
     height, width = image.shape[:2]
     widest = sum(_text_width(text, 1.0, 1) for text, _ in parts) / _FONT_HEIGHT  # in letter heights
     letter = float(np.clip(0.09 * _side(pose), 9, min(0.06 * max(height, 150), max(5, (width - 12) / widest))))
@@ -292,11 +304,12 @@ def _draw_axes(image: Image, pose: HeadPose) -> None:
     nearest_last = np.argsort(pose.axes[:, 2])
     for axis in nearest_last:
         _line(image, center, ends[axis], _SHADE, thickness + 2)
-        _line(image, center, ends[axis], (_RED, _GREEN, _BLUE)[axis], thickness)
+        colour = _colour(pose, (_RED, _GREEN, _BLUE)[axis])
+        _line(image, center, ends[axis], colour, thickness)
         radius = round(0.9 * thickness * (1 << _FRACTION_BITS)) + 8
         dot = _fixed_point(ends[axis])
         cv2.circle(image, dot, radius + (1 << _FRACTION_BITS), _SHADE, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
-        cv2.circle(image, dot, radius, (_RED, _GREEN, _BLUE)[axis], cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.circle(image, dot, radius, colour, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def _draw_cube(image: Image, pose: HeadPose) -> None:
@@ -312,25 +325,29 @@ def _draw_cube(image: Image, pose: HeadPose) -> None:
         edges.reverse()
     for start, end, colour in edges:
         _line(image, start, end, _SHADE, thickness + 2)
-        _line(image, start, end, colour, thickness)
+        _line(image, start, end, _colour(pose, colour), thickness)
+
+
+def _colour(pose: HeadPose, colour: Colour) -> Colour:
+    return colour if pose.reliable else _GREY
 
 
 def _draw_box(image: Image, pose: HeadPose) -> None:
     x1, y1, x2, y2 = pose.box.as_tuple()
     corners = [np.array(corner) for corner in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
     for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
-        _line(image, corner, following, _WHITE, _thickness(pose))
+        _line(image, corner, following, _colour(pose, _WHITE), _thickness(pose))
 
 
-def describe(euler: EulerAngles) -> str:
-    """Describe angles in words. Left and right refer to the image."""
+def describe(pose: HeadPose) -> str:
+    """Describe the direction and the tilt of a pose in words. Left and right refer to the image."""
     sides = (("left", "right"), ("up", "down"))
     ways = [
         f"{abs(angle):.0f}° {positive if angle > 0 else negative}"
-        for angle, (positive, negative) in zip(euler[:2], sides, strict=True)
+        for angle, (positive, negative) in zip(pose.direction, sides, strict=True)
         if abs(angle) >= _STRAIGHT
     ]
     looks = "looks " + (" and ".join(ways) or "straight ahead")
-    if abs(euler.roll) < _STRAIGHT:
+    if abs(pose.tilt) < _STRAIGHT:
         return looks
-    return f"{looks}, tilted {abs(euler.roll):.0f}° {'' if euler.roll > 0 else 'counter-'}clockwise"
+    return f"{looks}, tilted {abs(pose.tilt):.0f}° {'' if pose.tilt > 0 else 'counter-'}clockwise"

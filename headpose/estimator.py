@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headpose import crop
+from headpose import looking
 from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
 from headpose.inference import PoseModel, load_model
+from headpose.looking import Look
 from headpose.types import Box, Face, HeadPose, Image
 
 if TYPE_CHECKING:
@@ -39,12 +41,13 @@ class HeadPoseEstimator:
         >>> estimator = HeadPoseEstimator()
         >>> for pose in estimator("photo.jpg"):
         ...     print(f"yaw {pose.yaw:+.1f}  pitch {pose.pitch:+.1f}  roll {pose.roll:+.1f}")
-        yaw +0.5  pitch -7.0  roll +2.8
+        yaw +0.7  pitch -7.1  roll +2.9
 
     Attributes:
         model: Head pose network.
         detector: Face detector.
         max_faces: Maximum number of faces per image, highest score first; None for all.
+        min_confidence: Probability of a readable face below which a pose is marked as not ``reliable``.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class HeadPoseEstimator:
         device: str = "auto",
         threads: int = 0,
         max_faces: int | None = None,
+        min_confidence: float = 0.0,
     ) -> None:
         """Load the network and the detector.
 
@@ -65,6 +69,8 @@ class HeadPoseEstimator:
             threads: Number of CPU threads per call, for a network or detector that is loaded here. 0 uses ONNX
                 Runtime's default; values above the number of CPUs are reduced to it.
             max_faces: Maximum number of faces per image, highest score first; None for all.
+            min_confidence: In [0, 1]. Poses with ``readable`` below it are kept, and marked as not ``reliable``. Values
+                above 0 need a network with the output ``face``.
 
         Raises:
             HeadPoseError: The network, detector or device does not exist, or a file is unusable.
@@ -73,10 +79,14 @@ class HeadPoseEstimator:
             isinstance(max_faces, bool) or not isinstance(max_faces, int | np.integer) or max_faces < 1
         ):
             raise InputError(f"max_faces must be a whole number, 1 or more, or None; got {max_faces!r}")
-        self.max_faces = max_faces
+        if not isinstance(min_confidence, int | float | np.number) or not 0.0 <= min_confidence <= 1.0:
+            raise InputError(f"min_confidence must be a number from 0 to 1, got {min_confidence!r}")
+        self.max_faces, self.min_confidence = max_faces, float(min_confidence)
         self.model: PoseModel = (
             load_model(model, device=device, threads=threads) if isinstance(model, str | os.PathLike) else model
         )
+        if min_confidence > 0 and "face" not in getattr(self.model, "outputs", ("face",) * hasattr(self.model, "read")):
+            raise InputError(f"model {self.model.name} has no output face: it cannot be used with min_confidence")
         if isinstance(detector, str):
             from headpose.detection import create_detector
 
@@ -94,7 +104,8 @@ class HeadPoseEstimator:
 
         Returns:
             One pose per face: at most ``max_faces``, highest score first. If ``boxes`` is given, one pose per box, in
-            the same order, with score 1. Empty if no face is found.
+            the same order, with score 1. Empty if no face is found. ``pose.face.region`` is set where the face was read
+            in a turned crop (see ``headpose.looking``).
 
         Raises:
             ImageError: ``image`` cannot be read, is not (H, W, 3) uint8, or has a side longer than 32766 pixels.
@@ -103,7 +114,7 @@ class HeadPoseEstimator:
         """
         pixels = as_image(image, color=color)
         faces = self._faces(pixels, boxes)
-        return self._poses(faces, [crop.network_input(pixels, [face.box for face in faces], self.model.crop)])
+        return self._poses(faces, self._looks(pixels, faces))
 
     def __call__(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
         """Estimate the head poses in an image; same as ``estimate``."""
@@ -138,15 +149,15 @@ class HeadPoseEstimator:
             raise InputError("images must be a list of images: pass [image], or use estimate for one image")
         pictures = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
         found: list[list[Face]] = []
-        crops = []
+        looks: list[Look] = []
         for index, (image, given) in enumerate(pictures):
             try:
                 pixels = as_image(image, color=color)
                 found.append(self._faces(pixels, given))
             except (ImageError, InputError) as error:
                 raise type(error)(f"image {index}: {error}") from None
-            crops.append(crop.network_input(pixels, [face.box for face in found[-1]], self.model.crop))
-        poses = iter(self._poses([face for faces in found for face in faces], crops))
+            looks += self._looks(pixels, found[-1])
+        poses = iter(self._poses([face for faces in found for face in faces], looks))
         return [[next(poses) for _ in faces] for faces in found]
 
     def _faces(self, image: Image, boxes: Boxes | None) -> list[Face]:
@@ -156,11 +167,11 @@ class HeadPoseEstimator:
             raise InputError("boxes must be a list of boxes: pass [box] for one face")
         return [Face(_given_box(box, index, image), 1.0) for index, box in enumerate(boxes)]
 
-    def _poses(self, faces: list[Face], crops: list[NDArray[np.float32]]) -> list[HeadPose]:
-        if not faces:
-            return []
-        rotations = self.model.predict(crops[0] if len(crops) == 1 else np.concatenate(crops))
-        return [HeadPose(face, rotation) for face, rotation in zip(faces, rotations, strict=True)]
+    def _looks(self, image: Image, faces: list[Face]) -> list[Look]:
+        return [looking.look(image, face, self.model.crop) for face in faces]
+
+    def _poses(self, faces: list[Face], looks: list[Look]) -> list[HeadPose]:
+        return looking.poses(faces, *looking.read(self.model, looks), self.min_confidence)
 
 
 class Estimators:
@@ -200,7 +211,13 @@ class Estimators:
                 self._detector = self._loaded[model].detector  # one for all models
             return self._loaded[model]
 
-    def estimate(self, image: Image, model: str, max_faces: int, min_score: float) -> list[HeadPose]:
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Return a context in which no other call runs, for callers that use a loaded estimator themselves."""
+        return self._lock
+
+    def estimate(
+        self, image: Image, model: str, max_faces: int, min_score: float, min_confidence: float = 0.0
+    ) -> list[HeadPose]:
         """Estimate the head poses in an image with one of the networks.
 
         Args:
@@ -208,6 +225,7 @@ class Estimators:
             model: One of ``models``.
             max_faces: Maximum number of faces, highest score first.
             min_score: Minimum score of a face, in [0, 1].
+            min_confidence: As in ``HeadPoseEstimator``; it has no effect on networks without the output ``face``.
 
         Raises:
             HeadPoseError: ``model`` is not one of ``models``, or estimation fails.
@@ -216,7 +234,9 @@ class Estimators:
         # The lock is held for one image, not for a whole video, so a photo runs between two frames of a video.
         with self._lock:
             poses = estimator.estimate(image)
-        return [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
+        kept = [pose for pose in poses if pose.face.score >= min_score][: int(max_faces)]
+        certain = [pose.readable is None or pose.readable >= min_confidence for pose in kept]
+        return [dataclasses.replace(pose, reliable=each) for pose, each in zip(kept, certain, strict=True)]
 
 
 def _paired(images: Iterable[ImageLike], boxes: Iterable[Boxes | None]) -> Iterator[tuple[ImageLike, Boxes | None]]:

@@ -98,6 +98,57 @@ def euler_from_rotation(rotation: ArrayLike, branch: Branch = "smallest") -> Arr
     return np.where((smaller & ~locked)[..., None], other, euler)
 
 
+def direction_from_rotation(rotation: ArrayLike) -> Array:
+    """Convert rotation matrices to the direction of the nose and the tilt about it.
+
+    ``R = Ry(azimuth) @ Rx(elevation) @ Rz(tilt)``: the order of the axes differs from that of the Euler angles, so
+    that azimuth and elevation are those of the nose's axis in camera axes. They are smooth through a profile, where
+    yaw, pitch and roll are not, and lock where the nose points straight up or down.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (..., 3) azimuth, elevation, tilt in degrees. The azimuth, in [-180, 180], is positive to the LEFT of the image
+        and beyond 90 away from the camera; the elevation, in [-90, 90], is positive upwards; the tilt, in [-180, 180],
+        is positive clockwise for a face that looks into the camera. At an elevation of 90 or -90, where only a
+        combination of azimuth and tilt is defined, the tilt is 0.
+
+    Raises:
+        InputError: ``rotation`` is not a numeric array of this shape.
+    """
+    r = _checked(rotation, 3, 3)
+    elevation = np.arcsin(np.clip(r[..., 1, 2], -1.0, 1.0))
+    locked = np.hypot(r[..., 0, 2], r[..., 2, 2]) < _COS_LOCKED
+    azimuth = np.where(locked, np.arctan2(r[..., 2, 0], r[..., 0, 0]), np.arctan2(-r[..., 0, 2], r[..., 2, 2]))
+    tilt = np.where(locked, 0.0, np.arctan2(-r[..., 1, 0], r[..., 1, 1]))
+    return np.rad2deg(np.stack([azimuth, elevation, tilt], -1))
+
+
+def rotation_from_direction(direction: ArrayLike) -> Array:
+    """Convert (..., 3) azimuth, elevation, tilt in degrees to rotations, the inverse of ``direction_from_rotation``."""
+    azimuth, elevation, tilt = np.moveaxis(_checked(direction, 3), -1, 0)
+    zero = np.zeros_like(azimuth)
+    about_up = rotation_from_euler(np.stack([azimuth, zero, zero], -1))
+    return about_up @ rotation_from_euler(np.stack([zero, elevation, tilt], -1))
+
+
+def in_plane_angle(rotation: ArrayLike) -> Array:
+    """Return the in-plane angle of heads: the clockwise angle on the screen from "up" to the head's up axis.
+
+    In a crop that is turned by this angle the head is upright. It is the roll only of a face that looks into the
+    camera.
+
+    Args:
+        rotation: (..., 3, 3) rotations from head axes to camera axes.
+
+    Returns:
+        (...) degrees in [-180, 180]; 0 where the head's up axis points along the line of sight.
+    """
+    r = _checked(rotation, 3, 3)
+    return np.rad2deg(np.arctan2(r[..., 0, 1], r[..., 1, 1]))
+
+
 def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the geodesic distance on SO(3): the angle of the rotation between ``a`` and ``b``.
 
@@ -117,6 +168,48 @@ def geodesic_degrees(a: ArrayLike, b: ArrayLike) -> Array:
     difference = _checked(a, 3, 3) - _checked(b, 3, 3)
     chord = np.sqrt((difference**2).sum((-2, -1)) / 8.0)
     return np.rad2deg(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
+
+
+def expected_angle(covariance: ArrayLike) -> Array:
+    """Compute the expected angle of a rotation vector that is normally distributed around 0.
+
+    A normal vector d with covariance S has a length of ``r sqrt(u^T S u)``, where r follows the chi distribution with
+    three degrees of freedom and u, independent of r, is uniform on the unit sphere. So
+
+        E|d| = sqrt(8 / pi) * (mean over the sphere of sqrt(a x^2 + b y^2 + c z^2)),   a, b, c: eigenvalues of S.
+
+    The mean is Carlson's symmetric elliptic integral R_G(a, b, c). It is computed by quadrature over one octant, to
+    which it is symmetric: Gauss-Legendre in z and the midpoint rule about it. For any covariance, also a degenerate
+    one, the error is below 0.1 %.
+
+    Args:
+        covariance: (..., 3, 3) covariance matrices in radians squared.
+
+    Returns:
+        (...) expected angles in degrees, in [0, 180].
+
+    Raises:
+        InputError: ``covariance`` is not a numeric array of this shape.
+    """
+    eigenvalues = np.maximum(np.linalg.eigvalsh(_checked(covariance, 3, 3)), 0.0)
+    mean = np.sqrt(eigenvalues @ _OCTANT_SQUARES) @ _OCTANT_WEIGHTS
+    return np.minimum(np.rad2deg(np.sqrt(8.0 / np.pi) * mean), 180.0)
+
+
+def _octant(points: int) -> tuple[Array, Array]:
+    """Return (3, P) squares of the coordinates of points on an octant of the sphere, and (P,) weights with sum 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    z, about = (nodes + 1) / 2, (np.arange(points) + 0.5) * (np.pi / 2 / points)
+    across = 1 - z[:, None] ** 2
+    squares = [
+        across * np.cos(about) ** 2,
+        across * np.sin(about) ** 2,
+        np.broadcast_to(z[:, None] ** 2, (points,) * 2),
+    ]
+    return np.stack([each.ravel() for each in squares]), np.repeat(weights / 2 / points, points)
+
+
+_OCTANT_SQUARES, _OCTANT_WEIGHTS = _octant(12)
 
 
 def nearest_rotation(matrix: ArrayLike) -> Array:

@@ -2,7 +2,9 @@
 
 A network's file has one input, ``image`` (N, 3, S, S) float32, and an output ``rotation`` (N, 3, 3), with dynamic N.
 Its metadata has ``headpose.crop``, the JSON of ``CropSpec.to_dict()``, and ``headpose.model``, a JSON object with at
-least ``name``.
+least ``name``. In contract 2 this object also has ``contract`` (2), ``outputs``, a list of the optional outputs of the
+file (``region`` (N, 4), ``covariance`` (N, 3, 3) and ``face`` (N,), see ``headpose.reading``), and may have
+``calibration`` (``Calibration.to_dict()``). Files without ``contract`` have contract 1: only ``rotation`` is read.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headpose import geometry, licenses, weights
+from headpose import licenses, weights
 from headpose.errors import HeadPoseError, InputError, WeightsError
+from headpose.reading import CONTRACT, OPTIONAL_OUTPUTS, Calibration, checked
+from headpose.reading import Reading as Reading
 from headpose.types import CropSpec
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
@@ -50,14 +54,11 @@ _INSTALL = {
 }
 _FATAL = 4  # ONNX Runtime's log severity; errors are raised as exceptions too
 
-# Maximum difference of R^T R from the identity: in fp32 arithmetic, and in fp16 or int8.
-_EXACT, _ROUNDED = 1e-4, 0.1
-
 _log = logging.getLogger(__name__)
 
 
 class PoseModel(Protocol):
-    """Interface of a head pose network.
+    """Interface of a head pose network. It may also have ``read``, as ``OnnxPoseModel`` does; see ``read``.
 
     Attributes:
         name: Name of the network.
@@ -81,6 +82,8 @@ class OnnxPoseModel:
         name: Name in the file's metadata.
         crop: Crop settings in the file's metadata.
         metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
+        outputs: Optional outputs of the file: some of region, covariance and face, in this order.
+        calibration: Calibration in the file's metadata, which ``read`` applies.
         path: Path of the file.
         device: Device that it runs on: one of ``DEVICES`` except "auto".
     """
@@ -104,13 +107,15 @@ class OnnxPoseModel:
         self.crop = _stored_crop(stored, self.path)
         self.metadata = _stored_description(stored, self.path)
         self.name: str = self.metadata["name"]
-        _check_signature(self._session, self.crop, self.path)
+        self.outputs = _stored_outputs(self.metadata, self.path)
+        self.calibration = _stored_calibration(self.metadata, self.path)
+        _check_signature(self._session, self.crop, self.outputs, self.path)
 
     def __reduce__(self) -> tuple[Callable[[], OnnxPoseModel], tuple[()]]:
         return self._again, ()
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Predict rotations.
+        """Predict rotations: the ``rotation`` of ``read``, without the time for the other outputs.
 
         Args:
             inputs: (N, 3, S, S) float32 crops from ``crop.network_input``; N may be 0.
@@ -121,13 +126,45 @@ class OnnxPoseModel:
         Raises:
             HeadPoseError: An input value is not finite, the output is not a rotation, or the device fails.
         """
+        return self._run(inputs, ())["rotation"]
+
+    def read(self, inputs: NDArray[np.float32]) -> Reading:
+        """Read all outputs of the file, calibrated.
+
+        Args:
+            inputs: (N, 3, S, S) float32 crops from ``crop.network_input``; N may be 0.
+
+        Raises:
+            HeadPoseError: An input value is not finite, an output is invalid, or the device fails.
+        """
+        return Reading(**self.calibration.apply(self._run(inputs, self.outputs)))
+
+    def _run(self, inputs: NDArray[np.float32], optional: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
         if len(inputs) == 0:
-            return np.zeros((0, 3, 3))
+            return {"rotation": np.zeros((0, 3, 3))} | {n: np.zeros((0, *OPTIONAL_OUTPUTS[n])) for n in optional}
         # The output does not always reveal this: an INT8 network converts NaN to a number, and returns an angle.
         if not np.isfinite(inputs).all():
             raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
-        (output,) = self._session.run(["rotation"], {"image": inputs})
-        return _checked_rotations(np.asarray(output, np.float64), len(inputs), self.name)
+        names = ["rotation", *optional]
+        values = self._session.run(names, {"image": inputs})
+        return checked(dict(zip(names, values, strict=True)), len(inputs), self.name)
+
+
+def read(model: PoseModel, inputs: NDArray[np.float32]) -> Reading:
+    """Read the outputs of any network: by its method ``read`` if it has one, otherwise by ``predict``.
+
+    Args:
+        model: Network.
+        inputs: (N, 3, S, S) float32 crops from ``crop.network_input``; N may be 0.
+
+    Raises:
+        HeadPoseError: As ``OnnxPoseModel.read``.
+    """
+    method = getattr(model, "read", None)
+    reading = Reading(model.predict(inputs)) if method is None else method(inputs)
+    if not isinstance(reading, Reading):
+        raise HeadPoseError(f"read of model {model.name} must return a Reading, got {type(reading).__name__}")
+    return reading
 
 
 def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> OnnxPoseModel:
@@ -319,27 +356,37 @@ def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
     return {**description, "name": name}
 
 
-def _check_signature(session: onnxruntime.InferenceSession, crop: CropSpec, path: Path) -> None:
+def _stored_outputs(description: dict[str, Any], path: Path) -> tuple[str, ...]:
+    contract = description.get("contract", 1)
+    if isinstance(contract, bool) or not isinstance(contract, int) or contract < 1:
+        raise WeightsError(f"headpose.model in the metadata of {path} has no valid contract: {contract!r:.40}")
+    if contract > CONTRACT:
+        raise WeightsError(f"{path} follows contract {contract}, this version knows {CONTRACT}: update headpose")
+    listed = description.get("outputs", []) if contract > 1 else []
+    if not isinstance(listed, list) or any(not isinstance(name, str) for name in listed):
+        raise WeightsError(f"headpose.model in the metadata of {path} has outputs that are not a list of names")
+    if unknown := [name for name in listed if name not in OPTIONAL_OUTPUTS]:
+        raise WeightsError(f"{path} has an unknown output {unknown[0]!r:.40}: known are {', '.join(OPTIONAL_OUTPUTS)}")
+    return tuple(name for name in OPTIONAL_OUTPUTS if name in listed)
+
+
+def _stored_calibration(description: dict[str, Any], path: Path) -> Calibration:
+    try:
+        return Calibration.from_dict(description.get("calibration", {}))
+    except InputError as error:
+        raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {error}") from None
+
+
+def _check_signature(session: Session, crop: CropSpec, optional: tuple[str, ...], path: Path) -> None:
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    if list(inputs) != ["image"] or "rotation" not in {tensor.name for tensor in session.get_outputs()}:
+    outputs = {tensor.name for tensor in session.get_outputs()}
+    if list(inputs) != ["image"] or "rotation" not in outputs:
         raise WeightsError(f"{path} is not a head pose network: it needs one input, image, and an output rotation")
+    if missing := [name for name in optional if name not in outputs]:
+        raise WeightsError(f"{path} lacks the output {missing[0]} that its metadata lists: export it again")
     shape = inputs["image"].shape
     if inputs["image"].type != "tensor(float)" or len(shape) != 4 or isinstance(shape[0], int):
         raise WeightsError(f"{path}: the input image must be float32 (N, 3, S, S) with a dynamic N, got {shape}")
     expected = (3, crop.size, crop.size)
     if any(isinstance(side, int) and side != wanted for side, wanted in zip(shape[1:], expected, strict=True)):
         raise WeightsError(f"{path} takes {shape[1:]} but its metadata crops to {list(expected)}: export it again")
-
-
-def _checked_rotations(output: NDArray[np.float64], count: int, name: str) -> NDArray[np.float64]:
-    """Return (N, 3, 3) rotations; raise HeadPoseError if the output is not a rotation, so that no angle is wrong."""
-    if output.shape != (count, 3, 3) or not np.isfinite(output).all():
-        raise HeadPoseError(
-            f"model {name} returned no rotation: shape {list(output.shape)}, or a value that is not a number"
-        )
-    departure = np.abs(np.swapaxes(output, -1, -2) @ output - np.eye(3)).max()
-    if departure > _ROUNDED or (np.linalg.det(output) < 0).any():
-        raise HeadPoseError(
-            f"model {name} returned no rotation: the matrix is not orthonormal (off by {departure:.2g})"
-        )
-    return output if departure <= _EXACT else geometry.nearest_rotation(output)

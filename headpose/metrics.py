@@ -99,6 +99,26 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> Array:
     return np.asarray(np.tensordot(weights / weights.sum(), values, 1))
 
 
+def roc_auc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """Compute the area under the ROC curve: the probability that a positive scores above a negative, ties count half.
+
+    It is the Mann-Whitney statistic (Hanley and McNeil, "The Meaning and Use of the Area under a Receiver Operating
+    Characteristic (ROC) Curve", Radiology 1982).
+
+    Args:
+        positive: (N,) scores of positives, N >= 1.
+        negative: (M,) scores of negatives, M >= 1.
+
+    Raises:
+        InputError: There are no positives or no negatives, or a score is not a number.
+    """
+    scores, others = np.asarray(positive, np.float64), np.sort(np.asarray(negative, np.float64))
+    if not len(scores) or not len(others) or np.isnan(scores).any() or np.isnan(others).any():
+        raise InputError("an area under a ROC curve needs scores of positives and of negatives, all of them numbers")
+    below = np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")
+    return float(below.mean() / (2 * len(others)))
+
+
 def yaw_bins(yaw: ArrayLike, edges: Sequence[float] = YAW_EDGES) -> dict[str, NDArray[np.bool_]]:
     """Return the masks of the bins by |yaw|, or by the absolute value of another angle.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from headpose.errors import HeadPoseError
 from headpose.smoothing import Smoothing, SmoothPose
-from headpose.types import Box, HeadPose
+from headpose.types import HeadPose
 
 _SHORTEST_S = 1e-3  # minimum time between two frames: clocks of cameras and files sometimes stand still
 
@@ -54,7 +54,8 @@ class FaceTracker:
         """Match the poses of the next frame to the tracks, and smooth them.
 
         Args:
-            poses: Poses of one frame, from ``HeadPoseEstimator.estimate``.
+            poses: Poses of one frame, from ``HeadPoseEstimator.estimate``. A pose with the number of a track continues
+                that track.
             time_s: Time of the frame in seconds, as in ``Frame.time_s``. Frames must be in order of time.
 
         Returns:
@@ -62,7 +63,7 @@ class FaceTracker:
             appearance and are never reused.
         """
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._forget_s]
-        owners = self._match([pose.box for pose in poses])
+        owners = self._match(poses)
         result = []
         for pose, track in zip(poses, owners, strict=True):
             if track is None:
@@ -72,11 +73,12 @@ class FaceTracker:
             result.append(track.update(pose, time_s))
         return result
 
-    def _match(self, boxes: Sequence[Box]) -> list[_Track | None]:
-        """Return the track of each box, or None; each track at most once, highest IoU first."""
-        overlaps = [(track.box.iou(box), i, track) for i, box in enumerate(boxes) for track in self._tracks]
-        owners: list[_Track | None] = [None] * len(boxes)
-        taken: set[int] = set()
+    def _match(self, poses: Sequence[HeadPose]) -> list[_Track | None]:
+        """Return the track of each pose, or None; each track at most once: by its number, then highest IoU first."""
+        by_number = {track.number: track for track in self._tracks}
+        owners = [by_number.pop(pose.track, None) if pose.track is not None else None for pose in poses]
+        taken = {track.number for track in owners if track is not None}
+        overlaps = [(track.box.iou(pose.box), i, track) for i, pose in enumerate(poses) for track in self._tracks]
         for overlap, i, track in sorted(overlaps, key=lambda each: -each[0]):
             if overlap >= self._least and owners[i] is None and track.number not in taken:
                 owners[i] = track

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import geometry
+from headpose.boxes import TILTED_DEGREES as TILTED_DEGREES
+from headpose.boxes import Box as Box
+from headpose.boxes import Face as Face
+from headpose.boxes import Region as Region
 from headpose.errors import ImageError, InputError
 from headpose.licenses import License
 
@@ -28,95 +31,22 @@ def check_image(image: object) -> None:
         raise ImageError(f"an image must be (H, W, 3) uint8 BGR; got shape {image.shape}, {image.dtype}")
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Axis-aligned rectangle in pixels. Pixel (i, j) covers [i, i + 1) x [j, j + 1).
-
-    Unless stated otherwise it is the tight box of the 68 facial landmarks, from the eyebrows to the chin and from jaw
-    to jaw. It may extend outside of the image.
-
-    Attributes:
-        x1: Left edge.
-        y1: Top edge.
-        x2: Right edge, above ``x1``.
-        y2: Bottom edge, above ``y1``.
-
-    Example:
-        >>> x1, y1, x2, y2 = Box(10, 20, 40, 80)
-        >>> x2 - x1, y2 - y1
-        (30, 60)
-
-    Raises:
-        InputError: A coordinate is not a finite number, or the box is empty.
-    """
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-
-    def __post_init__(self) -> None:
-        try:
-            finite = all(map(math.isfinite, self))
-        except (TypeError, OverflowError):  # a string or None; an integer that is too large for a float
-            finite = False
-        if not finite:
-            raise InputError(f"box has a coordinate that is not a number: {self}")
-        if self.x2 <= self.x1 or self.y2 <= self.y1:
-            raise InputError(f"box is empty: it needs x2 > x1 and y2 > y1, got {self}")
-
-    def __iter__(self) -> Iterator[float]:
-        """Yield x1, y1, x2, y2."""
-        yield from (self.x1, self.y1, self.x2, self.y2)
-
-    @property
-    def width(self) -> float:
-        """Width in pixels."""
-        return self.x2 - self.x1
-
-    @property
-    def height(self) -> float:
-        """Height in pixels."""
-        return self.y2 - self.y1
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """Center (x, y) in pixels."""
-        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
-
-    def as_tuple(self) -> tuple[float, float, float, float]:
-        """Return (x1, y1, x2, y2)."""
-        return self.x1, self.y1, self.x2, self.y2
-
-    def iou(self, other: Box) -> float:
-        """Return the intersection over union with another box, in [0, 1]."""
-        width = min(self.x2, other.x2) - max(self.x1, other.x1)
-        height = min(self.y2, other.y2) - max(self.y1, other.y1)
-        if width <= 0 or height <= 0:
-            return 0.0
-        shared = width * height
-        return shared / (self.width * self.height + other.width * other.height - shared)
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """Detected face.
-
-    Attributes:
-        box: Tight box.
-        score: Confidence of the detector, in [0, 1].
-    """
-
-    box: Box
-    score: float
-
-
 class EulerAngles(NamedTuple):
     """Euler angles in degrees, in the convention of ``headpose.geometry``."""
 
     yaw: float
     pitch: float
     roll: float
+
+
+class Direction(NamedTuple):
+    """Direction of the nose in degrees (``geometry.direction_from_rotation``).
+
+    The azimuth is positive to the left of the image, the elevation is positive upwards.
+    """
+
+    azimuth: float
+    elevation: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +57,11 @@ class HeadPose:
         face: Detected face: its box and score.
         rotation: (3, 3) float64 rotation matrix from head axes to camera axes (see ``headpose.geometry``).
         track: Track number assigned by ``headpose.tracking``, 1 or more; None without a tracker.
+        covariance: (3, 3) float64 covariance of the rotation's error, radians squared, calibrated: of the rotation
+            vector d in head axes with ``R_true = R exp([d]x)``. None if the network has no such output.
+        readable: Probability that this is a face whose pose can be read, in [0, 1]; None if the network has no such
+            output.
+        reliable: False if ``readable`` is below the estimator's ``min_confidence``. The pose is then a guess.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -136,6 +71,9 @@ class HeadPose:
     face: Face
     rotation: NDArray[np.float64]
     track: int | None = None
+    covariance: NDArray[np.float64] | None = None
+    readable: float | None = None
+    reliable: bool = True
 
     @property
     def box(self) -> Box:
@@ -163,23 +101,53 @@ class HeadPose:
         return self.euler.roll
 
     @property
+    def direction(self) -> Direction:
+        """Azimuth and elevation of the nose in degrees. Unlike yaw, pitch and roll they are smooth at a profile."""
+        return Direction(*map(float, geometry.direction_from_rotation(self.rotation)[:2]))
+
+    @property
+    def tilt(self) -> float:
+        """Rotation about the axis of the nose in degrees, positive clockwise for a face that looks into the camera."""
+        return float(geometry.direction_from_rotation(self.rotation)[2])
+
+    @property
     def score(self) -> float:
         """Confidence of the detector, in [0, 1]; 1 for a box given by the caller."""
         return self.face.score
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Expected geodesic error in degrees, from ``covariance`` (``geometry.expected_angle``); None without it."""
+        return None if self.covariance is None else float(geometry.expected_angle(self.covariance))
+
+    @property
+    def doubt(self) -> dict[str, float | bool | None]:
+        """What the network says of its answer, as it is written to files.
+
+        The keys are ``uncertainty`` (degrees, 6 decimals), ``readable`` (6 decimals) and ``reliable``. The first two
+        are None if the network has no such output.
+        """
+        numbers = {"uncertainty": self.uncertainty, "readable": self.readable}
+        rounded = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
+        return {**rounded, "reliable": self.reliable}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
-            ``roll`` (degrees) and ``rotation`` (list of three rows).
+            ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), and the keys of
+            ``doubt``.
         """
         return {
             "track": self.track,
             "box": [float(side) for side in self.box],
             "score": float(self.score),
             **self.euler._asdict(),
+            **self.direction._asdict(),
+            "tilt": self.tilt,
             "rotation": self.rotation.tolist(),
+            **self.doubt,
         }
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
-"""Draw docs/conventions.png: heads with positive yaw, pitch and roll.
+"""Draw docs/conventions.png (heads with positive yaw, pitch and roll) and docs/direction.png (heads near profile).
 
-    python scripts/draw_conventions.py docs/conventions.png
+    python scripts/draw_conventions.py docs/conventions.png --direction docs/direction.png
 
 A head of simple surfaces is rotated with ``headpose.geometry`` and its axes are drawn with ``headpose.draw``, so the
 image agrees with the code.
@@ -30,6 +30,7 @@ PANELS = (
     ("pitch +30: up", EulerAngles(0, 30, 0)),
     ("roll +30: clockwise", EulerAngles(0, 0, 30)),
 )
+PROFILES = (EulerAngles(76, -8, -6), EulerAngles(84, -26, -22), EulerAngles(96, 14, 10))
 
 Array = NDArray[np.float64]
 
@@ -81,8 +82,8 @@ def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_h
             cv2.fillConvexPoly(image, np.round(points).astype(np.int32), [bright * value for value in colour])
 
 
-def panel(caption: str, euler: EulerAngles) -> Image:
-    """Return a (PANEL, PANEL, 3) uint8 BGR image of one head with its axes, below a caption."""
+def panel(euler: EulerAngles, *captions: str) -> Image:
+    """Return a (PANEL, PANEL, 3) uint8 BGR image of one head with its axes, below lines of text."""
     side = PANEL * FINER
     image = np.full((side, side, 3), BACKGROUND, np.uint8)
     rotation = geometry.rotation_from_euler(euler)
@@ -91,10 +92,22 @@ def panel(caption: str, euler: EulerAngles) -> Image:
     image = cv2.resize(image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
     middle, half = np.array(center) / FINER, 0.25 * PANEL
     draw_pose(image, HeadPose(Face(Box(*(middle - half), *(middle + half)), 1.0), rotation), label=False)
-    width = cv2.getTextSize(caption, cv2.FONT_HERSHEY_DUPLEX, 0.55, 1)[0][0]
-    origin = ((PANEL - width) // 2, 28)
-    cv2.putText(image, caption, origin, cv2.FONT_HERSHEY_DUPLEX, 0.55, DARK, 1, cv2.LINE_AA)
+    scale = 0.55 if len(captions) == 1 else 0.46
+    for line, caption in enumerate(captions):
+        width = cv2.getTextSize(caption, cv2.FONT_HERSHEY_DUPLEX, scale, 1)[0][0]
+        origin = ((PANEL - width) // 2, 28 + 22 * line)
+        cv2.putText(image, caption, origin, cv2.FONT_HERSHEY_DUPLEX, scale, DARK, 1, cv2.LINE_AA)
     return image
+
+
+def profile(euler: EulerAngles) -> Image:
+    """Return the panel of a head near profile with both triples of angles."""
+    azimuth, elevation, tilt = geometry.direction_from_rotation(geometry.rotation_from_euler(euler))
+    return panel(
+        euler,
+        f"yaw {euler.yaw:+.0f} pitch {euler.pitch:+.0f} roll {euler.roll:+.0f}",
+        f"azimuth {azimuth:+.0f} elevation {elevation:+.0f} tilt {tilt:+.0f}",
+    )
 
 
 def main() -> int:
@@ -104,7 +117,11 @@ def main() -> int:
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="draw_conventions", description=__doc__.splitlines()[0])
     parser.add_argument("out", metavar="FILE", help="image file to write")
-    write_image(parser.parse_args().out, np.hstack([panel(*item) for item in PANELS]))
+    parser.add_argument("--direction", metavar="FILE", help="image file to write: heads near profile")
+    args = parser.parse_args()
+    write_image(args.out, np.hstack([panel(euler, caption) for caption, euler in PANELS]))
+    if args.direction:
+        write_image(args.direction, np.hstack([profile(euler) for euler in PROFILES]))
     return 0
 
 

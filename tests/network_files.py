@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,14 @@ def colour_network(
     inputs: str = "image",
     size: int | str = "S",
     batch: int | str = "N",
+    optional: Mapping[str, Any] | None = None,
+    calibration: Any = None,
 ) -> Path:
     """Writes a network that reads yaw off a crop's mean red and pitch off its mean blue.
 
     yaw = 100 * (mean red - 0.5) degrees and pitch = 100 * (mean blue - 0.5), roll 0, written out as
-    R = Rx(pitch) Ry(yaw); ``gain`` multiplies the matrix, which spoils the rotation.
+    R = Rx(pitch) Ry(yaw); ``gain`` multiplies the matrix, which spoils the rotation. ``optional`` gives the optional
+    outputs by name, each with the value that every crop gets; then the file follows contract 2.
     """
     nodes, constants = [], {}
 
@@ -63,16 +67,25 @@ def colour_network(
         node("Reshape", node("Concat", *entries, to=f"{matrix}_flat", axis=1), shape, to=matrix)
     node("Mul", node("MatMul", "rx", "ry", to="product"), constant("gain", np.float32(gain)), to="rotation")
 
+    results = {"rotation": [3, 3]}
+    for key, value in (optional or {}).items():
+        array = np.asarray(value, np.float32)
+        nothing = node("Reshape", "0", constant(f"{key}_shape", [-1, *([1] * array.ndim)]), to=f"{key}_0")
+        node("Add", nothing, constant(f"{key}_value", array), to=key)
+        results[key] = list(array.shape)
+
     graph = helper.make_graph(
         nodes,
         name,
         [helper.make_tensor_value_info(inputs, TensorProto.FLOAT, [batch, 3, size, size])],
-        [helper.make_tensor_value_info("rotation", TensorProto.FLOAT, [batch, 3, 3])],
+        [helper.make_tensor_value_info(each, TensorProto.FLOAT, [batch, *shape]) for each, shape in results.items()],
         list(constants.values()),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if metadata is None:
-        metadata = {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps({"name": name})}
+        about = {"name": name} | ({"contract": 2, "outputs": list(optional)} if optional else {})
+        about |= {} if calibration is None else {"calibration": calibration}
+        metadata = {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps(about)}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -206,3 +206,20 @@ def test_a_panel_is_dark_with_light_text_in_its_corner(size, at_bottom):
         assert (image[: size[0] // 2] == GREY).all() == at_bottom
         assert (image[size[0] // 2 :] == GREY).all() != at_bottom
         assert (image[:, size[1] // 2 :] == GREY).all()
+
+
+def test_a_pose_that_is_not_reliable_is_grey_and_has_a_question_mark():
+    sure = pose((20, 10, 0))
+    guess = dataclasses.replace(sure, reliable=False)
+    for style in STYLES:
+        drawn = draw_poses(np.zeros((220, 220, 3), np.uint8), [guess], style)
+        assert drawn.any() and (drawn.max(2) == drawn.min(2)).all()  # no colour
+        assert not np.array_equal(drawn, draw_poses(np.zeros((220, 220, 3), np.uint8), [sure], style))
+
+
+def test_the_label_says_the_expected_error():
+    pictures = [
+        draw_poses(np.zeros((220, 220, 3), np.uint8), [dataclasses.replace(pose((20, 10, 0)), covariance=each)])
+        for each in (None, 0.01 * np.eye(3), 0.04 * np.eye(3))
+    ]
+    assert len({picture.tobytes() for picture in pictures}) == 3

@@ -90,6 +90,67 @@ def test_euler_angles_give_their_rotation_back(rotation, branch):
     assert geometry.geodesic_degrees(back, rotation) < 1e-5
 
 
+@given(rotations())
+def test_the_direction_gives_its_rotation_back(rotation):
+    back = geometry.rotation_from_direction(geometry.direction_from_rotation(rotation))
+    assert geometry.geodesic_degrees(back, rotation) < 1e-5
+
+
+@given(rotations())
+def test_azimuth_and_elevation_are_those_of_the_nose(rotation):
+    azimuth, elevation, _ = np.deg2rad(geometry.direction_from_rotation(rotation))
+    nose = (-math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation))
+    np.testing.assert_allclose(rotation @ (0, 0, 1), nose, atol=1e-6)
+
+
+@given(upright)
+def test_a_mirror_flips_azimuth_and_tilt_and_the_in_plane_angle(euler):
+    rotation = geometry.rotation_from_euler(euler)
+    found, mirrored = (geometry.direction_from_rotation(each) for each in (rotation, geometry.mirror(rotation)))
+    np.testing.assert_allclose(mirrored, found * (-1, 1, -1), atol=1e-6)
+    assert geometry.in_plane_angle(geometry.mirror(rotation)) == pytest.approx(-geometry.in_plane_angle(rotation))
+
+
+@pytest.mark.parametrize("angle", [-60, 30])
+def test_a_direction_is_an_euler_angle_where_the_head_turns_about_one_axis(angle):
+    for axis in range(3):
+        euler = np.eye(3)[axis] * angle
+        found = geometry.direction_from_rotation(geometry.rotation_from_euler(euler))
+        np.testing.assert_allclose(found, euler, atol=1e-9)
+
+
+def test_the_direction_is_smooth_through_the_profile_where_euler_angles_jump():
+    """A head nods and tilts by some degrees while it turns past the profile: no step beyond that of the rotation."""
+    turn = np.arange(60.0, 121.0)
+    rotation = geometry.rotation_from_direction(np.column_stack([turn, 4 + turn / 60, -5 + turn / 60]))
+    steps = np.abs(np.diff(geometry.direction_from_rotation(rotation), axis=0)).max()
+    assert steps < 1.01
+    assert np.abs(np.diff(geometry.euler_from_rotation(rotation), axis=0)).max() > 10 * steps
+
+
+def test_a_plain_profile_reads_as_one():
+    profile = HeadPose(Face(Box(0, 0, 9, 9), 1.0), geometry.rotation_from_euler((84, -26, -22)))
+    assert (*profile.direction, profile.tilt) == pytest.approx((84.6, -2.6, 3.9), abs=0.1)
+    assert profile.direction.azimuth == profile.direction[0]
+
+
+@pytest.mark.parametrize("tilt", [-40, 25])
+@pytest.mark.parametrize("elevation", [90, -90])
+def test_a_nose_that_points_straight_up_or_down_has_no_tilt(elevation, tilt):
+    locked = geometry.rotation_from_direction((30, elevation, tilt))
+    direction = geometry.direction_from_rotation(locked)
+    assert direction[1:] == pytest.approx((elevation, 0))
+    np.testing.assert_allclose(geometry.rotation_from_direction(direction), locked, atol=1e-9)
+
+
+@given(rotations(), st.integers(-180, 180))
+def test_the_in_plane_angle_turns_with_the_picture(rotation, clockwise):
+    if np.hypot(*rotation[:2, 1]) > 1e-3:  # else the head's up axis points at the camera
+        turned = geometry.in_plane_angle(geometry.turn_picture(rotation, clockwise))
+        expected = geometry.in_plane_angle(rotation) + clockwise
+        assert geometry.wrap_degrees(turned - expected + 90) == pytest.approx(90, abs=1e-6)
+
+
 @given(upright)
 def test_rotations_give_their_euler_angles_back(euler):
     np.testing.assert_allclose(geometry.euler_from_rotation(geometry.rotation_from_euler(euler)), euler, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -77,6 +78,7 @@ def test_a_pose_prints_as_a_reader_wants_it(pose):
 def test_a_pose_as_a_dictionary_survives_json(pose):
     values = json.loads(json.dumps(pose.to_dict()))
     assert [values[name] for name in ("yaw", "pitch", "roll")] == pytest.approx([30, -10, 5])
+    assert [values[name] for name in ("azimuth", "elevation", "tilt")] == pytest.approx([*pose.direction, pose.tilt])
     assert (values["box"], values["score"], values["track"]) == ([10, 20, 40, 80], 0.875, None)
     np.testing.assert_allclose(values["rotation"], pose.rotation)
 
@@ -245,6 +247,10 @@ def test_poses_become_a_table(pose):
     assert table[["x1", "y1", "x2", "y2", "score"]].iloc[1].tolist() == [10, 20, 40, 80, 0.875]
     assert table["track"].isna().tolist() == [True, False] and table["track"].iloc[1] == 7
     empty = to_dataframe([])
+    assert table[["uncertainty", "readable"]].isna().all(axis=None) and table["reliable"].all()
+    known = dataclasses.replace(tracked, covariance=0.01 * np.eye(3), readable=0.25, reliable=False)
+    row = to_dataframe([known]).iloc[0]
+    assert (row["uncertainty"], row["readable"], bool(row["reliable"])) == (known.doubt["uncertainty"], 0.25, False)
     assert len(empty) == 0 and empty.dtypes.equals(table.dtypes)
 
 

@@ -1,4 +1,7 @@
-"""Functions for argparse's ``type``. An invalid value is wrong usage: exit status 2."""
+"""Functions for argparse's ``type``, and options of several programs.
+
+An invalid value is wrong usage: exit status 2.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +51,25 @@ def share(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def add_face_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select and judge faces: ``--max-faces``, ``--min-score`` and ``--min-confidence``."""
+    parser.add_argument(
+        "--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces of each image (default: all)"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=share,
+        default=0.0,
+        metavar="S",
+        help="minimum score of a face, 0 to 1 (default: 0; blazeface itself drops faces below 0.5)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=share,
+        default=0.0,
+        metavar="P",
+        help="mark poses as unreliable whose probability of a readable face is below P, 0 to 1 (default: 0); needs a "
+        "network with the output face",
+    )

@@ -25,10 +25,11 @@ from headpose.training import distributed, forecast, log, sources
 from headpose.training.loop import BEST, INIT, LAST, RECIPE, SPLIT, Trainer
 from headpose.training.tasks.classification import ClassificationTask
 from headpose.training.tasks.head_pose import HeadPoseTask
-from headpose.training.validation import predict
+from headpose.training.validation import read
 from headpose.types import Image
 
 _LARGEST_DIFFERENCE = 0.02  # degrees, between PyTorch and ONNX Runtime in float32
+_RELATIVE = 2e-3  # largest relative difference of the optional outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,22 +142,27 @@ def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
             recipe=settings.name,
             parent=trainer.parent,
         )
-        export_onnx(best, settings.crop, card, target)
+        export_onnx(best, settings.crop, card, target, task.calibration(best))
         _check_parity(best, target, task.validator.crops[:64])
         print(f"exported to {target}")
 
 
 def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
-    """Check that the exported file gives the same rotations as the network on held-out faces.
+    """Check that the exported file gives the same outputs as the network on held-out faces.
 
     Raises:
-        WeightsError: The rotations differ.
+        WeightsError: The outputs differ.
     """
     exported = OnnxPoseModel(file, device="cpu")
-    inputs = crop.normalise(np.stack(crops), exported.crop)
-    difference = geometry.geodesic_degrees(exported.predict(inputs), predict(network, crops, exported.crop, len(crops)))
+    found = exported.read(crop.normalise(np.stack(crops), exported.crop))
+    wanted = read(network, crops, exported.crop, len(crops))
+    difference = geometry.geodesic_degrees(found.rotation, wanted.rotation)
     if not difference.max() <= _LARGEST_DIFFERENCE:  # also for NaN
         raise WeightsError(f"{file} differs from the trained network by {difference.max():.3f} degrees: do not use it")
+    optional = {name: getattr(wanted, name) for name in exported.outputs}
+    for name, values in exported.calibration.apply(optional).items():
+        if not np.allclose(getattr(found, name), values, rtol=_RELATIVE, atol=_RELATIVE):
+            raise WeightsError(f"the output {name} of {file} differs from the trained network's: do not use it")
 
 
 def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | None]:

@@ -18,7 +18,8 @@ from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
 from headpose.losses import cosine_distance, geodesic_distance
-from headpose.networks.resnet import ResNet, build, rotations
+from headpose.networks.outputs import decode
+from headpose.networks.resnet import ResNet, build
 from headpose.networks.spec import ResNetSpec
 from headpose.training import distributed
 from headpose.training.precision import autocast, computes_bf16
@@ -98,9 +99,10 @@ class Distillation:
     """Weighted sum of distillation losses, an ``Objective`` (Aghli & Ribeiro, CVPR Workshops 2021, eq. 3).
 
     ``features`` is the cosine distance between the maps after the ReLU, flattened for each image, averaged over the
-    layers. ``output`` is the cosine distance between the output vectors. The paper prints the cosine with a sign whose
-    minimization would drive the two apart; this class minimizes the distance. The cosine ignores the length of a
-    vector, so ``rotation``, the geodesic distance between the two rotations, and ``labels`` may be added (both ours).
+    layers. ``output`` is the cosine distance between the output vectors, with the values of optional outputs in them.
+    The paper prints the cosine with a sign whose minimization would drive the two apart; this class minimizes the
+    distance. The cosine ignores the length of a vector, so ``rotation``, the geodesic distance between the two
+    rotations, and ``labels`` may be added (both ours).
 
     The teacher is frozen, in eval mode, and receives the student's input.
     """
@@ -130,6 +132,8 @@ class Distillation:
             )
         if stage.rotation and student.spec.output == "classes":
             raise RecipeError("recipe: students: a classifier has no rotation: set rotation to 0 in all stages")
+        if teacher.spec.values != student.spec.values:
+            raise RecipeError("recipe: students: teacher and student must have the same network.output and outputs")
         names = layers if stage.features else ()
         widths = channels.widths(teacher.spec), channels.widths(student.spec)
         for name in names:
@@ -153,8 +157,8 @@ class Distillation:
             if stage.output:
                 loss = loss + stage.output * cosine_distance(self._task.output(wanted), self._task.output(raw))
             if stage.rotation:
-                form = self._student.spec.output
-                loss = loss + stage.rotation * geodesic_distance(rotations(wanted, form), rotations(raw, form))
+                theirs, ours = (decode(values, self._student.spec)["rotation"] for values in (wanted, raw))
+                loss = loss + stage.rotation * geodesic_distance(theirs, ours)
         if stage.labels:
             loss = loss + stage.labels * self._task.errors(raw, batch)
         return loss

@@ -113,6 +113,7 @@ class FineTuner:
             network=network.spec,
             crop=dataclasses.replace(crop, size=tuning.size or crop.size),
             optimiser=tuning.optimiser,
+            loss=dataclasses.replace(self.training.loss, likelihood_from=0.0),  # the rotation has been learned
             run=dataclasses.replace(
                 self.training.run,
                 images=tuning.images,

@@ -1,41 +1,50 @@
-"""Parity: the distance between the rotations of a network and of the one that it was made from."""
+"""Parity: the distance between the outputs of a network and of the one that it was made from."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose import crop, geometry
+from headpose import crop, geometry, inference
 from headpose.errors import DataError, WeightsError
 from headpose.inference import OnnxPoseModel, PoseModel, create_session
-from headpose.types import CropSpec, Image
+from headpose.reading import Reading, concatenate
+from headpose.types import Box, CropSpec, Image
 
 _BATCH = 32
+
+OUTPUT_LIMITS = {"region": 0.05, "covariance": 0.1, "face": 0.05}
+"""Maximum mean difference of each optional output (``Parity.outputs``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Geodesic distances between the rotations of two networks.
+    """Geodesic distances between the rotations of two networks, and differences of their optional outputs.
 
     Attributes:
         mean: Mean over the faces, degrees.
         p99: 99th percentile over the faces, degrees.
         max: Maximum over the faces, degrees.
         faces: Number of faces.
+        outputs: Mean difference of each optional output that both networks have: for ``region`` 1 - IoU, for
+            ``covariance`` the relative difference of the uncertainty, for ``face`` that of the probability.
     """
 
     mean: float
     p99: float
     max: float
     faces: int
+    outputs: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} degrees on average (99th percentile {self.p99:.3f}, maximum {self.max:.3f})"
+        also = "".join(f", {name} {value:.4f}" for name, value in self.outputs.items())
+        return f"{self.mean:.4f} degrees on average (99th percentile {self.p99:.3f}, maximum {self.max:.3f}{also})"
 
 
 def measure_parity(reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> Parity:
@@ -52,7 +61,8 @@ def measure_parity(reference: NDArray[np.float64], candidate: NDArray[np.float64
 def check_parity(reference: Path, candidate: Path, crops: Sequence[Image], limit_degrees: float) -> Parity:
     """Return the distances between two networks, both run by ONNX Runtime on the CPU, and check their mean.
 
-    Only the mean is limited: on single crops that hardly show a face, any network can be far off.
+    Only means are limited, those of the optional outputs by ``OUTPUT_LIMITS``: on single crops that hardly show a
+    face, any network can be far off.
 
     Args:
         reference: ONNX file of the first network.
@@ -61,31 +71,60 @@ def check_parity(reference: Path, candidate: Path, crops: Sequence[Image], limit
         limit_degrees: Maximum of the mean distance in degrees.
 
     Raises:
-        WeightsError: The mean exceeds the limit, or the crops of the two networks differ.
+        WeightsError: A mean exceeds its limit, or the crops or outputs of the two networks differ.
         DataError: There are no crops.
         HeadPoseError: An output of a network is not a rotation.
     """
     first, second = (OnnxPoseModel(path, device="cpu", threads=1) for path in (reference, candidate))
     if first.crop != second.crop:
         raise WeightsError(f"{reference} and {candidate} crop faces differently: they cannot be compared")
-    parity = measure_parity(predict(first, crops), predict(second, crops))
+    if first.outputs != second.outputs:
+        raise WeightsError(f"{reference} and {candidate} have different outputs: they cannot be compared")
+    parity = compare(read(first, crops), read(second, crops))
     if not parity.mean <= limit_degrees:
         raise WeightsError(
             f"{second.name} differs from {first.name} by {parity}, more than the limit of {limit_degrees:g}: "
             "give other or more calibration images, use a higher precision, or raise the limit"
         )
+    for name, value in parity.outputs.items():
+        if not value <= OUTPUT_LIMITS[name]:
+            raise WeightsError(
+                f"the output {name} of {second.name} differs from that of {first.name} by {value:.3f}, more than "
+                f"{OUTPUT_LIMITS[name]:g}: give other or more calibration images, or use a higher precision"
+            )
     return parity
 
 
+def compare(reference: Reading, candidate: Reading) -> Parity:
+    """Return the distances and differences between what two networks read off the same faces, at least one."""
+    outputs = {}
+    if reference.region is not None and candidate.region is not None:
+        boxes = ([_box(region) for region in each] for each in (reference.region, candidate.region))
+        outputs["region"] = 1 - float(np.mean([a.iou(b) for a, b in zip(*boxes, strict=True)]))
+    if reference.covariance is not None and candidate.covariance is not None:
+        before, after = map(geometry.expected_angle, (reference.covariance, candidate.covariance))
+        outputs["covariance"] = float(np.mean(np.abs(after - before) / before))
+    if reference.readable is not None and candidate.readable is not None:
+        outputs["face"] = float(np.abs(reference.readable - candidate.readable).mean())
+    return dataclasses.replace(measure_parity(reference.rotation, candidate.rotation), outputs=outputs)
+
+
+def _box(region: NDArray[np.float64]) -> Box:
+    (x, y), (width, height) = region[:2], region[2:]
+    return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
 def predict(model: PoseModel, crops: Sequence[Image]) -> NDArray[np.float64]:
-    """Return the rotations of crops.
+    """Return the (N, 3, 3) rotations of crops; see ``read``."""
+    return read(model, crops).rotation
+
+
+def read(model: PoseModel, crops: Sequence[Image]) -> Reading:
+    """Return all outputs of a network for crops.
 
     Args:
         model: Network to run.
         crops: N crops, (S, S, 3) uint8 BGR, N at least 1.
-
-    Returns:
-        (N, 3, 3) rotation matrices.
 
     Raises:
         DataError: There are no crops.
@@ -93,7 +132,7 @@ def predict(model: PoseModel, crops: Sequence[Image]) -> NDArray[np.float64]:
     if not len(crops):
         raise DataError("networks cannot be compared without faces: there is none, give at least one")
     parts = [np.stack(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
-    return np.concatenate([model.predict(crop.normalise(part, model.crop)) for part in parts])
+    return concatenate([inference.read(model, crop.normalise(part, model.crop)) for part in parts])
 
 
 def predict_anyhow(path: Path, crops: Sequence[Image], spec: CropSpec) -> NDArray[np.float64]:

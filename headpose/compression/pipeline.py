@@ -186,7 +186,10 @@ class Compression:
         for name, network in self.networks().items():
             if isinstance(network, HeadPoseNet):
                 files[name] = self.folder / f"{name}.onnx"
-                export_onnx(network, self.training.crop, self._card(name), files[name])
+                calibration = None
+                if network.spec.outputs and isinstance(self.task, HeadPoseTask):
+                    calibration = self.task.calibration(network)
+                export_onnx(network, self.training.crop, self._card(name), files[name], calibration)
         return files
 
     def quantize(self, sources: Mapping[str, Path]) -> dict[str, Path]:
@@ -293,16 +296,27 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
             raise RecipeError(f"{name_or_path} and the training recipe {training.name} have different crops")
         network = build(spec)
         network.load_state_dict(state, strict=False)
-        return network
+        return _checked(network, name_or_path, training)
     if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if a folder cannot be read
         raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
     if "spec" in surgery.read_metadata(path):
-        return surgery.load(path)
+        return _checked(surgery.load(path), name_or_path, training)
     network = build(training.spec)  # ``headpose train`` saves its best weights without a specification
     try:
         checkpoint.load_weights(network, path)
     except WeightsError as error:
         raise WeightsError(f"{error}; the recipe is {training.name}") from error
+    return network
+
+
+def _checked(network: ResNet, name: str, training: Recipe) -> ResNet:
+    """Return the network; raise RecipeError if its outputs are not those whose losses the recipe computes."""
+    found, wanted = ((spec.output, sorted(spec.outputs)) for spec in (network.spec, training.spec))
+    if found != wanted:
+        raise RecipeError(
+            f"{name} has network.output {found[0]!r} and network.outputs {found[1]}, the training recipe "
+            f"{training.name} has {wanted[0]!r} and {wanted[1]}: they must be the same"
+        )
     return network
 
 

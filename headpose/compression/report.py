@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import tempfile
@@ -16,13 +17,14 @@ from headpose.compression import pictures
 from headpose.compression.finetune import NETWORK
 from headpose.compression.int8 import to_stock_int8
 from headpose.compression.measure import latency, size_of
-from headpose.compression.parity import Parity, measure_parity, predict, predict_anyhow
+from headpose.compression.parity import Parity, compare, predict_anyhow, read
 from headpose.compression.pipeline import BASELINE, Compression
 from headpose.compression.recipe import StudentRecipe
 from headpose.compression.steps import Step
 from headpose.evaluation.latency import machine
 from headpose.files import write_text
 from headpose.inference import OnnxPoseModel
+from headpose.reading import Calibration
 from headpose.report import page
 from headpose.report.document import Block, Row, Section, Table, Text
 from headpose.training import log
@@ -122,16 +124,19 @@ def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]
         if name not in networks and isinstance(task, HeadPoseTask):
             parent = whole[source]
             crops = task.validator.crops
-            before, after = (predict(OnnxPoseModel(path, device="cpu"), crops) for path in (files[source], file))
+            models = [OnnxPoseModel(path, device="cpu") for path in (files[source], file)]
+            for model in models:
+                model.calibration = Calibration()  # figures are those of the training
+            before, after = (read(model, crops) for model in models)
             found.append(
                 dataclasses.replace(
                     parent,
                     name=name,
                     precision=precision,
                     bytes=file.stat().st_size,
-                    figures=task.validator.score(after).figures,
+                    figures=task.score(after, functools.partial(read, models[1])).figures,
                     latency_ms=times[name],
-                    parity=measure_parity(before, after),
+                    parity=compare(before, after),
                 )
             )
     for name in compression.recipe.quantize.students:
@@ -147,7 +152,7 @@ def _stock(compression: Compression, student: Variant, file: Path) -> Variant:
         target = Path(folder) / "stock.onnx"
         to_stock_int8(file, target, compression.calibration)
         rotations = predict_anyhow(target, task.validator.crops, task.crop)
-        figures = task.validator.score(rotations).figures
+        figures = dict.fromkeys(student.figures, math.nan) | task.validator.score(rotations).figures
         size = target.stat().st_size
     name = f"{student.name}, stock quantiser"
     return dataclasses.replace(student, name=name, precision="int8", bytes=size, figures=figures, latency_ms={})

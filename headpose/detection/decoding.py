@@ -1,6 +1,8 @@
 """Decoding of BlazeFace's output tensors: anchors, boxes, and non-maximum suppression.
 
-Boxes are rows of a (K, 5) float32 array: x1, y1, x2, y2 in pixels, then the score as a logit.
+Boxes are rows of a (K, 7) float32 array: x1, y1, x2, y2 in pixels, the score as a logit, then a vector (x, y) to the
+left of the head, in pixels: where the face is upright, it points to the right of the image. Functions that do not need
+the vector take (K, 5) rows, too.
 """
 
 from __future__ import annotations
@@ -46,13 +48,24 @@ def decode(boxes: Array, logits: Array, height: int, width: int, min_logit: floa
         min_logit: Minimum logit of a box.
 
     Returns:
-        (K, 5) float32 in pixels of the input. All values are finite and no box is empty.
+        (K, 7) float32 in pixels of the input. All values are finite and no box is empty.
     """
     kept = logits >= min_logit
     kept &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     center, half = boxes[kept, :2] + anchors(height, width)[kept], boxes[kept, 2:4] / 2
-    rows = np.column_stack([center - half, center + half, logits[kept]])
+    rows = np.column_stack([center - half, center + half, logits[kept], _leftwards(boxes[kept, 4:12])])
     return rows[np.isfinite(rows).all(axis=1)]
+
+
+def _leftwards(points: Array) -> Array:
+    """Return (K, 2) vectors to the left of each head from (K, 8): its right eye, left eye, nose tip and mouth.
+
+    The eyes alone are close together in a profile, where their line says little: the vector from the mouth to the eyes,
+    turned by a right angle, is added. Both grow with what they can say.
+    """
+    right, left, mouth = points[:, :2], points[:, 2:4], points[:, 6:8]
+    up = (right + left) / 2 - mouth
+    return left - right + np.column_stack([-up[:, 1], up[:, 0]])
 
 
 def sigmoid(logits: Array) -> Array:
@@ -67,16 +80,18 @@ def blend(rows: Array) -> Array:
     Each cluster of boxes becomes its score-weighted mean, with the highest score of the cluster.
 
     Args:
-        rows: (K, 5) float32 boxes.
+        rows: (K, C) float32 boxes, C is 5 or 7.
 
     Returns:
-        (L, 5) float32 boxes, L <= K, sorted by descending score.
+        (L, C) float32 boxes, L <= K, sorted by descending score.
     """
-    blended = [
-        np.append(np.average(cluster[:, :4], axis=0, weights=sigmoid(cluster[:, 4])), cluster[0, 4])
-        for cluster in _clusters(rows)
-    ]
-    return np.array(blended, np.float32).reshape(-1, 5)
+    blended: list[Array] = []
+    for cluster in _clusters(rows):
+        weights = sigmoid(cluster[:, 4])
+        row = weights @ cluster / weights.sum()
+        row[4] = cluster[0, 4]
+        blended.append(row)
+    return np.array(blended, np.float32).reshape(-1, rows.shape[1])
 
 
 def _clusters(rows: Array) -> Iterator[Array]:
@@ -93,22 +108,22 @@ def drop_duplicates(rows: Array) -> Array:
     """Apply non-maximum suppression that also drops boxes inside a larger, more confident face.
 
     Args:
-        rows: (K, 5) float32 boxes.
+        rows: (K, C) float32 boxes, C is 5 or 7.
 
     Returns:
-        (L, 5) float32 boxes, L <= K, sorted by descending score.
+        (L, C) float32 boxes, L <= K, sorted by descending score.
     """
     kept: list[Array] = []
     for row in rows[np.argsort(-rows[:, 4], kind="stable")]:
-        others = np.array(kept, np.float32).reshape(-1, 5)
+        others = np.array(kept, np.float32).reshape(-1, rows.shape[1])
         part = (_shared(row, others) > _PART * _area(row)) & (_area(others) > _area(row))
         if not part.any() and not (iou(row, others) > SAME_FACE).any():
             kept.append(row)
-    return np.array(kept, np.float32).reshape(-1, 5)
+    return np.array(kept, np.float32).reshape(-1, rows.shape[1])
 
 
 def iou(row: Array, rows: Array) -> Array:
-    """Return (K,) intersection over union of a row with each of (K, 5) rows."""
+    """Return (K,) intersection over union of a row with each of (K, C) rows."""
     shared = _shared(row, rows)
     return shared / (_area(row) + _area(rows) - shared)
 

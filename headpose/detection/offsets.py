@@ -7,9 +7,10 @@ on the pose, because HELEN is near-frontal. They raise the mean IoU of BlazeFace
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from headpose.types import Box
+from headpose.types import TILTED_DEGREES, Box, Face, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,25 @@ class TightOffsets:
         """Return the tight box for a detector's box, in pixels; ValueError if it is empty."""
         width, height = x2 - x1, y2 - y1
         return Box(x1 + self.left * width, y1 + self.top * height, x2 + self.right * width, y2 + self.bottom * height)
+
+    def face(self, sides: tuple[float, float, float, float], score: float, turn: float) -> Face:
+        """Return the face of a detector's box whose angle in the image plane is known.
+
+        Args:
+            sides: x1, y1, x2, y2 of the detector's box in pixels. A box that is turned with the face has the same
+                center: detectors draw squares.
+            score: Confidence of the detector, in [0, 1].
+            turn: Clockwise angle of the face in degrees.
+        """
+        upright = self.apply(*sides)
+        if abs(turn) <= TILTED_DEGREES:
+            return Face(upright, score, Region.of(upright, turn))
+        x, y = (sides[0] + sides[2]) / 2, (sides[1] + sides[3]) / 2
+        right, down = upright.center[0] - x, upright.center[1] - y
+        cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+        center = (x + cos * right - sin * down, y + sin * right + cos * down)
+        region = Region(center, upright.width, upright.height, turn)
+        return Face(region.bounds, score, region)
 
 
 # python eval/detectors.py offsets --data DIR --detector blazeface

@@ -16,7 +16,7 @@ from headpose import files
 from headpose.corruptions import CLEAN, Corruption
 from headpose.errors import DataError, HeadPoseError
 from headpose.evaluation.adapters import Adapter
-from headpose.evaluation.robustness import ERRORS, Cell, Setup, errors
+from headpose.evaluation.robustness import ERRORS, SECOND_LOOK, Cell, Setup, errors
 from headpose.geometry import Array
 from headpose.inference import OnnxPoseModel, PoseModel
 from headpose.types import Sample
@@ -95,6 +95,7 @@ class Cells:
             self._networks[name] = network_sha256(setup.model)
         return {
             "samples_sha256": self._list,
+            **({"second_look": True} if corruption.name in SECOND_LOOK else {}),
             "network_sha256": self._networks[name],
             "on": setup.on,
             "downsample": setup.downsample,

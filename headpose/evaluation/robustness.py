@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from headpose import crop, geometry, metrics
+from headpose import crop, geometry, inference, looking, metrics
 from headpose.corruptions import CLEAN, Corruption, View
 from headpose.errors import DataError
 from headpose.evaluation.accuracy import BRANCH, LEVEL, RESAMPLES
@@ -27,7 +27,9 @@ from headpose.evaluation.adapters import Adapter
 from headpose.geometry import Array
 from headpose.images import read_image
 from headpose.inference import PoseModel
-from headpose.types import Box, CropSpec, Image, Sample
+from headpose.looking import Look
+from headpose.reading import Reading, concatenate
+from headpose.types import Box, CropSpec, Face, Image, Sample
 
 ERRORS = ("geodesic", "mae", "yaw", "pitch", "roll")
 """Columns of an array of errors: absolute errors in degrees; ``mae`` is the mean of the three angles."""
@@ -36,6 +38,9 @@ On = Literal["picture", "crop"]
 
 _WITH_INTERVAL = ("geodesic", "mae", "ratio", "ratio_mae")
 _BATCH = 16  # faces per call of a network
+
+SECOND_LOOK = {"in_plane"}
+"""Corruptions under which our networks read a box as the estimator does: far tilted faces twice."""
 
 Model = PoseModel | Adapter
 
@@ -140,7 +145,10 @@ def measure(
 
 
 def errors(
-    cells: Mapping[Cell, tuple[Setup, Corruption]], samples: Sequence[Sample], title: str = "corrupted faces"
+    cells: Mapping[Cell, tuple[Setup, Corruption]],
+    samples: Sequence[Sample],
+    title: str = "corrupted faces",
+    readings: dict[Cell, Reading] | None = None,
 ) -> dict[Cell, Array]:
     """Measure cells in one pass over the images.
 
@@ -148,6 +156,7 @@ def errors(
         cells: Setup and corruption of each cell.
         samples: N labeled samples, at least one.
         title: Title of the progress bar.
+        readings: Gets what the networks read in each cell, with their optional outputs. None discards it.
 
     Returns:
         (N, 5) float64 errors of each cell, with the columns ``ERRORS``.
@@ -156,7 +165,7 @@ def errors(
         ImageError: An image cannot be read.
         HeadPoseError: The output of a network is not a rotation.
     """
-    columns = {cell: _Column(setup) for cell, (setup, _) in cells.items()}
+    columns = {cell: _Column(setup, corruption.name in SECOND_LOOK) for cell, (setup, corruption) in cells.items()}
     by_view: dict[tuple[Corruption, int], list[Cell]] = {}
     for cell, (_, corruption) in cells.items():
         by_view.setdefault((corruption, cell.seed), []).append(cell)
@@ -174,7 +183,10 @@ def errors(
                 else:
                     columns[cell].add(plain, corrupt)
                 turns[cell].append(view.clockwise_degrees)
-    return {cell: _errors(columns[cell].rotations(), samples, np.array(turns[cell])) for cell in cells}
+    found = {cell: columns[cell].reading() for cell in cells}
+    if readings is not None:
+        readings |= found
+    return {cell: _errors(each.rotation, samples, np.array(turns[cell])) for cell, each in found.items()}
 
 
 def summarise(measured: Mapping[Cell, Array], weights: Sequence[float] | None = None) -> list[Result]:
@@ -246,35 +258,49 @@ def pivot(results: Iterable[Result]) -> str:
 
 
 class _Column:
-    """Inputs of one network under one condition, predicted in batches."""
+    """Inputs of one network under one condition, predicted in batches.
 
-    def __init__(self, setup: Setup) -> None:
+    With ``second_look``, our networks read far tilted faces twice, as ``HeadPoseEstimator.estimate`` reads given boxes.
+    """
+
+    def __init__(self, setup: Setup, second_look: bool) -> None:
         self._setup = setup
+        self._second_look = second_look and not setup.downsample and not isinstance(setup.model, Adapter)
         self._crops: list[Image] = []
-        self._read: list[Array] = []
+        self._looks: list[Look] = []
+        self._read: list[Reading] = []
 
     def add(self, view: View, corrupt: Callable[[Image, Box], View] | None = None) -> None:
         """Cut the face of a view, and apply ``corrupt`` to the crop if given."""
         spec = self._setup.model.crop
+        if self._second_look:
+            self._looks.append(looking.look(view.image, Face(view.box, 1.0), spec))
+            if len(self._looks) == _BATCH:
+                self._flush()
+            return
         face = _cut(view, spec, self._setup.downsample)
         self._crops.append(corrupt(face, _box_in_crop(view.box, spec)).image if corrupt else face)
         if len(self._crops) == _BATCH:
             self._flush()
 
-    def rotations(self) -> Array:
-        """Return the (N, 3, 3) rotations of all faces so far."""
-        if self._crops:
+    def reading(self) -> Reading:
+        """Return what the network reads off all faces so far."""
+        if self._crops or self._looks:
             self._flush()
-        return np.concatenate(self._read)
+        return concatenate(self._read)
 
     def _flush(self) -> None:
         model = self._setup.model
+        if self._looks and not isinstance(model, Adapter):
+            self._read.append(looking.read(model, self._looks)[0])
+            self._looks = []
+            return
         if isinstance(model, Adapter):
             whole, all_of_it = Box(0, 0, model.crop.size, model.crop.size), _whole(model.crop)
             inputs = np.concatenate([model.network_input(face, [whole], all_of_it) for face in self._crops])
         else:
             inputs = crop.normalise(np.stack(self._crops), model.crop)
-        self._read.append(model.predict(inputs))
+        self._read.append(inference.read(model, inputs))
         self._crops = []
 
 

@@ -35,9 +35,10 @@ from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.licenses import License
 from headpose.networks.convolution import Conv2d
+from headpose.networks.outputs import decoders
 from headpose.networks.resnet import HeadPoseNet
-from headpose.networks.rotations import decoder
 from headpose.networks.spec import ResNetSpec
+from headpose.reading import CONTRACT, OPTIONAL_OUTPUTS, Calibration
 from headpose.types import CropSpec
 
 OPSET = 17
@@ -57,16 +58,32 @@ class ModelCard:
     parent: str = ""
 
 
-def export_onnx(network: HeadPoseNet, crop: CropSpec, card: ModelCard, target: Path) -> None:
-    """Write ``image`` (N, 3, S, S) float32 -> ``rotation`` (N, 3, 3) float32, N dynamic, atomically."""
-    writer = _Writer()
+def export_onnx(
+    network: HeadPoseNet, crop: CropSpec, card: ModelCard, target: Path, calibration: Calibration | None = None
+) -> None:
+    """Write ``image`` (N, 3, S, S) float32 -> ``rotation`` (N, 3, 3) float32, N dynamic, atomically.
+
+    The file also has the optional outputs of the network, under their names and not calibrated.
+
+    Args:
+        network: Network to write.
+        crop: Crop settings of its input.
+        card: Description for the metadata.
+        target: File to write.
+        calibration: Calibration for the metadata; None for none.
+    """
+    writer, parts = _Writer(), network.spec.parts
     raw = writer.write(_Tracer().trace(network), network, "image")
-    writer.write(_Tracer().trace(decoder(network.spec.output)), network, raw, "rotation")
+    values = writer.split(raw, list(parts.values())) if len(parts) > 1 else [raw]
+    for (name, decode), part in zip(decoders(network.spec).items(), values, strict=True):
+        prefix = "" if name == "rotation" else f"{name}."
+        writer.write(_Tracer().trace(decode), network, part, name, prefix)
+    results = {"rotation": (3, 3), **{name: OPTIONAL_OUTPUTS[name] for name in parts if name != "rotation"}}
     graph = helper.make_graph(
         writer.nodes,
         card.name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, crop.size, crop.size])],
-        [helper.make_tensor_value_info("rotation", TensorProto.FLOAT, ["N", 3, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in results.items()],
         writer.initializers,
     )
     model = helper.make_model(
@@ -76,6 +93,9 @@ def export_onnx(network: HeadPoseNet, crop: CropSpec, card: ModelCard, target: P
         producer_name="headpose",
     )
     about = {**dataclasses.asdict(card), "architecture": network.spec.to_dict()}
+    if len(parts) > 1:
+        about |= {"contract": CONTRACT, "outputs": [name for name in parts if name != "rotation"]}
+        about |= {} if calibration is None else {"calibration": calibration.to_dict()}
     helper.set_model_props(model, {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps(about)})
     onnx.checker.check_model(model, full_check=True)
     write_bytes(target, model.SerializeToString())
@@ -122,7 +142,9 @@ class _Writer:
         self.initializers: list[TensorProto] = []
         self.nodes: list[onnx.NodeProto] = []
 
-    def write(self, traced: fx.Graph, network: nn.Module, source: str, result: str | None = None) -> str:
+    def write(
+        self, traced: fx.Graph, network: nn.Module, source: str, result: str | None = None, prefix: str = ""
+    ) -> str:
         """Write the nodes of a trace.
 
         Args:
@@ -130,6 +152,7 @@ class _Writer:
             network: the module that holds the layers that the trace calls.
             source: the name of the function's argument in the ONNX graph.
             result: the name of the function's result; None keeps the name of its last value.
+            prefix: start of the names of all other values.
 
         Returns:
             The name of the function's result.
@@ -150,7 +173,7 @@ class _Writer:
             elif node.op != "output":
                 if node.target not in _FUNCTIONS or node.kwargs:
                     raise NotImplementedError(f"headpose.networks.export has no ONNX operator for {node.format_node()}")
-                name = result if result and node is last else _value_name(node)
+                name = result if result and node is last else prefix + _value_name(node)
                 names[node] = _FUNCTIONS[node.target](self, inputs, name)
         return names[last]
 
@@ -158,6 +181,12 @@ class _Writer:
         """Add a node with one output. The node has the name of its output, without ``.out``: that of its layer."""
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name.removesuffix(".out"), **attributes))
         return name
+
+    def split(self, x: str, sizes: list[int]) -> list[str]:
+        """Split a value along axis 1 into parts of the given sizes, and return their names."""
+        parts = [f"{x}.{i}" for i in range(len(sizes))]
+        self.nodes.append(helper.make_node("Split", [x, self.constant(sizes)], parts, name=f"{x}.split", axis=1))
+        return parts
 
     def parameters(self, layer: str, module: nn.Module, *names: str) -> list[str]:
         """Add tensors of a layer as initializers, and return their names."""
@@ -256,6 +285,13 @@ def _stack(w: _Writer, inputs: Any, name: str) -> str:
     return w.add("Concat", columns, name, axis=axis)
 
 
+def _transpose(w: _Writer, inputs: Any, name: str) -> str:
+    x, first, second = inputs
+    if (first, second) != (1, 2):
+        raise NotImplementedError(f"a transpose of {first} and {second}: only that of 1 and 2 has an operator here")
+    return w.add("Transpose", [x], name, perm=[0, 2, 1])
+
+
 def _cross(w: _Writer, inputs: Any, name: str) -> str:
     """Write a cross product of two (N, 3) as a.yzx * b.zxy - a.zxy * b.yzx: ONNX has no operator for it."""
     yzx, zxy = w.constant([1, 2, 0]), w.constant([2, 0, 1])
@@ -276,6 +312,9 @@ _FUNCTIONS: dict[Any, Callable[[_Writer, Any, str], str]] = {
     operator.truediv: _same("Div"),
     operator.neg: _same("Neg"),
     "cos": _same("Cos"),
+    "exp": _same("Exp"),
+    "tanh": _same("Tanh"),
+    "transpose": _transpose,
     "sin": _same("Sin"),
     "sqrt": _same("Sqrt"),
     "square": lambda w, inputs, name: w.add("Mul", [*inputs, *inputs], name),
@@ -287,4 +326,5 @@ _FUNCTIONS: dict[Any, Callable[[_Writer, Any, str], str]] = {
     torch.cat: lambda w, inputs, name: w.add("Concat", inputs[0], name, axis=inputs[1]),
     torch.stack: _stack,
     torch.linalg.cross: _cross,
+    torch.matmul: _same("MatMul"),
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from headpose import weights
 from headpose.errors import WeightsError
 from headpose.networks import checkpoint
 from headpose.networks.export import state_from_onnx
+from headpose.networks.resnet import HeadPoseNet
 
 _SUFFIXES = (".onnx", ".safetensors", ".pth", ".pt")
 _PREFIX = re.compile(r"^(module\.|backbone\.|model\.|encoder\.)+")
@@ -45,12 +47,14 @@ class Match:
     Attributes:
         taken: Names of parameters and statistics that were loaded.
         fresh: Names that the file does not contain.
+        extended: Names of which the file has the values of the rotation; those of optional outputs start fresh.
         other_shape: Names with another shape in the file.
         unused: Names of the file that the network does not have.
     """
 
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
+    extended: tuple[str, ...]
     other_shape: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -58,6 +62,7 @@ class Match:
         parts = [f"{len(self.taken)} tensors taken"]
         for names, words in (
             (self.fresh, "start fresh"),
+            (self.extended, "take their rotation, and their other outputs start fresh"),
             (self.other_shape, "have another shape and start fresh"),
             (self.unused, "of the file are not used"),
         ):
@@ -110,13 +115,29 @@ def initialise(network: nn.Module, file: Path) -> Match:
     if not any(value.ndim == 4 for value in fits.values()):
         examples = ", ".join(list(stored)[:3]) or "none"
         raise WeightsError(f"no convolution of {file} fits this network: its names are such as {examples}")
-    network.load_state_dict(fits, strict=False)
+    extended = _extended(network, own, stored)
+    network.load_state_dict({**fits, **extended}, strict=False)
     return Match(
         taken=tuple(fits),
         fresh=tuple(name for name in own if name not in stored),
-        other_shape=tuple(name for name in own if name in stored and name not in fits),
+        extended=tuple(extended),
+        other_shape=tuple(name for name in own if name in stored and name not in fits and name not in extended),
         unused=tuple(name for name in stored if name not in own and not name.endswith("num_batches_tracked")),
     )
+
+
+def _extended(network: nn.Module, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the last layer with the rotation of a file whose network has no optional outputs."""
+    if not isinstance(network, HeadPoseNet) or not network.spec.outputs:
+        return {}
+    count, layer = network.spec.parts["rotation"], f"head.{len(network.spec.head)}"
+    extended = {}
+    for name in (f"{layer}.weight", f"{layer}.bias"):
+        given, ours = stored.get(name), own[name]
+        if given is None or given.shape != (count, *ours.shape[1:]):
+            return {}
+        extended[name] = torch.cat([given.to(ours), ours[count:]])
+    return extended
 
 
 def our_name(name: str) -> str:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from headpose.errors import InputError
 from headpose.networks.convolution import Conv2d
-from headpose.networks.rotations import decoder
-from headpose.networks.spec import BlockSpec, Output, ResNetSpec, StemSpec, StrideOn
+from headpose.networks.outputs import decode
+from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, StrideOn
 
 
 class BasicBlock(nn.Module):
@@ -88,12 +88,15 @@ class ResNet(nn.Module):
                 blocks.append(_block(width, block, spec))
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
-        widths = (width, *spec.head, spec.outputs)
+        widths = (width, *spec.head, spec.values)
         self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self._initialise()
 
     def raw(self, images: Tensor) -> Tensor:
-        """Compute the raw output: (N, classes) logits, (N, 6) values, or (N, 3) Euler angles in radians."""
+        """Compute the (N, V) raw output: the logits of a classifier, or the values of all outputs (``spec.parts``).
+
+        The values of the rotation are six, or three Euler angles in radians.
+        """
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
@@ -120,7 +123,7 @@ class ResNet(nn.Module):
         nn.init.zeros_(last.bias)
         if self.spec.output == "6d":  # start with the identity instead of a random rotation
             with torch.no_grad():
-                last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+                last.bias[:6] = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
 
 
 class HeadPoseNet(ResNet):
@@ -132,13 +135,11 @@ class HeadPoseNet(ResNet):
         super().__init__(spec)
 
     def forward(self, images: Tensor) -> Tensor:
-        return rotations(self.raw(images), self.spec.output)
+        return self.read(images)["rotation"]
 
-
-def rotations(raw: Tensor, output: Output) -> Tensor:
-    """Convert the output of ``ResNet.raw`` to (N, 3, 3) rotations, in float32 also under autocast."""
-    with torch.autocast(raw.device.type, enabled=False):
-        return decoder(output)(raw.float())
+    def read(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute all outputs by name; see ``outputs.decode``."""
+        return decode(self.raw(images), self.spec)
 
 
 def build(spec: ResNetSpec) -> ResNet:

@@ -49,5 +49,29 @@ def rotation_from_euler(radians: Tensor) -> Tensor:
     return torch.cat(entries, 1).reshape(-1, 3, 3)
 
 
+def rotation_vectors(rotations: Tensor) -> Tensor:
+    """Convert (N, 3, 3) rotations to (N, 3) rotation vectors in radians; see ``geometry.vector_from_rotation``.
+
+    For targets: the gradient is not finite at turns of 180 degrees.
+    """
+    xx, yy, zz = rotations.diagonal(dim1=1, dim2=2).unbind(1)
+    x, y, z = (rotations[:, i, j] - rotations[:, j, i] for i, j in ((2, 1), (0, 2), (1, 0)))
+    xy, xz, yz = (rotations[:, i, j] + rotations[:, j, i] for i, j in ((0, 1), (0, 2), (1, 2)))
+    rows = [
+        [1 + xx + yy + zz, x, y, z],
+        [x, 1 + xx - yy - zz, xy, xz],
+        [y, xy, 1 - xx + yy - zz, yz],
+        [z, xz, yz, 1 - xx - yy + zz],
+    ]
+    quaternions = torch.stack([torch.stack(row, 1) for row in rows], 1)
+    largest = quaternions.diagonal(dim1=1, dim2=2).argmax(1)
+    chosen = quaternions[torch.arange(len(rotations), device=rotations.device), largest]
+    chosen = torch.where(chosen[:, :1] < 0, -chosen, chosen)
+    chosen = chosen / torch.linalg.vector_norm(chosen, dim=1, keepdim=True)
+    sine = torch.linalg.vector_norm(chosen[:, 1:], dim=1, keepdim=True)
+    angle = 2 * torch.atan2(sine, chosen[:, :1])
+    return chosen[:, 1:] * torch.where(sine > 0, angle / sine.clamp(min=1e-12), 2.0)
+
+
 def _unit(vectors: Tensor) -> Tensor:
     return vectors / (vectors.square().sum(1, True) + _TINY).sqrt()

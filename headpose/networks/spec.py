@@ -16,6 +16,7 @@ from headpose.errors import InputError
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler", "classes"]
+OptionalOutput = Literal["region", "covariance", "face"]
 PoolPadding = Literal["around", "end"]
 StrideOn = Literal["3x3", "1x1"]
 
@@ -23,6 +24,8 @@ Stride = Annotated[int, Field(strict=True, ge=1, le=8)]
 
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
 _POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
+# In the order of the last layer's values. A covariance is a symmetric 3x3 matrix.
+_OPTIONAL_VALUES: dict[OptionalOutput, int] = {"region": 4, "covariance": 6, "face": 1}
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -82,6 +85,7 @@ class ResNetSpec:
         output: ``6d``, two columns of the rotation (Zhou et al., "On the Continuity of Rotation Representations",
             CVPR 2019), ``euler``, yaw, pitch and roll in radians, or ``classes``, the logits of a classifier.
         classes: Number of classes of a classifier; 0 for other networks.
+        outputs: Optional outputs beside the rotation (see ``headpose.reading``), in any order.
     """
 
     block: Block
@@ -91,8 +95,13 @@ class ResNetSpec:
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
     classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
+    outputs: tuple[OptionalOutput, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(set(self.outputs)) < len(self.outputs):
+            raise ValueError(f"outputs has each name once, got {list(self.outputs)}")
+        if self.outputs and self.output == "classes":
+            raise ValueError(f"outputs are those of a head pose network, got {list(self.outputs)} for a classifier")
         if self.stride_on == "1x1" and self.block == "basic":
             raise ValueError("stride_on is '3x3', or '1x1' for bottlenecks; got '1x1' and basic blocks")
         if (self.classes > 1) != (self.output == "classes"):
@@ -109,13 +118,20 @@ class ResNetSpec:
         return tuple(block for stage in self.stages for block in stage)
 
     @property
-    def outputs(self) -> int:
-        """Number of outputs of the last dense layer."""
-        return self.classes if self.output == "classes" else _POSE_VALUES[self.output]
+    def parts(self) -> dict[str, int]:
+        """Number of values of each output in the last dense layer, in their order there; ``rotation`` is the first."""
+        optional: dict[str, int] = {name: count for name, count in _OPTIONAL_VALUES.items() if name in self.outputs}
+        return {"rotation": _POSE_VALUES[self.output], **optional}
+
+    @property
+    def values(self) -> int:
+        """Number of values of the last dense layer."""
+        return self.classes if self.output == "classes" else sum(self.parts.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return dataclasses.asdict(self)
+        """Convert to plain values for JSON. Without optional outputs they are those that earlier versions read."""
+        values = dataclasses.asdict(self)
+        return values if self.outputs else {key: value for key, value in values.items() if key != "outputs"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
@@ -141,6 +157,7 @@ def resnet(
     output: Output = "6d",
     stride_on: StrideOn = "3x3",
     classes: int = 0,
+    outputs: Sequence[OptionalOutput] = (),
 ) -> ResNetSpec:
     """Create a spec whose blocks are equal within a stage. Every stage except the first has a stride of 2.
 
@@ -157,7 +174,7 @@ def resnet(
         )
         for i in range(len(depths))
     )
-    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on, classes)
+    return ResNetSpec(block, stem, stages, tuple(head), output, stride_on, classes, tuple(outputs))
 
 
 def parameters(spec: ResNetSpec) -> int:
@@ -195,7 +212,7 @@ def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
         if block.projects(width):
             conv(width, block.out, 1, after)
         width, side = block.out, after
-    for dense in (*spec.head, spec.outputs):
+    for dense in (*spec.head, spec.values):
         layers.append((width * dense + dense, width * dense if size else 0))
         width = dense
     return layers

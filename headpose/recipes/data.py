@@ -20,14 +20,15 @@ class SourceRecipe:
 
     Attributes:
         kind: ``300w-lp`` (a folder in 300W-LP's layout), ``manifest`` (a CSV file), ``negatives`` (images without a
-            face, a folder or a CSV file), or for a classifier ``cifar-10`` (a folder in the layout of CIFAR-10's
-            binary version).
+            face, a folder or a CSV file, for networks with the output ``face``), or for a classifier ``cifar-10`` (a
+            folder in the layout of CIFAR-10's binary version).
         path: Path of the folder or the file, relative to the working directory.
         weight: Factor on the weights of the source's samples in the loss.
         repeat: Passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
         share: Share of all draws that come from this source; 0 for no fixed share. If every source has a share, they
             are normalized to a sum of 1. Otherwise the sources without a share are pooled and get the rest: each of
-            their faces is drawn equally often, times ``repeat``, or according to ``data.density``.
+            their faces is drawn equally often, times ``repeat``, or according to ``data.density``. Negatives are never
+            in the pool: without a share they are drawn ``repeat`` times each, in addition to the faces.
         near_duplicates: Whether near-duplicate pictures (perceptual hash) are grouped before the split, for data
             sets that do not name their source photographs.
     """

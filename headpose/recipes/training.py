@@ -31,9 +31,10 @@ from headpose.config import (
 )
 from headpose.errors import RecipeError
 from headpose.licenses import License
-from headpose.networks.spec import Block, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
+from headpose.networks.spec import Block, OptionalOutput, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
 from headpose.recipes import overrides, provenance
 from headpose.recipes.data import DataRecipe, Degrees, Seed
+from headpose.recipes.loss import LossRecipe
 from headpose.types import CropSpec
 
 Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
@@ -63,6 +64,8 @@ class NetworkRecipe:
         output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
         stride_on: Convolution of a bottleneck block that has the stride.
         classes: Number of classes of a classifier; 0 for other networks.
+        outputs: Optional outputs beside the rotation: ``region`` (the tight box in the crop), ``covariance`` (of the
+            rotation's error) and ``face`` (whether the crop shows a readable face; needs a source of ``negatives``).
     """
 
     block: Block
@@ -75,6 +78,7 @@ class NetworkRecipe:
     output: Output = "6d"
     stride_on: StrideOn = "3x3"
     classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
+    outputs: Annotated[tuple[OptionalOutput, ...], Field(max_length=3)] = ()
 
     def __post_init__(self) -> None:
         self.build()  # raises ValueError early
@@ -239,6 +243,7 @@ class Recipe:
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
     task: Literal["head-pose", "classification"] = "head-pose"
 
     @property
@@ -348,6 +353,7 @@ def _check(recipe: Recipe) -> None:
     """Check rules that involve several settings."""
     run, scale, drops = recipe.run, recipe.augment.scale, recipe.optimiser.drops
     untils, size = [part.until for part in run.growing], parameters(recipe.spec)
+    kinds = {source.kind for source in recipe.data.sources}
     by_pose = recipe.data.density.max_repeats or any(source.share for source in recipe.data.sources)
     rules = {
         f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
@@ -360,6 +366,10 @@ def _check(recipe: Recipe) -> None:
         "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
         "data.density and data.sources.N.share are for task 'head-pose'": not by_pose or recipe.task == "head-pose",
+        "data.sources has negatives, which teach the output face alone: add it to network.outputs, or leave them out": (
+            "negatives" not in kinds or recipe.task != "head-pose" or "face" in recipe.spec.outputs
+        ),
+        "data.sources has negatives and no faces": kinds != {"negatives"},
         f"augment.scale has the smaller number first; got {list(scale)}": scale[0] <= scale[1],
     }
     for rule, holds in rules.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headpose.errors import HeadPoseError, install_advice
+from headpose.evaluation.doubt import Doubt
 from headpose.evaluation.published import Published
 from headpose.report import labels
 from headpose.report.document import Picture
@@ -80,6 +81,32 @@ def curves(results: Results) -> list[Picture]:
     axes.set_ylim(0, None)
     axes.legend(fontsize=_FONT - 1, frameon=False, ncols=2)
     return [_picture(figure, "error-over-yaw.svg", "Geodesic error over yaw, means of 10 degrees")]
+
+
+def reliability(judged: Sequence[tuple[str, Doubt]]) -> Picture:
+    """Plot the true over the predicted mean error, in parts of the faces ordered by their uncertainty.
+
+    Points on the diagonal err as they predict, points above it by more. The band is a quarter to either side.
+
+    Args:
+        judged: Names of networks, at least one, and what ``doubt.judge`` says of each.
+    """
+    figure, axes = _figure()
+    top = max(max(part.predicted, part.true) for _, each in judged for part in each.parts) * 1.08
+    axes.fill_between([0, top], [0, 0.75 * top], [0, 1.25 * top], color="#8a94a0", alpha=0.2, lw=0, label="within 25 %")
+    axes.plot([0, top], [0, top], color="#8a94a0", lw=1)
+    for number, (name, each) in enumerate(judged):
+        predicted, true = ([getattr(part, key) for part in each.parts] for key in ("predicted", "true"))
+        label = name if each.auc is None else f"{name}, AUC {each.auc:.3f}"
+        axes.plot(predicted, true, "o-", color=_LINES[number % len(_LINES)], lw=1.6, ms=4, label=label)
+    axes.set_xlabel("predicted mean error, degrees", fontsize=_FONT)
+    axes.set_ylabel("true mean geodesic error, degrees", fontsize=_FONT)
+    axes.set_xlim(0, top)
+    axes.set_ylim(0, top)
+    axes.legend(fontsize=_FONT - 1, frameon=False, loc="upper left")
+    parts, n = len(judged[0][1].parts), judged[0][1].n
+    alt = f"True over predicted mean error of {n:,} faces, in {parts} parts by uncertainty: the diagonal is right"
+    return _picture(figure, "reliability.svg", alt)
 
 
 def _scatter(axis: Axis, points: Sequence[Standing]) -> Picture:

@@ -244,3 +244,16 @@ def _refers_to_others(path: Path) -> bool:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from None
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return bool(_REFERENCES.match(text)) or (text.startswith(b"<") and b"<mpd" in text)
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Redirect stderr to the null device: OpenCV warns about WebM codec tags at every log level."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

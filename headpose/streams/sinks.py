@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -33,7 +33,11 @@ _FOR_BROWSERS = (".mp4", ".m4v", ".mov")  # extensions that users expect browser
 _LONGEST_GAP_S = 10.0
 _TREMBLE = 0.75  # frames; smaller timing errors neither repeat nor skip a frame
 
-CSV_COLUMNS = ("frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s")
+CSV_COLUMNS = (
+    *("frame", "image", "face", "x1", "y1", "x2", "y2", "score"),
+    *("yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "time_s"),
+    *("uncertainty", "readable", "reliable"),
+)
 """Columns of a CSV row. The names of ``image``, the box and the angles match ``headpose.datasets.manifest`` and
 ``headpose.evaluation.predictions``, which read these files."""
 
@@ -116,8 +120,9 @@ def json_lines(target: str | os.PathLike[str]) -> RowFile:
 
     Keys: ``frame``; ``source`` if there are several sources; for images ``image`` (see ``csv_file``) and ``face`` (the
     number that ``draw_labels`` draws), for videos and cameras ``time_s`` (seconds); ``track`` if faces are tracked;
-    ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll`` (degrees); ``rotation`` (3x3,
-    row by row).
+    ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll``, ``azimuth``,
+    ``elevation``, ``tilt`` (degrees); ``rotation`` (3x3, row by row); ``uncertainty`` (degrees), ``readable`` (both
+    null if the network has no such output) and ``reliable``.
 
     Args:
         target: File to write, or "-" for stdout.
@@ -303,7 +308,7 @@ class VideoFile:
                 f"{self._target} is {even[0]}x{even[1]}, not {size[0]}x{size[1]}: video needs even sides, so the last "
                 "column or row of pixels is doubled"
             )
-        with _silent_stderr():
+        with ffmpeg.silent_stderr():
             writer = cv2.VideoWriter(ffmpeg.local(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, even)
         if not writer.isOpened():
             raise HeadPoseError(
@@ -329,19 +334,6 @@ def _even(image: Image) -> Image:
     if height % 2 == width % 2 == 0:
         return image
     return np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Redirect stderr to the null device: OpenCV warns about WebM codec tags at every log level."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _check_picture(target: str | os.PathLike[str]) -> None:
@@ -381,17 +373,26 @@ def _json_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None) ->
         "yaw": round(yaw, 6),
         "pitch": round(pitch, 6),
         "roll": round(roll, 6),
+        **{name: round(angle, 6) for name, angle in pose.direction._asdict().items()},
+        "tilt": round(pose.tilt, 6),
         "rotation": pose.rotation.round(9).tolist(),
+        **pose.doubt,
     }
     return json.dumps(values) + "\n"
 
 
 def _csv_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None, *more: object) -> str:
     box = [f"{side:.2f}" for side in pose.box.as_tuple()]
-    angles = [f"{angle:.3f}" for angle in pose.euler]
+    angles = [f"{angle:.3f}" for angle in (*pose.euler, *pose.direction, pose.tilt)]
     time_s = "" if frame.name else f"{frame.time_s:.6f}"
     still = [_image(frame, folder), number if frame.name else ""]
-    return _csv_line([frame.index, *still, *box, f"{pose.face.score:.4f}", *angles, time_s, *more])
+    return _csv_line([frame.index, *still, *box, f"{pose.face.score:.4f}", *angles, time_s, *_doubt(pose), *more])
+
+
+def _doubt(pose: HeadPose) -> list[str]:
+    """Return the last cells of a CSV row; empty where the network has no such output."""
+    degrees = "" if pose.uncertainty is None else f"{pose.uncertainty:.3f}"
+    return [degrees, "" if pose.readable is None else f"{pose.readable:.4f}", str(pose.reliable).lower()]
 
 
 def _csv_line(values: Sequence[object]) -> str:

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 
 from headpose.draw import STYLES, Style
 from headpose.errors import HeadPoseError
+from headpose.estimator import Estimators, HeadPoseEstimator
+from headpose.facestream import FaceStream
+from headpose.smoothing import Smoothing
 from headpose.streams.sinks import Sink
 from headpose.streams.sources import Frame, FrameSource
-from headpose.tracking import FaceTracker
 from headpose.types import HeadPose, Image
 
 NOT_UPLOADED = "this file was not uploaded to this page: choose it again"
@@ -65,23 +67,28 @@ class Settings(NamedTuple):
     model: str
     max_faces: int
     min_score: float
+    min_confidence: float
 
 
 def checked(settings: Sequence[Any], most_faces: int) -> Settings:
     """Validate the settings of an event.
 
     Args:
-        settings: (style, model, max_faces, min_score) as received.
+        settings: (style, model, max_faces, min_score, min_confidence) as received.
         most_faces: Maximum of the slider for ``max_faces``.
 
     Raises:
         HeadPoseError: A value is one that the page cannot send.
     """
-    style, model, max_faces, min_score = settings
-    numbers = all(isinstance(number, int | float) for number in (max_faces, min_score))
-    if style not in STYLES or not numbers or not (1 <= max_faces <= most_faces and 0.0 <= min_score <= 1.0):
+    style, model, max_faces, *shares = settings
+    numbers = len(shares) == 2 and all(isinstance(number, int | float) for number in (max_faces, *shares))
+    if (
+        style not in STYLES
+        or not numbers
+        or not (1 <= max_faces <= most_faces and 0 <= min(shares) <= max(shares) <= 1)
+    ):
         raise HeadPoseError("a setting of this page is out of its range: load the page again")
-    return Settings(style, model, int(max_faces), min_score)
+    return Settings(style, model, int(max_faces), *shares)
 
 
 class Uploads:
@@ -235,6 +242,62 @@ class Places:
             return True
 
 
+def page_stream(
+    estimators: Estimators, settings: Settings, smoothing: Smoothing | None = None
+) -> Callable[[Image, float], list[HeadPose]]:
+    """Return the function from a frame and its time in seconds to its poses, for one video or webcam of a page.
+
+    Args:
+        estimators: Networks and detector of the page. Other calls run between two frames.
+        settings: Settings of the visitor.
+        smoothing: Filter settings; None leaves poses as they are measured.
+
+    Raises:
+        HeadPoseError: The network of the settings is not one of the page, or cannot be loaded.
+    """
+    loaded = estimators.load(settings.model)
+    judged = "face" in getattr(loaded.model, "outputs", ())
+    estimator = HeadPoseEstimator(
+        loaded.model,
+        detector=loaded.detector,
+        max_faces=settings.max_faces,
+        min_confidence=settings.min_confidence if judged else 0.0,
+    )
+    stream = FaceStream(estimator, smoothing=smoothing, min_score=settings.min_score)
+
+    def update(image: Image, time_s: float) -> list[HeadPose]:
+        with estimators.exclusive():
+            return stream.update(image, time_s)
+
+    return update
+
+
+class Webcams:
+    """The streams of the visitors who send webcam frames, one for each visitor and settings."""
+
+    def __init__(self, estimators: Estimators) -> None:
+        """Create no stream yet; the networks and the detector are those of ``estimators``."""
+        self._estimators = estimators
+        self._streams: dict[object, tuple[Settings, Callable[[Image, float], list[HeadPose]], float]] = {}
+        self._lock = threading.Lock()
+
+    def update(self, visitor: object, image: Image, settings: Settings) -> list[HeadPose]:
+        """Return the poses in the next frame of a visitor. Streams without a frame for 5 seconds are dropped.
+
+        Raises:
+            HeadPoseError: The network cannot be loaded, or estimation fails.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._streams = {key: each for key, each in self._streams.items() if now - each[2] < _LEFT_AFTER_S}
+            known = self._streams.get(visitor)
+            fits = known is not None and known[0][1:] == settings[1:]  # the style does not matter
+            update = known[1] if known is not None and fits else page_stream(self._estimators, settings)
+            now = time.monotonic()  # loading a network takes a while
+            self._streams[visitor] = (settings, update, now)
+        return update(image, now)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
     """Progress of a video.
@@ -256,8 +319,7 @@ class Progress:
 
 def read_video(
     source: FrameSource,
-    estimate: Callable[[Image], Sequence[HeadPose]],
-    tracker: FaceTracker,
+    estimate: Callable[[Image, float], Sequence[HeadPose]],
     sinks: Sequence[Sink],
     bounds: UploadBounds,
 ) -> Iterator[Progress]:
@@ -265,8 +327,7 @@ def read_video(
 
     Args:
         source: Open video.
-        estimate: Function from an image to poses.
-        tracker: Tracker that smooths the poses.
+        estimate: Function from an image and its time in seconds to poses, such as ``page_stream``.
         sinks: Open sinks that receive each frame.
         bounds: Limits on pixels and time.
 
@@ -282,7 +343,7 @@ def read_video(
     for count, frame in enumerate(source, 1):
         if frame.image.shape[0] * frame.image.shape[1] > 1e6 * bounds.megapixels:
             raise HeadPoseError(f"a frame of the video has more than {bounds.megapixels:g} million pixels")
-        poses = tracker.update(estimate(frame.image), frame.time_s)
+        poses = estimate(frame.image, frame.time_s)
         for sink in sinks:
             sink.write(frame, poses)
         seconds = time.monotonic() - started

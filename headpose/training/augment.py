@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,17 +26,30 @@ _RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slop
 _MOST_CUT, _CORNERS = 0.5, 0.25  # of the box's area outside of a cut picture; share of the cuts that are at a corner
 
 
+class View(NamedTuple):
+    """Training view of a face.
+
+    Attributes:
+        image: (S, S, 3) uint8 BGR crop.
+        rotation: (3, 3) float64 rotation from head axes to camera axes.
+        region: (4,) float64 tight box of the face in the crop, as ``crop.region_in_crop`` returns it. It is the whole
+            box also where the edge of the picture cuts the face.
+    """
+
+    image: Image
+    rotation: NDArray[np.float64]
+    region: NDArray[np.float64]
+
+
 class Augmenter:
-    """Create training views: from an image, a box and a rotation to an augmented crop and its rotation."""
+    """Create training views: from an image, a box and a rotation to an augmented crop and its labels."""
 
     def __init__(self, recipe: AugmentRecipe, spec: CropSpec) -> None:
         self.recipe = recipe
         self.spec = spec
         self._pixels = _pixel_steps(recipe, spec.size)
 
-    def __call__(
-        self, image: Image, box: Box, rotation: NDArray[np.float64], rng: np.random.Generator
-    ) -> tuple[Image, NDArray[np.float64]]:
+    def __call__(self, image: Image, box: Box, rotation: NDArray[np.float64], rng: np.random.Generator) -> View:
         """Draw a random view.
 
         Args:
@@ -43,13 +57,10 @@ class Augmenter:
             box: Tight box in pixels.
             rotation: (3, 3) rotation from head axes to camera axes.
             rng: Generator of this sample.
-
-        Returns:
-            (S, S, 3) uint8 BGR crop and its (3, 3) float64 rotation.
         """
         recipe = self.recipe
         if recipe.share < 1.0 and rng.random() >= recipe.share:
-            return crop.cut(image, box, self.spec), rotation
+            return View(crop.cut(image, box, self.spec), rotation, crop.region_in_crop(box, box, self.spec))
         low, high = recipe.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
         turn = rng.normal(0.0, recipe.turn)
@@ -58,14 +69,16 @@ class Augmenter:
         if recipe.cut and rng.random() < recipe.cut:  # 0 draws no number, so older recipes give the same views
             image, box = cut_through(image, box, rng)
         spec = dataclasses.replace(self.spec, scale=scale)
-        view = crop.cut(image, _jittered(box, recipe, rng), spec, turn)
+        around = _jittered(box, recipe, rng)
+        view, region = crop.cut(image, around, spec, turn), crop.region_in_crop(box, around, spec, turn)
         rotation = geometry.turn_picture(rotation, turn)
         if rng.random() < recipe.flip:
             view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
+            region[0] = 1.0 - region[0]
         if recipe.shade and rng.random() < recipe.shade:  # as for ``cut``
             view = _shaded(view, rng)
         self._pixels.set_random_seed(int(rng.integers(1 << 31)))
-        return self._pixels(image=view)["image"], rotation
+        return View(self._pixels(image=view)["image"], rotation, region)
 
 
 def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:

@@ -25,7 +25,7 @@ class Split:
     Attributes:
         training: Training samples.
         repeats: Mean number of draws of each training sample per epoch.
-        sources: Index of the source of each training sample in the recipe.
+        sources: Index of the source of each training sample among the sources of faces (``faces_only``).
         validation: Validation samples.
         sha256: SHA-256 of the relative image paths, boxes, labels and weights of all samples, in hexadecimal. It does
             not depend on the order of the samples or on the folder of the data.
@@ -39,12 +39,13 @@ class Split:
 
 
 def read(recipe: DataRecipe) -> Split:
-    """Read all sources and split each of them by source photograph.
+    """Read all sources of faces and split each of them by source photograph.
 
     Raises:
         DataError: A source cannot be read; see the readers.
         RecipeError: A source does not contain labeled heads, or cannot reach its share of the draws.
     """
+    recipe = faces_only(recipe)
     lines: list[str] = []
     training: list[Sample] = []
     validation: list[Sample] = []
@@ -61,6 +62,16 @@ def read(recipe: DataRecipe) -> Split:
     digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
     of_source = np.array(sources, np.int64)
     return Split(training, density.repeats(recipe, training, of_source), validation, digest.hexdigest(), of_source)
+
+
+def faces_only(recipe: DataRecipe) -> DataRecipe:
+    """Return the data without the negatives. The shares of the other sources are those among the draws of faces."""
+    faces = tuple(source for source in recipe.sources if source.kind != "negatives")
+    rest = 1.0 - sum(source.share for source in recipe.sources if source.kind == "negatives")
+    if len(faces) == len(recipe.sources) or all(source.share for source in recipe.sources):
+        rest = 1.0  # shares of all sources are normalised anyway
+    shared = tuple(dataclasses.replace(source, share=source.share / rest) for source in faces)
+    return dataclasses.replace(recipe, sources=shared)
 
 
 def _weight(recipe: DataRecipe, sample: Sample) -> float:
@@ -87,8 +98,6 @@ def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
 def _samples(source: SourceRecipe) -> list[Sample]:
     if source.kind == "cifar-10":
         raise RecipeError(f"{source.path}: a source of kind cifar-10 holds no head poses; set task = 'classification'")
-    if source.kind == "negatives":
-        raise RecipeError(f"{source.path}: negatives hold no head poses, and no network has an output for them")
     samples = w300lp.read(source.path) if source.kind == "300w-lp" else manifest.read(source.path)
     return duplicates.group_near_duplicates(samples) if source.near_duplicates else samples
 

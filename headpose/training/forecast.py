@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose.networks.spec import macs, parameters
-from headpose.training import density
+from headpose.training import data, density
 from headpose.training.loop import Trainer
 from headpose.training.protocols import Task
 from headpose.training.tasks.head_pose import HeadPoseTask
@@ -83,12 +83,15 @@ def sampling(task: HeadPoseTask) -> str:
     ``unseen`` is the share of faces of a source that are drawn less than once on average during the run.
     """
     split, recipe = task.split, task.recipe
-    epoch, sources = float(split.repeats.sum()), recipe.data.sources
-    in_run = split.repeats * recipe.run.images / epoch
+    # An epoch as in ``density``: of faces. Negatives come on top.
+    epoch, sources = float(split.repeats.sum()), data.faces_only(recipe.data).sources
+    others = float(task.negatives.repeats.sum())
+    epochs = recipe.run.images / (epoch + others)
+    in_run = split.repeats * epochs
     column = np.digitize(np.abs(density.angles(split.training)[:, 0]), _YAWS) - 1
     names = ["faces", "draws", *(f"{low}-{low + 15}" for low in _YAWS[:-1]), f"{_YAWS[-1]}+", "unseen"]
     lines = [
-        f"{len(in_run):,} faces; an epoch has {epoch:,.0f} draws, the run {recipe.run.images / epoch:.1f} epochs",
+        f"{len(in_run):,} faces; an epoch has {epoch:,.0f} draws, the run {epochs:.1f} epochs",
         "faces and draws by source, draws by |yaw| in degrees, %; unseen: faces that the run draws less than once, %;",
         "most: draws of one face in an epoch, and in the run",
         "".join(f"{name:>7}" for name in names) + "    most, in the run",
@@ -101,7 +104,11 @@ def sampling(task: HeadPoseTask) -> str:
         most = (each[inside].max(initial=0.0) for each in (split.repeats, in_run))
         lines.append(f"{cells}{next(most):8.2f}{next(most):12.1f}  {name}")
     faces = np.bincount(column, minlength=len(_YAWS)) / len(column)
-    return "\n".join([*lines, f"{_percent(1.0, 1.0, *faces)}{'':27}  all, each face drawn equally often"])
+    lines.append(f"{_percent(1.0, 1.0, *faces)}{'':27}  all, each face drawn equally often")
+    if others:
+        share, count = others / (epoch + others), len(task.negatives.training)
+        lines.append(f"{share:.1%} of all draws are negatives: {count:,} pictures without a face")
+    return "\n".join(lines)
 
 
 def _percent(*shares: float) -> str:

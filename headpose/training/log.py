@@ -14,6 +14,9 @@ from headpose.files import atomic_path, write_text
 FILE = "log.csv"
 """File name of the log in the folder of a run."""
 
+OTHER_UNITS = ("region_iou", "nll", "face_accuracy", "face_auc")
+"""Figures that are no errors in the unit of the others; ``validation.OutputValidator`` explains them."""
+
 _FIRST = ("step", "images", "rate", "loss")
 
 
@@ -102,6 +105,8 @@ def _row(header: list[str], row: list[str]) -> Row:
 def draw_curves(rows: list[Row], path: Path, title: str, unit: str) -> None:
     """Plot validation errors, training loss and learning rate over the number of training images.
 
+    Figures of the optional outputs, which have other units, are in the log only.
+
     Args:
         rows: Rows of a log, at least one.
         path: Image file to write.
@@ -115,7 +120,7 @@ def draw_curves(rows: list[Row], path: Path, title: str, unit: str) -> None:
 
     images = [row.images / 1000 for row in rows]
     figure, (errors, losses, rates) = pyplot.subplots(3, 1, figsize=(8, 9), sharex=True, height_ratios=(3, 2, 1))
-    for number, name in enumerate(rows[0].figures):
+    for number, name in enumerate(name for name in rows[0].figures if name not in OTHER_UNITS):
         width = 2.0 if number == 0 else 1.0
         errors.plot(images, [row.figures[name] for row in rows], "o-", markersize=3, linewidth=width, label=name)
     errors.set_ylabel(f"validation, {unit}")

@@ -242,7 +242,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate(self.recipe.optimiser, seen, self.recipe.run.images)
         self._train_mode()
-        batch = batch.to(self.processes.device)
+        batch = dataclasses.replace(batch.to(self.processes.device), progress=seen / self.recipe.run.images)
         weight = self.processes.total(batch.weights.sum()).clamp(min=1e-6)
         loss = torch.zeros_like(weight)
         self.optimiser.zero_grad(set_to_none=True)

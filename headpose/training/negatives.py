@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from headpose import crop
 from headpose.datasets import negatives, splits
 from headpose.datasets.negatives import Negative
+from headpose.errors import RecipeError
 from headpose.recipes.data import DataRecipe, SourceRecipe
-from headpose.training.augment import Augmenter
+from headpose.training.augment import Augmenter, View
 from headpose.training.data import Pictures
 from headpose.training.sampling import Draw, generator
 from headpose.types import CropSpec, Image
@@ -26,35 +27,58 @@ class NegativeSplit:
     """Training and validation negatives.
 
     ``sha256`` is the SHA-256 of the relative image paths, boxes and faces of all negatives, in hexadecimal and
-    independent of their order; "" if there are none. ``repeats`` is the number of draws of each per epoch.
+    independent of their order; "" if there are none. ``repeats`` is the mean number of draws of each while the faces
+    are drawn once (``read``), and ``weights`` the weight of each in the loss.
     """
 
     training: list[Negative]
     repeats: NDArray[np.float64]
     validation: list[Negative]
     sha256: str = ""
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
-def read(recipe: DataRecipe) -> NegativeSplit:
+def read(recipe: DataRecipe, faces: float = 0.0) -> NegativeSplit:
     """Read the sources of kind ``negatives`` and split each of them by photograph, as labeled faces are.
+
+    Args:
+        recipe: Data of a recipe.
+        faces: Number of draws of faces in an epoch, for sources with a share of all draws.
 
     Raises:
         DataError: A source cannot be read.
+        RecipeError: A source with a share has nothing to train on.
     """
     training: list[Negative] = []
     validation: list[Negative] = []
-    repeats: list[float] = []
     lines: list[str] = []
-    for source in recipe.sources:
-        if source.kind != "negatives":
-            continue
+    counts: list[int] = []
+    sources = [source for source in recipe.sources if source.kind == "negatives"]
+    for source in sources:
         train, held_out = splits.split(negatives.read(source.path), recipe.validation, recipe.split_seed)
         training += train
         validation += held_out
-        repeats += [source.repeat] * len(train)
+        counts.append(len(train))
         lines += [_line(side, source, each) for side, part in (("t", train), ("v", held_out)) for each in part]
     digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest() if lines else ""
-    return NegativeSplit(training, np.array(repeats, np.float64), validation, digest)
+    repeats = np.repeat(_repeats(recipe, sources, counts, faces), counts)
+    weights = np.repeat([source.weight for source in sources], counts)
+    return NegativeSplit(training, repeats, validation, digest, weights)
+
+
+def _repeats(recipe: DataRecipe, sources: Sequence[SourceRecipe], counts: Sequence[int], faces: float) -> list[float]:
+    """Return the number of draws in an epoch of a negative of each source."""
+    total = sum(source.share for source in recipe.sources) if all(each.share for each in recipe.sources) else 1.0
+    plain = sum(count * source.repeat for source, count in zip(sources, counts, strict=True) if not source.share)
+    whole = (faces + plain) / (1.0 - sum(source.share for source in sources) / total)  # draws of an epoch
+    repeats = []
+    for source, count in zip(sources, counts, strict=True):
+        if source.share and not count:
+            raise RecipeError(
+                f"{source.path}: there is nothing to train on, and data.sources gives it a share of the draws"
+            )
+        repeats.append(source.share / total * whole / count if source.share else source.repeat)
+    return repeats
 
 
 def _line(side: str, source: SourceRecipe, negative: Negative) -> str:
@@ -75,11 +99,14 @@ class NegativeViews(Dataset[Image]):
         return len(self._places)
 
     def __getitem__(self, draw: Draw) -> Image:
-        place, rng = self._places[draw[0]], generator(draw)
+        return self.view(draw[0], generator(draw)).image
+
+    def view(self, index: int, rng: np.random.Generator) -> View:
+        """Draw a view of a negative; its rotation and region mean nothing."""
+        place = self._places[index]
         picture = self._pictures.read(place)
         height, width = picture.shape[:2]
-        box = negatives.draw_box(place, width, height, rng)
-        return self._augmenter(picture, box, np.eye(3), rng)[0]
+        return self._augmenter(picture, negatives.draw_box(place, width, height, rng), np.eye(3), rng)
 
 
 def held_out_crops(places: Sequence[Negative], spec: CropSpec) -> NDArray[np.uint8]:

@@ -25,33 +25,37 @@ class Batch:
         images: (N, 3, S, S) float32, normalized.
         weights: (N,) float32 weights of the images in the loss, >= 0.
         targets: Labels by name, (N, ...) each.
+        progress: Share of the run that has passed, in [0, 1]; 1 outside of a run.
     """
 
     images: Tensor
     weights: Tensor
     targets: dict[str, Tensor]
+    progress: float = 1.0
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device."""
         targets = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
-        return Batch(self.images.to(device, non_blocking=True), self.weights.to(device, non_blocking=True), targets)
+        images, weights = (value.to(device, non_blocking=True) for value in (self.images, self.weights))
+        return Batch(images, weights, targets, self.progress)
 
     def split(self, parts: int) -> list[Batch]:
         """Split the batch into at most ``parts`` batches, in order."""
         images, weights = self.images.chunk(parts), self.weights.chunk(parts)
         targets = {name: value.chunk(parts) for name, value in self.targets.items()}
         return [
-            Batch(images[i], weights[i], {name: chunks[i] for name, chunks in targets.items()})
+            Batch(images[i], weights[i], {name: chunks[i] for name, chunks in targets.items()}, self.progress)
             for i in range(len(images))
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Errors of a network on held-out data; lower is better.
+    """Errors of a network on held-out data.
 
     Attributes:
-        figures: Errors by name. The first one is used for model selection.
+        figures: Errors by name. The first one is used for model selection; lower is better. Figures of the optional
+            outputs (``log.OTHER_UNITS``) have other units, and of some of them higher is better.
     """
 
     figures: dict[str, float]

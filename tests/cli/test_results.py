@@ -18,7 +18,8 @@ from headpose.images import read_image, write_image
 from headpose.types import Box, Face, HeadPose
 from tests.videos import read_video, write_video
 
-KEYS = ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation"]
+KEYS = ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "rotation"]
+KEYS += ["uncertainty", "readable", "reliable"]
 
 
 def test_a_line_a_face(estimate, astronaut):

@@ -71,7 +71,7 @@ def test_every_dimension_of_every_tensor_has_the_width_of_its_group(spec):
         if value.ndim == 4:  # all but the picture's three channels, and the kernel
             assert free == [3, *value.shape[2:]] if name == "conv1.weight" else free == [*value.shape[2:]]
         elif value.ndim == 2:
-            assert free == ([spec.outputs] if name == f"head.{len(spec.head)}.weight" else [])
+            assert free == ([spec.values] if name == f"head.{len(spec.head)}.weight" else [])
 
 
 @settings(max_examples=50)

@@ -33,13 +33,28 @@ def test_a_box_is_decoded_from_its_anchor():
     boxes, logits = np.zeros((28, 16), np.float32), np.full(28, -9.0, np.float32)
     boxes[2 * 5, :4], logits[2 * 5] = (3.0, -2.0, 10.0, 20.0), 1.5  # cell (1, 1) of an input of 4 x 2 cells
     found = decode(boxes, logits, 16, 32, min_logit=0.0)
-    assert found.tolist() == [[12 + 3 - 5, 12 - 2 - 10, 12 + 3 + 5, 12 - 2 + 10, 1.5]]
+    assert found[:, :5].tolist() == [[12 + 3 - 5, 12 - 2 - 10, 12 + 3 + 5, 12 - 2 + 10, 1.5]]
+
+
+@pytest.mark.parametrize("turn", [0, 30, 90, 180, -100])
+@pytest.mark.parametrize("profile", [False, True])
+def test_the_vector_to_the_left_of_the_head_turns_with_it(turn, profile):
+    """Of the right eye, the left eye, the nose tip and the mouth; the eyes of a profile are on one place."""
+    apart = 0.0 if profile else 6.0
+    points = np.array([(-apart, -5), (apart, -5), (0, 1), (0, 6)], np.float64)
+    cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+    turned = points @ [[cos, sin], [-sin, cos]]  # clockwise, y down
+    boxes, logits = np.zeros((14, 16), np.float32), np.full(14, -9.0, np.float32)
+    boxes[3, :4], logits[3] = (0, 0, 10, 10), 1.0
+    boxes[3, 4:12] = turned.ravel()
+    ((x, y),) = decode(boxes, logits, 16, 16, 0.0)[:, 5:]
+    assert np.rad2deg(np.arctan2(y, x)) % 360 == pytest.approx(turn % 360, abs=1e-3)
 
 
 def test_boxes_without_an_area_are_dropped():
     boxes = np.zeros((14, 16), np.float32)
     boxes[:, 2:4] = -3.0
-    assert decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0).shape == (0, 5)
+    assert decode(boxes, np.full(14, 5.0, np.float32), 16, 16, 0.0).shape == (0, 7)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headpose import geometry
+from headpose import HeadPoseEstimator, geometry, read_image
 from headpose.corruptions import CLEAN
 from headpose.datasets import aflw2000
 from headpose.errors import DataError
@@ -64,6 +64,35 @@ def test_turned_faces_are_compared_with_turned_labels(tmp_path):
     assert max(seeing.values()) < 6  # of a square turned by 45 degrees 16 pixels a side tell no more
     away = [each.geodesic for each in scores if each.network == "colour"]
     assert np.diff(away).min() > 30
+
+
+def test_turned_faces_are_read_as_the_estimator_reads_boxes(tmp_path):
+    """A network that errs beyond 60 degrees in the plane: the second look is upright, where it does not."""
+
+    class Short(BrightSide):
+        def predict(self, inputs):
+            rotation = super().predict(inputs)
+            far = np.abs(geometry.in_plane_angle(rotation)) > 60
+            return np.where(far[:, None, None], geometry.turn_picture(rotation, 20), rotation)
+
+    picture = np.zeros((60, 60, 3), np.uint8)
+    picture[:, 30:, 2] = 255
+    assert cv2.imwrite(str(tmp_path / "face.png"), picture)
+    box = Box(20, 20, 40, 40)
+    turned = HeldOutSet.of("in-plane", [Sample(tmp_path / "face.png", box, EulerAngles(0.0, 0.0, 0.0))])
+    errors = heldout.measure([Setup(Short())], turned)[Cell("halves", "in_plane@90", 0)]
+    view = turned.parts["in-plane 90"](read_image(tmp_path / "face.png"), box, key="face")
+    (pose,) = HeadPoseEstimator(Short(), detector=NoDetector()).estimate(view.image, [view.box])
+    label = geometry.turn_picture(np.eye(3), view.clockwise_degrees)
+    assert errors[0, 0] == pytest.approx(geometry.geodesic_degrees(pose.rotation, label), abs=1e-6)
+    assert errors[0, 0] < 10, "one look errs by 20 degrees"
+
+
+class NoDetector:
+    name = "none"
+
+    def detect(self, image):
+        return []
 
 
 def test_scores_by_hand(samples):

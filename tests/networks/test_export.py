@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch import nn
 
 from headpose.cli import main
 from headpose.errors import WeightsError
+from headpose.inference import OnnxPoseModel
 from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
 from headpose.networks.resnet import HeadPoseNet
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec
+from headpose.reading import Calibration
 from headpose.types import CropSpec
 from tests.compression.networks import specs
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
@@ -23,10 +26,12 @@ CARD = ModelCard("tiny", "fp32", "permissive", "any use", "none", "tiny")
 CROP = CropSpec(40, scale=1.25)
 # What is left of a network whose stem was pruned to the width of the stream behind it.
 PROJECTED = ResNetSpec("basic", StemSpec(6, 3, 2, False), ((BlockSpec((5,), 6, projection=True),),))
+EVERYTHING = dataclasses.replace(TINY_BASIC, outputs=("face", "region", "covariance"))
+EULER_AND_MORE = dataclasses.replace(TINY_BOTTLENECK, outputs=("covariance",))
 SPECS = pytest.mark.parametrize(
     "spec",
-    [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, PROJECTED],
-    ids=["basic 6d", "bottleneck euler", "caffe", "needless projection"],
+    [TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, PROJECTED, EVERYTHING, EULER_AND_MORE],
+    ids=["basic 6d", "bottleneck euler", "caffe", "needless projection", "all outputs", "euler and covariance"],
 )
 
 
@@ -38,7 +43,30 @@ def test_onnx_runtime_gives_torchs_rotations(spec, tmp_path):
     for count in (1, 5):
         images = torch.randn(count, 3, 40, 40)
         (ours,) = session.run(["rotation"], {"image": images.numpy()})
-        np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=2e-6)
+        np.testing.assert_allclose(ours, net(images).detach().numpy(), atol=5e-6)
+
+
+@pytest.mark.parametrize("spec", [EVERYTHING, EULER_AND_MORE], ids=["all", "covariance"])
+def test_the_optional_outputs_are_written_and_described(spec, tmp_path):
+    net, fitted = network(spec), Calibration(2.0, 3.0, 0.5)
+    export_onnx(net, CROP, CARD, tmp_path / "plain.onnx")
+    export_onnx(net, CROP, CARD, tmp_path / "fitted.onnx", fitted)
+    plain, calibrated = (OnnxPoseModel(tmp_path / f"{name}.onnx", device="cpu") for name in ("plain", "fitted"))
+    assert plain.outputs == tuple(name for name in ("region", "covariance", "face") if name in spec.outputs)
+    assert (plain.metadata["contract"], plain.calibration, calibrated.calibration) == (2, Calibration(), fitted)
+    images = torch.randn(5, 3, 40, 40)
+    wanted = {name: value.detach().numpy() for name, value in net.read(images).items()}
+    reading = plain.read(images.numpy())
+    for name, value in wanted.items():
+        np.testing.assert_allclose(getattr(reading, name), value, atol=3e-6, rtol=2e-5)
+    np.testing.assert_allclose(calibrated.read(images.numpy()).covariance, 2 * wanted["covariance"], rtol=1e-4)
+
+
+def test_without_optional_outputs_the_file_says_what_it_said(tmp_path):
+    export_onnx(network(TINY_BASIC), CROP, CARD, tmp_path / "tiny.onnx", Calibration(2.0))
+    about = OnnxPoseModel(tmp_path / "tiny.onnx", device="cpu").metadata
+    assert not {"contract", "outputs", "calibration"} & about.keys()
+    assert "outputs" not in about["architecture"]
 
 
 @settings(max_examples=25)

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional
 from headpose.errors import WeightsError
 from headpose.networks.pretrained import initialise, our_name
 from headpose.networks.resnet import HeadPoseNet
-from tests.training.networks import TINY_BOTTLENECK, TINY_CAFFE, network
+from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CAFFE_LAYERS = {
     "conv1": "1x1_reduce",
@@ -120,3 +121,18 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
         with pytest.raises(WeightsError, match=message) as caught:
             initialise(fresh(TINY_BOTTLENECK), tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK], ids=["6d", "euler"])
+def test_optional_outputs_are_added_to_a_network_without_them(tmp_path, spec):
+    source = network(spec)
+    target = fresh(dataclasses.replace(spec, outputs=("covariance", "face")))
+    save_file({k: v.contiguous() for k, v in tensors(source).items()}, tmp_path / "a.safetensors")
+    before = target.head[-1].weight.detach().clone()
+    match = initialise(target, tmp_path / "a.safetensors")
+    images, count = torch.randn(3, 3, 40, 40), spec.parts["rotation"]
+    torch.testing.assert_close(target(images), source(images))
+    assert torch.equal(target.head[-1].weight[count:], before[count:])
+    last = f"head.{len(spec.head)}"
+    assert match.extended == (f"{last}.weight", f"{last}.bias") and match.other_shape == ()
+    assert "2 take their rotation, and their other outputs start fresh" in str(match)

@@ -10,6 +10,16 @@ from headpose.networks import rotations
 angles = st.tuples(*[st.floats(-180, 180) for _ in range(3)])
 
 
+@given(st.tuples(*[st.floats(-180, 180)] * 3))
+def test_rotation_vectors_are_geometrys(vector):
+    rotation = geometry.rotation_from_vector(vector)
+    ours = torch.rad2deg(rotations.rotation_vectors(torch.tensor(rotation[None])))[0].numpy()
+    wanted = geometry.vector_from_rotation(rotation)
+    if np.linalg.norm(wanted) < 179.9:  # at 180 degrees two vectors stand for one rotation
+        np.testing.assert_allclose(ours, wanted, atol=1e-6)
+    assert np.linalg.norm(ours) < 180 + 1e-6
+
+
 @given(angles)
 def test_euler_decoding_is_geometrys(euler):
     ours = rotations.rotation_from_euler(torch.deg2rad(torch.tensor([euler], dtype=torch.float64)))

@@ -16,7 +16,7 @@ from typing import Any
 
 from apps import gradio_ui
 
-SETTINGS = ["axes", "student", 10, 0.5]
+SETTINGS = ["axes", "student", 10, 0.5, 0.0]
 
 
 def free_port() -> int:

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from apps import gradio_ui
-from headpose import EulerAngles, HeadPoseEstimator
+from headpose import Box, EulerAngles, Face, HeadPose, HeadPoseEstimator
 from headpose.draw import ANGLE_COLOURS, draw_poses
 from headpose.estimator import DEFAULT_MODEL, Estimators
+from headpose.geometry import rotation_from_direction
 from headpose.streams.uploads import UploadBounds, Uploads
 from tests.programs.chromium import open_browser, outside_requests, write_camera_file
 from tests.programs.gradio_server import free_port, launch
@@ -225,7 +226,7 @@ def test_rows_and_drawn_faces_share_their_numbers(tmp_path, photo):
     assert len(poses) == 2 and poses[0].box.center[0] > poses[1].box.center[0], "the order of scores is not the other"
     handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
     sent = {"url": "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", canvas)[1].tobytes()).decode()}
-    settings = ["axes", MODEL, 100, 0.5]
+    settings = ["axes", MODEL, 100, 0.5, 0.0]
     for order, (drawn, rows) in (
         (poses, handlers.photo(sent, *settings)),
         (poses[::-1], handlers.live(gr.Request(), sent, False, *settings)),
@@ -285,16 +286,17 @@ def test_nothing_outside_this_machine_was_asked_for(page):
 
 
 @pytest.mark.parametrize(
-    ("euler", "words"),
+    ("direction", "words"),
     [
         ((0.0, 1.0, -2.0), "looks straight ahead"),
         ((30.2, -10.0, 0.0), "looks 30° left and 10° down"),
         ((-30.0, 20.0, 12.0), "looks 30° right and 20° up, tilted 12° clockwise"),
         ((0.0, 0.0, -7.0), "looks straight ahead, tilted 7° counter-clockwise"),
+        ((95.0, -3.0, 1.0), "looks 95° left and 3° down"),
     ],
 )
-def test_angles_in_words(euler, words):
-    assert gradio_ui.describe(EulerAngles(*euler)) == words
+def test_a_direction_in_words(direction, words):
+    assert gradio_ui.describe(HeadPose(Face(Box(0, 0, 9, 9), 1.0), rotation_from_direction(direction))) == words
 
 
 def test_what_cannot_be_served_is_reported_in_one_line(capsys):

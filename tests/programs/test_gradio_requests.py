@@ -157,12 +157,14 @@ def test_a_damaged_frame_is_reported_in_a_line(visitor, data):
 @pytest.mark.parametrize(
     "settings",
     [
-        ["sphere", "student", 10, 0.5],
-        [["axes"], "student", 10, 0.5],
-        ["axes", "/etc/passwd", 10, 0.5],
-        ["axes", "student", "10", 0.5],
-        ["axes", "student", 10**6, 0.5],
-        ["axes", "student", 10, None],
+        ["sphere", "student", 10, 0.5, 0.0],
+        [["axes"], "student", 10, 0.5, 0.0],
+        ["axes", "/etc/passwd", 10, 0.5, 0.0],
+        ["axes", "student", "10", 0.5, 0.0],
+        ["axes", "student", 10**6, 0.5, 0.0],
+        ["axes", "student", 10, None, 0.0],
+        ["axes", "student", 10, 0.5, 1.5],
+        ["axes", "student", 10, 0.5],
     ],
 )
 def test_settings_that_the_page_does_not_have_are_refused_in_a_line(visitor, jpeg, settings):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -84,6 +85,7 @@ def test_some_of_the_sets_and_some_of_the_faces(run, setting, tmp_path):
         (["student", "--set", "a=x.csv", "--only", "b"], 1, "there is no set b: there are a"),
         (["student", "--sets", "gone.toml"], 1, "cannot read the sets"),
         (["fsanet", "--set", "a=x.csv"], 1, "--peers"),
+        (["student", "--negatives", "walls"], 1, "need sets to measure on"),
     ],
 )
 def test_what_cannot_be_compared(run, tmp_path, monkeypatch, arguments, status, said):
@@ -93,3 +95,34 @@ def test_what_cannot_be_compared(run, tmp_path, monkeypatch, arguments, status, 
     assert said in done.stderr
     if status == 1:
         assert done.stderr.count("\n") == 1
+
+
+def test_what_networks_say_of_their_errors(run, setting, tmp_path):
+    """One network states an uncertainty and a logit, the other does not: its rotation is measured alone."""
+    outputs = {"covariance": 0.01 * np.eye(3), "face": 2.0}
+    sure = colour_network(tmp_path / "sure.onnx", name="sure", optional=outputs)
+    (tmp_path / "walls").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "walls" / f"{number}.png"), np.full((60, 60, 3), 40 * number, np.uint8))
+    sets = ("--sets", tmp_path / "sets.toml", "--threads", 1, "--cells", tmp_path / "cells")
+    more = ("--negatives", tmp_path / "walls", "--json", tmp_path / "held.json")
+    arguments = (setting[0], sure, *sets, *more, "--reliability", tmp_path / "plot.svg")
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "held.json").read_text())
+    assert list(record["doubt"]) == ["sure"]
+    judged = record["doubt"]["sure"]
+    assert (judged["n"], judged["far"], judged["auc"]) == (3 * len(EULERS), 0, None)
+    error = float(np.rad2deg(0.1 * np.sqrt(8 / np.pi)))
+    assert all(part["predicted"] == pytest.approx(error, rel=1e-3) for part in judged["parts"])
+    assert f"| sure | {3 * len(EULERS)} | - | {error:.1f} / 0." in done.stdout
+    assert record["negatives_read_as_faces"] == {"sure": 1.0}
+    assert "sure: 100.0% of the negatives are read as faces where 99% of the faces are" in done.stdout
+    assert (tmp_path / "plot.svg").read_text("utf-8").lstrip().startswith("<?xml")
+    assert run(*arguments).stdout == done.stdout  # with the errors of the cells
+
+
+def test_plots_need_an_uncertainty(run, setting, tmp_path):
+    done = run(setting[0], "--sets", tmp_path / "sets.toml", "--reliability", tmp_path / "plot.svg", "--threads", 1)
+    assert done.returncode == 1 and "needs a network with the output covariance" in done.stderr
+    assert not (tmp_path / "plot.svg").exists()

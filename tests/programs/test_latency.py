@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import PLAIN, colour_network
+from tests.videos import write_video
 
 STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network + track"]
 
@@ -101,3 +102,43 @@ def test_user_errors_are_one_line(run, tmp_path, peer):
     for arguments in (*misused, ("--model", model, "--adapter", peer[0])):
         done = run(*arguments)
         assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_the_pipeline_times_the_loop_of_a_clip_with_the_share_of_the_detector(run, tmp_path, photo):
+    """A network that finds the face again, and one that needs the detector in every frame."""
+    region = {"region": [0.5, 0.5, 1 / PLAIN.scale, 1 / PLAIN.scale], "face": 3.0}  # always where it was
+    follows = colour_network(tmp_path / "follows.onnx", name="follows", optional=region)
+    plain = colour_network(tmp_path / "plain.onnx", name="plain")
+    clip, file = write_video(tmp_path / "clip.avi", [photo] * 40, fps=30), tmp_path / "loop.json"
+    done = run("--model", follows, plain, "--pipeline", clip, "--frame", "160x120", "--rounds", 1, "--json", file)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["name"], row["loop"]) for row in rows] == [
+        ("follows", "newcomers every 15 frames"),
+        ("follows", "detector in every frame"),
+        ("plain", "detector in every frame"),
+    ]
+    assert [row["searches"] for row in rows] == [pytest.approx(2 / 30), 1, 1]
+    assert all(row["frames"] == 30 and row["faces"] == 1 and 0 < row["detector"] < 1 for row in rows)
+    assert rows[0]["mean"] < rows[1]["mean"]
+    assert done.stdout.count("| detector in every frame |") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pipeline", "none.avi"), "none.avi has 0 frames that can be read"),
+        (("--mediapipe", "python3"), "--mediapipe PYTHON needs --pipeline CLIP"),
+    ],
+)
+def test_a_pipeline_that_cannot_run(run, tmp_path, arguments, message):
+    done = run("--model", colour_network(tmp_path / "a.onnx"), *arguments)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_interpreter_without_mediapipe_is_reported_in_one_line(run, tmp_path, photo):
+    clip = write_video(tmp_path / "clip.avi", [photo] * 20, fps=30)
+    options = ("--pipeline", clip, "--frame", "160x120", "--rounds", 1, "--mediapipe", tmp_path / "python")
+    done = run("--model", colour_network(tmp_path / "a.onnx"), *options)
+    assert done.returncode == 1
+    assert re.fullmatch(r"latency: error: .*python cannot run mediapipe's face mesh: .*\n", done.stderr)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,11 +11,14 @@ import pytest
 
 from headpose.draw import draw_poses
 from headpose.errors import HeadPoseError
-from headpose.geometry import euler_from_rotation, rotation_from_euler
+from headpose.geometry import direction_from_rotation, euler_from_rotation, rotation_from_euler
 from headpose.images import read_image
 from headpose.streams import Frame, PictureFile, PictureFolder, VideoFile, csv_file, json_lines
+from headpose.streams.sinks import CSV_COLUMNS
 from headpose.types import Box, Face, HeadPose
 from tests.videos import read_video
+
+DOUBT = ["uncertainty", "readable", "reliable"]
 
 
 def pose(*euler, box=(10.25, 20.5, 50, 70), score=0.875):
@@ -32,12 +36,14 @@ def test_json_lines_have_one_object_a_face(tmp_path):
         sink.write(frame(2), [pose(1, 2, 3)])
         assert not (tmp_path / "a.json").exists()
     first, second, third = map(json.loads, (tmp_path / "a.json").read_text("utf-8").splitlines())
-    assert list(first) == ["frame", "image", "face", "box", "score", "yaw", "pitch", "roll", "rotation"]  # no time
+    angles = ["yaw", "pitch", "roll", "azimuth", "elevation", "tilt"]
+    assert list(first) == ["frame", "image", "face", "box", "score", *angles, "rotation", *DOUBT]  # no time
     assert list(third)[:2] == ["frame", "time_s"]
     assert (first["frame"], first["image"], first["box"], first["score"]) == (0, "é.jpg", [10.25, 20.5, 50, 70], 0.875)
     assert (first["yaw"], first["pitch"], first["roll"]) == pytest.approx((10, -20, 30))
     np.testing.assert_allclose(euler_from_rotation(first["rotation"]), (10, -20, 30), atol=1e-6)
     assert second["yaw"] == pytest.approx(93)
+    assert (second["azimuth"], second["elevation"], second["tilt"]) == pytest.approx((93, 0, 0))
     assert (first["face"], second["face"]) == (1, 2)
     assert third["frame"] == 2 and not {"image", "face"} & set(third)
 
@@ -50,6 +56,30 @@ def test_csv_has_a_header_and_quotes_names(tmp_path):
     assert row["image"] == 'a, "b".jpg' and row["frame"] == "3" and row["face"] == "1" and row["time_s"] == ""
     box_score_angles = [float(row[key]) for key in ("x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll")]
     assert box_score_angles == pytest.approx([10.25, 20.5, 50, 70, 0.875, 10, -20, 30])
+    direction = [float(row[key]) for key in ("azimuth", "elevation", "tilt")]
+    assert direction == pytest.approx(direction_from_rotation(rotation_from_euler((10, -20, 30))), abs=1e-3)
+
+
+def test_rows_say_how_sure_the_network_is(tmp_path):
+    sure = dataclasses.replace(pose(1, 2, 3), covariance=0.01 * np.eye(3), readable=0.98765432)
+    guess = dataclasses.replace(sure, readable=0.25, reliable=False)
+    with json_lines(tmp_path / "a.json") as lines, csv_file(tmp_path / "a.csv", tracks=True) as table:
+        for sink in (lines, table):
+            sink.write(frame(), [sure, guess, pose(1, 2, 3)])
+    objects = [json.loads(line) for line in (tmp_path / "a.json").read_text().splitlines()]
+    error = float(np.rad2deg(0.1 * np.sqrt(8 / np.pi)))
+    assert [[each[key] for key in DOUBT] for each in objects] == [
+        [pytest.approx(error, rel=1e-3), 0.987654, True],
+        [pytest.approx(error, rel=1e-3), 0.25, False],
+        [None, None, True],
+    ]
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [[each[key] for key in DOUBT] for each in rows] == [
+        [f"{error:.3f}", "0.9877", "true"],
+        [f"{error:.3f}", "0.2500", "false"],
+        ["", "", "true"],
+    ]
 
 
 def test_rows_say_when_and_of_which_source(tmp_path):
@@ -73,7 +103,7 @@ def test_no_face_is_an_empty_file_with_its_header(tmp_path):
         lines.write(frame(), [])
         table.write(frame(), [])
     assert (tmp_path / "a.json").read_text() == ""
-    assert (tmp_path / "a.csv").read_text() == "frame,image,face,x1,y1,x2,y2,score,yaw,pitch,roll,time_s\n"
+    assert (tmp_path / "a.csv").read_text().strip().split(",") == list(CSV_COLUMNS)
 
 
 def test_stdout_gets_each_frame_at_once(capsys):

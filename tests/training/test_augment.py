@@ -45,7 +45,7 @@ def test_the_label_turns_with_the_picture(change):
     start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
     labels = []
     for seed in range(12):
-        view, rotation = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
+        view, rotation, _ = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
         np.testing.assert_allclose(seen(view), rotation[:2, 1:].T, atol=0.06)
         labels.append(rotation)
     if "flip" not in change:
@@ -82,9 +82,37 @@ def test_the_crop_stretches_and_keeps_its_area():
     np.testing.assert_allclose([x, y], 0, atol=0.03)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift": 0.15},
+        {"stretch": 0.3},
+        {"scale": (1.0, 1.8)},
+        {"flip": 1.0, "shift": 0.1},
+        {"wide_turn": 1.0},
+        {"cut": 1.0},
+    ],
+)
+def test_the_region_is_where_the_face_is(change):
+    """A white ellipse in its box, in crops that show all of it."""
+    box = Box(110, 70, 200, 190)
+    picture = np.zeros((300, 320, 3), np.uint8)
+    middle = tuple(round(value * 16 - 8) for value in box.center)
+    cv2.ellipse(picture, middle, (45 * 16, 60 * 16), 0, 0, 360, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    wide = {"wide_turn_degrees": 180.0, "scale": (1.8, 1.8)}
+    augmenter = Augmenter(dataclasses.replace(STILL, **{**wide, **change}), dataclasses.replace(SPEC, border="black"))
+    for seed in range(8):
+        view, _, region = augmenter(picture, box, np.eye(3), np.random.default_rng(seed))
+        rows, columns = np.nonzero(view[..., 0] > 127)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        wanted = 96 * np.concatenate([region[:2] - region[2:] / 2, region[:2] + region[2:] / 2])
+        seen = np.abs(found - wanted) < 1.5
+        assert seen.sum() >= 2 if "cut" in change else seen.all()
+
+
 def test_everything_off_is_the_plain_crop():
     picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
-    view, rotation = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
+    view, rotation, _ = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
     np.testing.assert_array_equal(view, crop.cut(picture, BOX, SPEC))
     np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
 
@@ -185,13 +213,14 @@ def test_a_cut_leaves_the_label_and_fills_with_the_border():
     edge = Augmenter(dataclasses.replace(STILL, cut=1.0), SPEC)
     whole = crop.cut(picture, BOX, SPEC)
     for seed in range(20):
-        view, rotation = black(picture, BOX, start, np.random.default_rng(seed))
+        view, rotation, region = black(picture, BOX, start, np.random.default_rng(seed))
         np.testing.assert_array_equal(rotation, start)
+        np.testing.assert_allclose(region, [0.5, 0.5, 1 / 1.3, 1 / 1.3])  # the whole box, also what is cut off
         empty = (view == 0).all(2)
         assert 0.05 < empty.mean() < 0.75
         seen = ~cv2.dilate(empty.astype(np.uint8), np.ones((5, 5))).astype(bool)
         np.testing.assert_array_equal(view[seen], whole[seen])  # what is left lies where it lay
-        replicated, _ = edge(picture, BOX, start, np.random.default_rng(seed))
+        replicated, *_ = edge(picture, BOX, start, np.random.default_rng(seed))
         assert (replicated != 0).any(2).all()
 
 

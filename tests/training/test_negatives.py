@@ -39,6 +39,7 @@ def settings(walls, tmp_path_factory):
         {"kind": "negatives", "path": str(walls), "repeat": 0.5},
     ]
     values["data"]["validation"] = 0.3
+    values["network"]["outputs"] = ["face"]
     return recipe.from_dict(values).data
 
 
@@ -76,10 +77,27 @@ def test_a_recipe_without_negatives_has_none(settings):
     assert (split.training, split.validation, len(split.repeats), split.sha256) == ([], [], 0, "")
 
 
-def test_no_pose_is_learnt_from_them(settings):
-    with pytest.raises(RecipeError, match="negatives hold no head poses") as caught:
-        data.read(settings)
+def test_only_a_network_that_tells_faces_takes_them(settings, walls):
+    values = recipe_values(walls / "labels.csv")
+    values["data"]["sources"] = [dataclasses.asdict(source) for source in settings.sources]
+    with pytest.raises(RecipeError, match=r"data\.sources has negatives, which teach the output face alone") as caught:
+        recipe.from_dict(values)
     assert "\n" not in str(caught.value)
+    values["network"]["outputs"] = ["face"]
+    assert recipe.from_dict(values).data.sources == settings.sources
+    values["data"]["sources"] = values["data"]["sources"][-1:]
+    with pytest.raises(RecipeError, match="negatives and no faces"):
+        recipe.from_dict(values)
+
+
+def test_faces_are_read_without_them(settings):
+    assert data.read(settings).sha256 == data.read(dataclasses.replace(settings, sources=settings.sources[:1])).sha256
+
+
+def test_a_share_is_one_of_all_draws(settings):
+    half = dataclasses.replace(settings.sources[-1], share=0.5, repeat=1.0)
+    split = negatives.read(dataclasses.replace(settings, sources=(settings.sources[0], half)), 30.0)
+    assert split.repeats.sum() == pytest.approx(30.0)
 
 
 def test_a_view_is_a_crop_of_its_picture_and_follows_from_the_draw(settings):
