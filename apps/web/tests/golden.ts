@@ -2,11 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Region } from "../src/region";
 import type { Box, CropSpec, Euler, Pixels, Pose } from "../src/types";
 
 export interface Golden {
   crops: { name: string; box: Box; spec: CropSpec; pixels: string; channel_means: number[] }[];
   levels: { part: [number, number]; size: [number, number]; pixels: string }[];
+  turned_crops: { region: Region; spec: CropSpec; pixels: string; of: Region; bounds: Box }[];
   level_sizes: { picture: [number, number]; min_face: number; levels: [number, number][] }[];
   decoding: {
     height: number; width: number; boxes: number[][]; logits: number[]; rows: number; blended: number[][];
@@ -15,8 +17,9 @@ export interface Golden {
   rotations: {
     euler: number[]; rotation: number[]; smallest: number[]; neutral: number[]; relative: number[]; geodesic: number;
     noisy: number[]; nearest: number[]; vector: number[];
+    direction: number[]; in_plane: number; turned: number[];
   }[];
-  photo: { width: number; height: number; pixels: string; poses: Pose[] };
+  photo: { width: number; height: number; pixels: string; poses: Pose[]; quarters: Pose[][] };
   stream: { time_s: number; given: Pose[]; tracked: Pose[] }[];
 }
 
@@ -33,6 +36,21 @@ export function drawnPicture(width = 230, height = 170): Pixels {
     }
   }
   return { data, width, height, step: 4 };
+}
+
+/** The head of the photo, turned clockwise by quarters of a turn, on grey: test_web_golden.py makes it, too. */
+export function turnedHead(quarter: number): Pixels {
+  const { width: side, pixels } = golden.photo;
+  const head = unpacked(pixels);
+  const data = new Uint8Array(3 * (side + 80) ** 2).fill(90);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const [toX, toY] = [[x, y], [side - 1 - y, x], [side - 1 - x, side - 1 - y], [y, side - 1 - x]][quarter];
+      const from = 3 * (y * side + x);
+      data.set(head.subarray(from, from + 3), 3 * ((toY + 40) * (side + 80) + toX + 40));
+    }
+  }
+  return { data, width: side + 80, height: side + 80, step: 3 };
 }
 
 /** A grey picture with the head of the photo at a place, or without it. */
