@@ -245,7 +245,7 @@ def test_the_camera_is_mirrored_on_the_screen_and_a_video_is_not(built, repo, tm
     frame = np.full((320, 480, 3), (0, 0, 255), np.uint8)
     frame[:, 160:] = photo
     video = tmp_path / "video.webm"
-    write_video(video, [frame] * 20)
+    write_video(video, [frame] * 10)
     corner = "return [...document.getElementById('picture').getContext('2d').getImageData(2, 2, 1, 1).data]"
     with opened(built, tmp_path, camera_file) as page:
         page.find("#files").send_keys(str(video))
@@ -254,11 +254,11 @@ def test_the_camera_is_mirrored_on_the_screen_and_a_video_is_not(built, repo, tm
         assert red > 180 and max(green, blue) < 60
         page.wait(lambda: page.text("#pause") == "Play again")
         rows = page.saved()
-        assert rows and all(0 <= float(row["time_s"]) <= 2.1 for row in rows)
+        assert rows and all(0 <= float(row["time_s"]) <= 1.1 for row in rows)
         (expected,) = estimator(frame)  # before the video's loss
         assert max(geometry.geodesic_degrees(rotation(row), expected.rotation) for row in rows) < 4
         page.find("#pause").click()
-        page.wait(lambda: page.text("#pause") == "Play again" and len(page.saved()) > len(rows))
+        page.wait(lambda: page.text("#pause") == "Pause")
 
         page.press("v")  # in the camera's picture, the left edge is grey at times, the right edge always
         page.wait(lambda: page.angles() is not None)

@@ -26,6 +26,7 @@ from headpose.types import TILTED_DEGREES, Box, CropSpec, Face, HeadPose, Region
 WIDTH, HEIGHT = 230, 170
 CROPS = {
     "shrinks": (Box(40.3, 20.7, 150.1, 140.2), {}),
+    "halves": (Box(20.3, 30.1, 50.2, 62.0), {}),
     "grows": (Box(60.2, 60.6, 72.9, 74.1), {}),
     "leaves the picture": (Box(-50.5, 90.25, 60.0, 240.0), {}),
     "black outside": (Box(180.0, -60.0, 260.0, 40.0), {"border": "black"}),

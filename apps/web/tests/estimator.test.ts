@@ -58,7 +58,7 @@ test("a stream is searched at the start, now and then, and for a lost face", asy
   const follower = new Follower();
   const next = (timeMs: number, place?: readonly [number, number]) => follower.next(run, scene(240, 160, place), DEFAULTS, timeMs);
   const levels = 1;
-  for (let frame = 0; frame < 17; frame++) {
+  for (let frame = 0; frame < 16; frame++) {
     const faces = await next(40 * frame, [30 + 2 * frame, 20]);
     expect(faces.length).toBe(1);
   }
