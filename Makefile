@@ -4,6 +4,8 @@
 # make test-avx2     the tests of training and compression with the convolutions of a processor without AVX-512
 # make fuzz          damaged pictures, labels, networks and recipes for the readers: many, and others each time
 # make docs          install what the documentation needs, build it into site/
+# make web           build the static web page into apps/web/dist; needs Node 20.19 or newer
+# make web-test      make web, and the page's own tests
 # make wheel         build the wheel, install it into an empty environment, read a photo without a network
 # make wheels-arm64  check that every requirement of the runtime has a wheel for 64-bit ARM (Jetson, Raspberry Pi)
 # make release       check the version, build the files of a release into dist/VERSION (docs/releasing.md)
@@ -24,7 +26,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(VENV)/$(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
 
-.PHONY: demo test coverage test-avx2 fuzz docs wheel wheels-arm64 release clean
+.PHONY: demo test coverage test-avx2 fuzz docs web web-test wheel wheels-arm64 release clean
 
 demo: $(VENV)/.runtime
 	@mkdir -p output
@@ -55,6 +57,21 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo "wrote site/index.html"
 
+web: apps/web/node_modules/.installed
+	cd apps/web && npm run --silent build -- --logLevel warn
+	@echo "wrote apps/web/dist; to look at it: python3 -m http.server --bind 127.0.0.1 --directory apps/web/dist 8000"
+
+web-test: web
+	cd apps/web && npm run --silent test
+
+# Scripts of packages are not run: none of them is needed.
+apps/web/node_modules/.installed: apps/web/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null \
+	  && command -v npm >/dev/null || { \
+	  echo "make web needs Node 20.19 or newer, and npm: https://nodejs.org, or the packages of your system" >&2; exit 1; }
+	cd apps/web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 wheel: $(VENV)/.python
 	@rm -rf dist/wheel
 	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist/wheel .
@@ -78,7 +95,7 @@ release: $(VENV)/.test
 	$(PY) scripts/release.py
 
 clean:
-	rm -rf $(VENV) build dist output site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) apps/web/node_modules apps/web/dist build dist output site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 
 # A .venv that was interrupted, that lost its Python or that was moved here with the folder is made again. On Windows
 # pip is a program without a first line that could be read: there a folder that was moved needs make clean.

@@ -26,11 +26,9 @@ PICTURES = 50
 class Files(http.server.SimpleHTTPRequestHandler):
     """A server as simple as they come: no headers of its own."""
 
-    extensions_map = {
-        **http.server.SimpleHTTPRequestHandler.extensions_map,
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-    }
+    def guess_type(self, path):
+        types = {".mjs": "text/javascript", ".wasm": "application/wasm"}  # not in the tables of every system
+        return types.get(Path(path).suffix) or super().guess_type(path)
 
     def log_message(self, *args):
         pass
@@ -81,6 +79,15 @@ def camera_file(tmp_path_factory, repo):
     return path
 
 
+def write_video(path, frames, fps=10):
+    """Writes (H, W, 3) uint8 BGR frames as a video that browsers play."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"VP80"), fps, (width, height))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
 class Page:
     """The page in a browser."""
 
@@ -122,9 +129,9 @@ class Page:
     def angles(self):
         """Yaw, pitch and roll as they are shown; None without a face."""
         shown = [self.text(f"#{name}") for name in ("yaw", "pitch", "roll")]
-        if "–" in shown:
+        if "\N{EN DASH}" in shown:
             return None
-        return [float(text.rstrip("°").replace("−", "-")) for text in shown]
+        return [float(text.rstrip("°").replace("\N{MINUS SIGN}", "-")) for text in shown]
 
     def saved(self):
         """The rows of the CSV file that a click saves."""
@@ -212,14 +219,11 @@ def test_a_camera_is_followed_with_neutral_pose_chart_and_csv(built, tmp_path, c
         page.wait(lambda: abs(page.angles()[1]) > 4)
         page.press("d")
         page.wait(lambda: page.text("#status").startswith("Looks "))
-        mirrored = (
-            "const c = document.getElementById('picture'); return c.getContext('2d').getImageData(0, 0, 640, 1).data"
-        )
         inked = (
-            "const c = document.getElementById('chart'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height)"
-            ".data; let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
+            "const c = document.getElementById('chart');"
+            "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
         )
-        assert len(page.browser.execute_script(mirrored)) == 2560
         assert page.browser.execute_script(inked) > 300
         rows = page.saved()
         times = [float(row["time_s"]) for row in rows]
@@ -231,8 +235,47 @@ def test_a_camera_is_followed_with_neutral_pose_chart_and_csv(built, tmp_path, c
         assert float(page.text("#speed").split()[0]) > 0.5
         page.press("v")
         page.wait(lambda: page.text("#camera") == "Start camera" and page.angles() is None)
+        assert not page.find("#picture").is_displayed()
         assert outside_requests(page.browser) == []
         assert page.errors() == []
+
+
+def test_the_camera_is_mirrored_on_the_screen_and_a_video_is_not(built, repo, tmp_path, camera_file, estimator):
+    photo = cv2.resize(read_image(repo / "examples" / "astronaut.jpg")[:240, 120:360], (320, 320))
+    frame = np.full((320, 480, 3), (0, 0, 255), np.uint8)
+    frame[:, 160:] = photo
+    video = tmp_path / "video.webm"
+    write_video(video, [frame] * 10)
+    corner = "return [...document.getElementById('picture').getContext('2d').getImageData(2, 2, 1, 1).data]"
+    with opened(built, tmp_path, camera_file) as page:
+        page.find("#files").send_keys(str(video))
+        page.wait(lambda: page.angles() is not None)
+        red, green, blue, _ = page.browser.execute_script(corner)
+        assert red > 180 and max(green, blue) < 60
+        page.wait(lambda: page.text("#pause") == "Play again")
+        rows = page.saved()
+        assert rows and all(0 <= float(row["time_s"]) <= 1.1 for row in rows)
+        (expected,) = estimator(frame)  # before the video's loss
+        assert max(geometry.geodesic_degrees(rotation(row), expected.rotation) for row in rows) < 4
+        page.find("#pause").click()
+        page.wait(lambda: page.text("#pause") == "Pause")
+
+        page.press("v")  # in the camera's picture, the left edge is grey at times, the right edge always
+        page.wait(lambda: page.angles() is not None)
+        left = page.browser.execute_script(corner)
+        assert max(abs(value - 90) for value in left[:3]) < 12, "the right edge of the camera's picture is on the left"
+        page.press("m")
+        page.wait(lambda: page.browser.execute_script(corner) != left)
+        assert page.errors() == []
+
+
+def test_without_a_camera_the_page_says_what_to_do(built, tmp_path, camera_file):
+    with opened(built, tmp_path, camera_file) as page:
+        denied = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }"
+        page.browser.execute_script(denied)
+        page.find("#camera").click()
+        page.wait(lambda: page.text("#message").startswith("The camera is blocked for this page. Allow it"))
+        assert page.text("#camera") == "Start camera"
 
 
 @pytest.mark.data
@@ -253,9 +296,7 @@ def test_fifty_pictures_are_read_as_in_python(built, tmp_path, camera_file, data
         for pose in poses:
             near = [row for row in own if box(row).iou(pose.box) > 0.8]
             off += [geometry.geodesic_degrees(rotation(row), pose.rotation) for row in near[:1]]
-    print(
-        f"\n{PICTURES} pictures, {faces} faces, {missing} found on one side alone; "
-        f"geodesic difference to Python: mean {np.mean(off):.3f}, median {np.median(off):.3f}, worst {max(off):.2f} degrees"
-    )
-    assert len(off) >= PICTURES - 2 and missing <= 2
-    assert np.mean(off) < 0.3 and max(off) < 1.5
+    measured = f"mean {np.mean(off):.3f}, median {np.median(off):.3f}, worst {max(off):.2f} degrees"
+    print(f"\n{PICTURES} pictures, {faces} faces, {missing} found on one side alone; geodesic difference: {measured}")
+    assert len(off) >= PICTURES - 2 and missing == 0
+    assert np.mean(off) < 0.05 and max(off) < 0.5  # asked for: 0.3 and 1.5

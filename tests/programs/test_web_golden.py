@@ -21,17 +21,23 @@ from headpose.detection.blazeface import BlazeFace, level_sizes
 from headpose.detection.offsets import BLAZEFACE
 from headpose.streams.sinks import CSV_COLUMNS
 from headpose.tracking import FaceTracker
-from headpose.types import Box, CropSpec, Face, HeadPose
+from headpose.types import TILTED_DEGREES, Box, CropSpec, Face, HeadPose, Region
 
 WIDTH, HEIGHT = 230, 170
 CROPS = {
     "shrinks": (Box(40.3, 20.7, 150.1, 140.2), {}),
+    "halves": (Box(20.3, 30.1, 50.2, 62.0), {}),
     "grows": (Box(60.2, 60.6, 72.9, 74.1), {}),
     "leaves the picture": (Box(-50.5, 90.25, 60.0, 240.0), {}),
     "black outside": (Box(180.0, -60.0, 260.0, 40.0), {"border": "black"}),
     "shifted and stretched": (Box(30.0, 40.0, 90.0, 120.0), {"shift_y": 0.2, "square": False, "channels": "bgr"}),
     "outside": (Box(300.0, 20.0, 340.0, 60.0), {"border": "black"}),
 }
+REGIONS = [
+    (Region((100.3, 80.7), 60.0, 75.0, 37.0), {"shift_y": 0.1}),
+    (Region((30.0, 20.0), 40.0, 50.0, -90.0), {"border": "black"}),
+    (Region((150.0, 100.0), 12.0, 10.0, 170.0), {"square": False}),
+]
 LEVELS = [
     ((230, 170), (57, 42)),
     ((200, 150), (80, 60)),
@@ -80,6 +86,27 @@ def crops(image):
     return found
 
 
+def turned_crops(image):
+    found = []
+    for region, changes in REGIONS:
+        spec = CropSpec(size=24, **changes)
+        found.append(
+            {
+                "region": _plain(region),
+                "spec": spec.to_dict(),
+                "pixels": packed(crop.cut(image, region, spec)),
+                "bounds": dict(zip(("x1", "y1", "x2", "y2"), rounded(tuple(region.bounds)), strict=True)),
+                "of": _plain(Region.of(region.bounds, region.turn)),
+            }
+        )
+    return found
+
+
+def _plain(region):
+    (x, y), (width, height, turn) = region.center, (region.width, region.height, region.turn)
+    return dict(zip(("x", "y", "width", "height", "turn"), rounded((x, y, width, height, turn), 9), strict=True))
+
+
 def decoding_case():
     """Outputs of one 64x48 input with two faces and noise, and what becomes of them."""
     random, (height, width) = np.random.default_rng(3), (48, 64)
@@ -97,12 +124,12 @@ def decoding_case():
     return {
         "height": height,
         "width": width,
-        "boxes": rounded(boxes[:, :4], 3),
+        "boxes": rounded(boxes[:, :12], 3),
         "logits": rounded(logits, 3),
         "rows": len(rows),
-        "blended": rounded(blended[:, :5], 4),
+        "blended": rounded(blended, 4),
         "overlapping": rounded(OVERLAPPING, 4),
-        "kept": rounded(decoding.drop_duplicates(np.array(OVERLAPPING, np.float32))[:, :5], 4),
+        "kept": rounded(decoding.drop_duplicates(np.array(OVERLAPPING, np.float32)), 4),
     }
 
 
@@ -123,6 +150,9 @@ def rotations():
             "noisy": rounded(m.ravel(), 9),
             "nearest": rounded(geometry.nearest_rotation(m.round(9)).ravel()),
             "vector": rounded(geometry.vector_from_rotation(n)),
+            "direction": rounded(geometry.direction_from_rotation(r)),
+            "in_plane": rounded(geometry.in_plane_angle(r)),
+            "turned": rounded(geometry.turn_picture(r, 70).ravel()),
         }
         for angles, r, n, m in zip(euler, matrices, other, noisy, strict=True)
     ]
@@ -161,8 +191,13 @@ def _values(pose):
 def photo(repo):
     """The head of the shipped photo, small, and its pose."""
     image = cv2.resize(read_image(repo / "examples" / "astronaut.jpg")[60:300, 100:340], (120, 120))
-    poses = [_values(pose) for pose in HeadPoseEstimator("student", threads=1)(image)]
-    return {"width": 120, "height": 120, "pixels": packed(image), "poses": poses}
+    estimator, quarters = HeadPoseEstimator("student", threads=1), []
+    for quarter in range(4):
+        turned = np.full((200, 200, 3), 90, np.uint8)
+        turned[40:160, 40:160] = np.rot90(image, -quarter)
+        quarters.append(list(map(_values, estimator(turned))))
+    poses = list(map(_values, estimator(image)))
+    return {"width": 120, "height": 120, "pixels": packed(image), "poses": poses, "quarters": quarters}
 
 
 def golden(repo):
@@ -174,6 +209,7 @@ def golden(repo):
     sizes = [{"picture": [w, h], "min_face": face, "levels": level_sizes(w, h, face)} for w, h, face in SIZES]
     return {
         "crops": crops(image),
+        "turned_crops": turned_crops(image),
         "levels": levels,
         "level_sizes": sizes,
         "decoding": decoding_case(),
@@ -226,6 +262,12 @@ def test_the_page_s_detector_has_the_numbers_of_the_package(repo):
         "proposed_score": pytest.approx(1 / (1 + math.exp(-blazeface._PROPOSED))),
         "small_share": pytest.approx(blazeface._SMALL_SHARE),
         "small_margin": blazeface._SMALL_MARGIN,
+        "tilted_degrees": TILTED_DEGREES,
+        "tilted_margin": blazeface._TILTED_MARGIN,
+        "worth_turning": blazeface._WORTH_TURNING,
+        "upright": blazeface._UPRIGHT,
+        "turned_margin": blazeface._TURNED_MARGIN,
+        "most_turned": blazeface._MOST_TURNED,
         "largest_step": blazeface._LARGEST_STEP,
         "largest_on_level": blazeface._LARGEST_ON_LEVEL,
         "most_proposals": blazeface._MOST_PROPOSALS,

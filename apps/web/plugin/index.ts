@@ -31,15 +31,23 @@ function assets(project: string): Map<string, () => Uint8Array | string> {
   return files;
 }
 
+/** Package of package-lock.json. */
+interface Locked {
+  readonly dev?: boolean;
+  readonly license?: string;
+  readonly version?: string;
+}
+
 /** Texts of the licenses of all that the page contains. */
 function licenses(project: string, repository: string): string {
-  const lock = JSON.parse(readFileSync(join(project, "package-lock.json"), "utf8")) as { packages: Record<string, { dev?: boolean; license?: string; version?: string }> };
-  const parts = ["LICENSE", "NOTICE"].map((name) => ["headpose", readFileSync(join(repository, name), "utf8")]);
-  for (const [path, { dev, license, version }] of Object.entries(lock.packages)) {
-    if (path === "" || dev || !path.startsWith("node_modules/")) continue;
+  const lock = JSON.parse(readFileSync(join(project, "package-lock.json"), "utf8")) as { packages: Record<string, Locked> };
+  const parts = ["LICENSE", "NOTICE"].map((name) => [`headpose, ${name}`, readFileSync(join(repository, name), "utf8")]);
+  for (const [path, { dev, license = "", version }] of Object.entries(lock.packages)) {
+    if (path === "" || dev) continue;
     const folder = join(project, path);
-    const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
-    const text = file ? readFileSync(join(folder, file), "utf8") : readFileSync(join(project, "plugin/mit.txt"), "utf8");
+    const own = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
+    // Some packages only name their license.
+    const text = readFileSync(own ? join(folder, own) : join(project, "plugin/licenses", `${license}.txt`), "utf8");
     parts.push([`${path.replace("node_modules/", "")} ${version} (${license})`, text]);
   }
   return parts.map(([name, text]) => `${"=".repeat(80)}\n${name}\n${"=".repeat(80)}\n\n${text.trim()}\n`).join("\n");

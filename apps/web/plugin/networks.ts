@@ -8,7 +8,7 @@ import { parse } from "smol-toml";
 import type { Calibration, NetworkInfo } from "../src/types.ts";
 import { metadata } from "./onnx.ts";
 
-/** Networks of the page; the first one is the default. README.md has the measurements behind the choice. */
+/** Networks of the page; the first one is the default. docs/guides/web.md has the measurements behind the choice. */
 export const NAMES = ["student", "student-int8", "compact-clean"];
 
 type Entry = Omit<NetworkInfo, "name" | "calibration"> & { readonly sha256: string };

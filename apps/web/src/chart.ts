@@ -4,7 +4,7 @@ import { signed } from "./draw";
 import type { Euler } from "./types";
 
 const SPAN_S = 10;
-const GAP_S = 0.5; // a longer gap interrupts the lines
+const GAP_S = 1; // a longer gap interrupts the lines
 const NAMES = ["yaw", "pitch", "roll"] as const;
 // Lines differ by their dashes, too, for people who do not tell the colours apart.
 const DASHES: Record<(typeof NAMES)[number], number[]> = { yaw: [], pitch: [6, 4], roll: [2, 3] };

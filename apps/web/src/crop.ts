@@ -1,6 +1,7 @@
 /** The crop of headpose/crop.py: from a picture and a tight box to a network's input. */
 
-import { resample, sampledTaps } from "./resample";
+import type { Region } from "./region";
+import { warp, warpTurned } from "./resample";
 import type { Box, CropSpec, Pixels } from "./types";
 
 const LARGEST_GRID = 8192; // as in crop.py: maximum side of the sampling grid, pixels
@@ -24,16 +25,33 @@ export function place(box: Box, spec: CropSpec): Place {
   return { x: centerX - (perX * spec.size) / 2, y: centerY - (perY * spec.size) / 2, perX, perY };
 }
 
+/** Crop a face that is turned, upright (`cut` of a region). */
+export function cutTurned(picture: Pixels, region: Region, spec: CropSpec): Pixels {
+  const { width, height } = region;
+  const perX = (spec.scale * (spec.square ? Math.max(width, height) : width)) / spec.size;
+  const perY = (spec.scale * (spec.square ? Math.max(width, height) : height)) / spec.size;
+  const finer = finerBy(perX, perY, spec);
+  const [cos, sin] = [Math.cos((region.turn * Math.PI) / 180), Math.sin((region.turn * Math.PI) / 180)];
+  const centerX = region.x - spec.shift_y * height * sin;
+  const centerY = region.y + spec.shift_y * height * cos;
+  const [a, b, d, e] = [cos * perX, -sin * perY, sin * perX, cos * perY].map((value) => value / finer);
+  const half = (spec.size * finer) / 2 - 0.5; // between pixel centers
+  const affine = [a, b, centerX - half * (a + b) - 0.5, d, e, centerY - half * (d + e) - 0.5] as const;
+  return warpTurned(picture, affine, spec.size, finer, spec.border);
+}
+
+function finerBy(perX: number, perY: number, spec: CropSpec): number {
+  const finest = Math.floor(LARGEST_GRID / spec.size);
+  return Math.max(1, Math.min(Math.ceil(Math.max(perX, perY) - 1e-6), finest));
+}
+
 /** Crop a face: one sub-pixel warp, averaged by area where it shrinks the picture (`cut`). */
 export function cut(picture: Pixels, box: Box, spec: CropSpec): Pixels {
   const { x, y, perX, perY } = place(box, spec);
-  const finest = Math.floor(LARGEST_GRID / spec.size);
-  const finer = Math.max(1, Math.min(Math.ceil(Math.max(perX, perY) - 1e-6), finest));
-  return resample(
-    picture,
-    sampledTaps(picture.width, spec.size, x, perX, finer, spec.border),
-    sampledTaps(picture.height, spec.size, y, perY, finer, spec.border),
-  );
+  const finer = finerBy(perX, perY, spec);
+  // From pixel corners to pixel centers, which is what warpAffine counts in.
+  const grid = (origin: number, step: number) => ({ origin: origin + step / 2 - 0.5, step });
+  return warp(picture, grid(x, perX / finer), grid(y, perY / finer), spec.size, finer, spec.border);
 }
 
 /** Normalise crops into one (N, 3, S, S) tensor (`normalise`). */

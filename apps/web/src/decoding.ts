@@ -6,9 +6,11 @@
 import constants from "./detector.json";
 import type { Box } from "./types";
 
-/** Box in pixels with its score as a logit. */
+/** Box in pixels with its score as a logit, and a vector to the left of the head: to the right of an upright image. */
 export interface Row extends Box {
   readonly logit: number;
+  readonly leftX: number;
+  readonly leftY: number;
 }
 
 const anchorCache = new Map<string, Float32Array>();
@@ -42,10 +44,13 @@ export function decode(boxes: Float32Array, logits: Float32Array, height: number
   const centers = anchors(height, width);
   const rows: Row[] = [];
   for (let a = 0; a < logits.length; a++) {
-    const [x, y, w, h] = boxes.subarray(16 * a, 16 * a + 4);
+    const [x, y, w, h, rightEyeX, rightEyeY, leftEyeX, leftEyeY, , , mouthX, mouthY] = boxes.subarray(16 * a, 16 * a + 12);
     if (!(logits[a] >= minLogit && w > 0 && h > 0)) continue;
     const [cx, cy] = [x + centers[2 * a], y + centers[2 * a + 1]];
-    const row = { x1: cx - w / 2, y1: cy - h / 2, x2: cx + w / 2, y2: cy + h / 2, logit: logits[a] };
+    // The eyes are close together in a profile: the vector from mouth to eyes, turned by a right angle, is added.
+    const [upX, upY] = [(rightEyeX + leftEyeX) / 2 - mouthX, (rightEyeY + leftEyeY) / 2 - mouthY];
+    const [leftX, leftY] = [leftEyeX - rightEyeX - upY, leftEyeY - rightEyeY + upX];
+    const row = { x1: cx - w / 2, y1: cy - h / 2, x2: cx + w / 2, y2: cy + h / 2, logit: logits[a], leftX, leftY };
     if (Object.values(row).every(Number.isFinite)) rows.push(row);
   }
   return rows;
@@ -66,8 +71,9 @@ export function blend(rows: readonly Row[]): Row[] {
     left = left.filter((row) => !cluster.includes(row));
     const weights = cluster.map((row) => sigmoid(row.logit));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    const mean = (side: keyof Box) => cluster.reduce((sum, row, i) => sum + weights[i] * row[side], 0) / total;
-    blended.push({ x1: mean("x1"), y1: mean("y1"), x2: mean("x2"), y2: mean("y2"), logit: best.logit });
+    const mean = (side: Exclude<keyof Row, "logit">) => cluster.reduce((sum, row, i) => sum + weights[i] * row[side], 0) / total;
+    const box = { x1: mean("x1"), y1: mean("y1"), x2: mean("x2"), y2: mean("y2") };
+    blended.push({ ...box, logit: best.logit, leftX: mean("leftX"), leftY: mean("leftY") });
   }
   return blended;
 }

@@ -3,7 +3,8 @@
 import { cut, networkInput, place } from "./crop";
 import { blend, decode, dropDuplicates, iou, sigmoid, type Row } from "./decoding";
 import constants from "./detector.json";
-import { areaTaps, linearTaps, resample } from "./resample";
+import { boundsOf, regionOf, TILTED_DEGREES } from "./region";
+import { areaTaps, linearTaps, resample, roundHalfEven } from "./resample";
 import type { CropSpec, Face, Pixels } from "./types";
 
 /** BlazeFace's network: (N, 3, H, W) in [-1, 1] to boxes (N, A, 16) and logits (N, A). */
@@ -25,8 +26,13 @@ export interface DetectorSettings {
 
 export const DEFAULTS: DetectorSettings = { minScore: constants.min_score, minFace: constants.min_face };
 
+/** Face with the detector's own box, from which `detectAgain` starts. */
+export interface Found extends Face {
+  readonly detected: Row;
+}
+
 /** Detect the faces of a picture, best first; each has the tight box of the 68 landmarks. */
-export async function detect(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings = DEFAULTS): Promise<Face[]> {
+export async function detect(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings = DEFAULTS): Promise<Found[]> {
   const minLogit = logit(settings.minScore);
   const proposed = Math.min(logit(constants.proposed_score), minLogit);
   const pyramid = [picture];
@@ -43,20 +49,21 @@ export async function detect(run: RunBlazeFace, picture: Pixels, settings: Detec
  * Detect faces where they were in the frame before: the second stage alone, whose boxes `detect` returns, too. A face
  * whose box has moved by more than about half of its side is lost.
  */
-export async function detectAgain(run: RunBlazeFace, picture: Pixels, known: readonly Face[], settings: DetectorSettings = DEFAULTS): Promise<Face[]> {
+export async function detectAgain(run: RunBlazeFace, picture: Pixels, known: readonly Found[], settings: DetectorSettings = DEFAULTS): Promise<Found[]> {
   const minLogit = logit(settings.minScore);
   const proposed = Math.min(logit(constants.proposed_score), minLogit);
-  return faces(await confirm(run, [picture], known.map(detectorRow), proposed), picture, minLogit);
+  return faces(await confirm(run, [picture], known.map(({ detected }) => detected), proposed), picture, minLogit);
 }
 
 /** Return the faces of the boxes that are sure enough, best first. */
-function faces(confirmed: readonly Row[], picture: Pixels, minLogit: number): Face[] {
+function faces(confirmed: readonly Row[], picture: Pixels, minLogit: number): Found[] {
   const longer = Math.max(picture.width, picture.height);
   const sure = confirmed.filter((row) => {
     const small = row.x2 - row.x1 < constants.small_share * longer;
-    return row.logit >= minLogit + (small ? constants.small_margin : 0);
+    const tilted = Math.abs(turnOf(row)) > TILTED_DEGREES;
+    return row.logit >= minLogit + (small ? constants.small_margin : tilted ? constants.tilted_margin : 0);
   });
-  return dropDuplicates(sure).map(tight);
+  return dropDuplicates(sure).map(face);
 }
 
 /** Return the (width, height) of each level of the pyramid, finest first. */
@@ -72,13 +79,6 @@ export function levelSizes(width: number, height: number, minFace: number): [num
     sizes.push([scaled(width), scaled(height)]);
   }
   return sizes;
-}
-
-/** Round as Python's `round` does. */
-function roundHalfEven(value: number): number {
-  const low = Math.floor(value);
-  if (value - low !== 0.5) return Math.round(value);
-  return low % 2 === 0 ? low : low + 1;
 }
 
 /** Resize as cv2.resize does: by area where the picture shrinks, otherwise bilinear. */
@@ -106,20 +106,47 @@ async function propose(run: RunBlazeFace, level: Pixels, picture: Pixels, minLog
     rows = rows.filter((row) => row.x2 - row.x1 <= constants.largest_on_level);
   }
   const [perX, perY] = [picture.width / level.width, picture.height / level.height];
-  return rows.map((row) => ({
-    x1: row.x1 * perX, y1: row.y1 * perY, x2: row.x2 * perX, y2: row.y2 * perY, logit: row.logit,
-  }));
+  return rows.map((row) => ({ ...row, x1: row.x1 * perX, y1: row.y1 * perY, x2: row.x2 * perX, y2: row.y2 * perY }));
 }
 
-/** Run the second stage: keep the proposals that the network still sees in a crop of each. */
+/** Run the second stage: keep the proposals that the network still sees in a crop of each (`_confirm`). */
 async function confirm(run: RunBlazeFace, pyramid: readonly Pixels[], proposals: readonly Row[], minLogit: number): Promise<Row[]> {
-  const { width, height } = pyramid[0];
-  const smallest = (constants.smallest_seen / constants.coarsest_side) * Math.max(width, height);
-  const confirmed: Row[] = [];
+  const upright = await look(run, pyramid, proposals, 0, minLogit);
+  const seen = await turned(run, pyramid, proposals, upright, minLogit);
+  return seen.flatMap((row, i) => {
+    if (!row) return [];
+    const alone = isSmall(row, pyramid[0]) || Math.abs(turnOf(row)) > TILTED_DEGREES;
+    return [{ ...row, logit: alone ? row.logit : (row.logit + proposals[i].logit) / 2 }];
+  });
+}
+
+/** Look at doubtful, large proposals in turned crops, too, and return the best looks (`_turned`). */
+async function turned(
+  run: RunBlazeFace, pyramid: readonly Pixels[], proposals: readonly Row[], upright: readonly (Row | undefined)[], minLogit: number,
+): Promise<(Row | undefined)[]> {
+  const logitOf = (row: Row | undefined) => row?.logit ?? -Infinity;
+  const doubtful = proposals.map((_, i) => i).filter((i) =>
+    logitOf(upright[i]) < constants.upright && proposals[i].logit >= constants.worth_turning && !isSmall(proposals[i], pyramid[0]),
+  ).slice(0, constants.most_turned);
+  const best = [...upright];
+  for (const quarter of doubtful.length ? [1, 2, 3] : []) {
+    const looks = await look(run, pyramid, doubtful.map((i) => proposals[i]), quarter, minLogit);
+    looks.forEach((row, n) => {
+      const i = doubtful[n];
+      const least = Math.max(logitOf(best[i]), logitOf(upright[i]) + constants.turned_margin);
+      if (logitOf(row) > least) best[i] = row;
+    });
+  }
+  return best;
+}
+
+/** Return what the network sees in crops of proposals that are turned by quarters of a turn (`_look`). */
+async function look(run: RunBlazeFace, pyramid: readonly Pixels[], proposals: readonly Row[], quarter: number, minLogit: number): Promise<(Row | undefined)[]> {
+  const seen: (Row | undefined)[] = [];
   for (let start = 0; start < proposals.length; start += constants.batch) {
     const batch = proposals.slice(start, start + constants.batch);
     const input = networkInput(batch.map((row) => closeView(pyramid, row)), CLOSE);
-    const { boxes, logits } = await run(input, [batch.length, 3, CLOSE.size, CLOSE.size]);
+    const { boxes, logits } = await run(rotated(input, CLOSE.size, quarter), [batch.length, 3, CLOSE.size, CLOSE.size]);
     const count = logits.length / batch.length;
     batch.forEach((row, n) => {
       const own = decode(
@@ -127,16 +154,54 @@ async function confirm(run: RunBlazeFace, pyramid: readonly Pixels[], proposals:
         CLOSE.size, CLOSE.size, minLogit,
       );
       const { x, y, perX } = place(row, CLOSE);
-      for (const found of blend(own)) {
-        const box = { x1: x + found.x1 * perX, y1: y + found.y1 * perX, x2: x + found.x2 * perX, y2: y + found.y2 * perX };
-        if (!(iou(row, box) > constants.same_face)) continue;
-        const small = box.x2 - box.x1 < smallest;
-        confirmed.push({ ...box, logit: small ? found.logit : (found.logit + row.logit) / 2 });
-        break;
-      }
+      const found = blend(own).map((each) => {
+        const back = turnBack(each, quarter);
+        return { ...back, x1: x + back.x1 * perX, y1: y + back.y1 * perX, x2: x + back.x2 * perX, y2: y + back.y2 * perX };
+      });
+      seen.push(found.find((each) => iou(row, each) > constants.same_face));
     });
   }
-  return confirmed;
+  return seen;
+}
+
+/** Rotate planes of a tensor by quarters of a turn, as numpy.rot90 does in its last two axes. */
+function rotated(planes: Float32Array, side: number, quarter: number): Float32Array {
+  if (quarter === 0) return planes;
+  const result = new Float32Array(planes.length);
+  const last = side - 1;
+  for (let plane = 0; plane < planes.length; plane += side * side) {
+    for (let i = 0; i < side; i++) {
+      for (let j = 0; j < side; j++) {
+        const [row, column] = quarter === 1 ? [j, last - i] : quarter === 2 ? [last - i, last - j] : [last - j, i];
+        result[plane + i * side + j] = planes[plane + row * side + column];
+      }
+    }
+  }
+  return result;
+}
+
+/** Convert a box from a crop that is turned clockwise by quarters of a turn to one that is upright (`_turn_back`). */
+function turnBack(row: Row, quarter: number): Row {
+  const [cos, sin] = [[1, 0], [0, 1], [-1, 0], [0, -1]][quarter];
+  const middle = CLOSE.size / 2;
+  const [x, y] = [(row.x1 + row.x2) / 2 - middle, (row.y1 + row.y2) / 2 - middle];
+  const [halfX, halfY] = [(row.x2 - row.x1) / 2, (row.y2 - row.y1) / 2];
+  const [centerX, centerY] = [cos * x - sin * y + middle, sin * x + cos * y + middle];
+  const [right, down] = [Math.abs(cos) * halfX + Math.abs(sin) * halfY, Math.abs(sin) * halfX + Math.abs(cos) * halfY];
+  return {
+    x1: centerX - right, y1: centerY - down, x2: centerX + right, y2: centerY + down, logit: row.logit,
+    leftX: cos * row.leftX - sin * row.leftY, leftY: sin * row.leftX + cos * row.leftY,
+  };
+}
+
+/** Clockwise angle of a face in the image plane, degrees. */
+function turnOf(row: Row): number {
+  return (Math.atan2(row.leftY, row.leftX) * 180) / Math.PI;
+}
+
+/** Whether the coarsest level shows a box below the network's smallest size. */
+function isSmall(row: Row, { width, height }: Pixels): boolean {
+  return row.x2 - row.x1 < (constants.smallest_seen / constants.coarsest_side) * Math.max(width, height);
 }
 
 /** Return the close crop of a proposal, from the smallest level of the pyramid with enough detail. */
@@ -152,20 +217,17 @@ function closeView(pyramid: readonly Pixels[], row: Row): Pixels {
   return cut(source, { x1: row.x1 * perX, y1: row.y1 * perY, x2: row.x2 * perX, y2: row.y2 * perY }, CLOSE);
 }
 
-/** Convert a detector's box to the tight box of the landmarks. */
-function tight(row: Row): Face {
+/** Convert a detector's box to the tight box of the landmarks, turned with the face (`TightOffsets.face`). */
+function face(row: Row): Found {
   const { left, top, right, bottom } = constants.offsets;
   const [width, height] = [row.x2 - row.x1, row.y2 - row.y1];
   const box = { x1: row.x1 + left * width, y1: row.y1 + top * height, x2: row.x2 + right * width, y2: row.y2 + bottom * height };
-  return { box, score: sigmoid(row.logit) };
-}
-
-/** Convert a tight box to the detector's box: the inverse of `tight`. */
-function detectorRow({ box, score }: Face): Row {
-  const { left, top, right, bottom } = constants.offsets;
-  const width = (box.x2 - box.x1) / (1 + right - left);
-  const height = (box.y2 - box.y1) / (1 + bottom - top);
-  const [x, y] = [box.x1 - left * width, box.y1 - top * height];
-  const sure = Math.min(Math.max(score, 1e-6), 1 - 1e-6);
-  return { x1: x, y1: y, x2: x + width, y2: y + height, logit: logit(sure) };
+  const [score, turn] = [sigmoid(row.logit), turnOf(row)];
+  if (Math.abs(turn) <= TILTED_DEGREES) return { box, score, region: regionOf(box, turn), detected: row };
+  const [x, y] = [(row.x1 + row.x2) / 2, (row.y1 + row.y2) / 2];
+  const [toRight, down] = [(box.x1 + box.x2) / 2 - x, (box.y1 + box.y2) / 2 - y];
+  const [cos, sin] = [Math.cos((turn * Math.PI) / 180), Math.sin((turn * Math.PI) / 180)];
+  const center = { x: x + cos * toRight - sin * down, y: y + sin * toRight + cos * down };
+  const region = { ...center, width: box.x2 - box.x1, height: box.y2 - box.y1, turn };
+  return { box: boundsOf(region), score, region, detected: row };
 }

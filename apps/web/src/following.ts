@@ -1,11 +1,11 @@
 /**
  * The detector in a stream: it looks at the whole frame now and then, and in between only where faces were.
  *
- * A look at the whole frame costs some ten to twenty times as much as a look at one face (README.md).
+ * A look at the whole frame costs many times as much as a look at one face.
  */
 
-import { detect, detectAgain, type DetectorSettings, type RunBlazeFace } from "./detection";
-import type { Face, Pixels } from "./types";
+import { detect, detectAgain, type DetectorSettings, type Found, type RunBlazeFace } from "./detection";
+import type { Pixels } from "./types";
 
 const EVERY = 15; // frames between two looks at the whole frame, for newcomers
 const SEARCH_MS = 100; // least time between two such looks for a lost face, or in an empty scene
@@ -14,12 +14,12 @@ const SEARCH_MS = 100; // least time between two such looks for a lost face, or 
 export class Follower {
   /** Number of looks at the whole frame. */
   searches = 0;
-  private known: Face[] = [];
+  private known: Found[] = [];
   private since = 0;
   private searchedMs = -Infinity;
 
   /** Detect the faces of the next frame, at a time in milliseconds. */
-  async next(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings, timeMs: number): Promise<Face[]> {
+  async next(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings, timeMs: number): Promise<Found[]> {
     const due = timeMs - this.searchedMs >= SEARCH_MS;
     this.since++;
     if (this.since >= EVERY || (this.known.length === 0 && due)) return this.search(run, picture, settings, timeMs);
@@ -28,7 +28,7 @@ export class Follower {
     return this.known.length < before && due ? this.search(run, picture, settings, timeMs) : this.known;
   }
 
-  private async search(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings, timeMs: number): Promise<Face[]> {
+  private async search(run: RunBlazeFace, picture: Pixels, settings: DetectorSettings, timeMs: number): Promise<Found[]> {
     this.searches++;
     this.since = 0;
     this.searchedMs = timeMs;

@@ -93,6 +93,30 @@ export function relativeTo(rotation: Matrix, neutral: Matrix): Matrix {
   return multiply(transpose(neutral), rotation);
 }
 
+/** Clockwise angle in degrees on the screen from "up" to the head's up axis (`in_plane_angle`). */
+export function inPlaneAngle(r: Matrix): number {
+  return degrees(Math.atan2(r[1], r[4]));
+}
+
+/** Rotation after a clockwise rotation of the image by an angle in degrees (`turn_picture`). */
+export function turnPicture(rotation: Matrix, clockwise: number): Matrix {
+  return multiply(rotationFromEuler({ yaw: 0, pitch: 0, roll: clockwise }), rotation);
+}
+
+/** Direction of the nose and tilt about it, degrees (`direction_from_rotation`); smooth through a profile. */
+export interface Direction {
+  readonly azimuth: number;
+  readonly elevation: number;
+  readonly tilt: number;
+}
+
+/** Convert a rotation to the direction of the nose and the tilt about it. */
+export function directionFromRotation(r: Matrix): Direction {
+  const elevation = degrees(Math.asin(clamp(r[5])));
+  if (Math.hypot(r[2], r[8]) < 1e-7) return { azimuth: degrees(Math.atan2(r[6], r[0])), elevation, tilt: 0 };
+  return { azimuth: degrees(Math.atan2(-r[2], r[8])), elevation, tilt: degrees(Math.atan2(-r[3], r[4])) };
+}
+
 /** Angle in degrees of the rotation between two rotations. */
 export function geodesicDegrees(a: Matrix, b: Matrix): number {
   const squares = a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
@@ -156,12 +180,13 @@ export function expectedAngle(covariance: Matrix): number {
 
 const STRAIGHT = 2.5; // degrees; smaller angles are described as straight, as in headpose/draw.py
 
-/** Describe angles in words. Left and right refer to the image. */
-export function describe({ yaw, pitch, roll }: Euler): string {
+/** Describe the direction and the tilt of a head in words. Left and right refer to the image. */
+export function describe(rotation: Matrix): string {
+  const { azimuth, elevation, tilt } = directionFromRotation(rotation);
   const ways: string[] = [];
-  if (Math.abs(yaw) >= STRAIGHT) ways.push(`${Math.abs(yaw).toFixed(0)}° ${yaw > 0 ? "left" : "right"}`);
-  if (Math.abs(pitch) >= STRAIGHT) ways.push(`${Math.abs(pitch).toFixed(0)}° ${pitch > 0 ? "up" : "down"}`);
+  if (Math.abs(azimuth) >= STRAIGHT) ways.push(`${Math.abs(azimuth).toFixed(0)}° ${azimuth > 0 ? "left" : "right"}`);
+  if (Math.abs(elevation) >= STRAIGHT) ways.push(`${Math.abs(elevation).toFixed(0)}° ${elevation > 0 ? "up" : "down"}`);
   const looks = `looks ${ways.join(" and ") || "straight ahead"}`;
-  if (Math.abs(roll) < STRAIGHT) return looks;
-  return `${looks}, tilted ${Math.abs(roll).toFixed(0)}° ${roll > 0 ? "" : "counter-"}clockwise`;
+  if (Math.abs(tilt) < STRAIGHT) return looks;
+  return `${looks}, tilted ${Math.abs(tilt).toFixed(0)}° ${tilt > 0 ? "" : "counter-"}clockwise`;
 }

@@ -15,6 +15,7 @@ import type { NetworkInfo, Pose } from "./types";
 
 const SHOW_TIMES_MS = 500;
 const MOST_THREADS = 4;
+const CAMERA_MIN_FACE = 80; // pixels, as in apps/webcam.py: who sits at a camera is not far away
 const MOST_TABLE_ROWS = 200;
 
 /** Picture on the screen. */
@@ -89,6 +90,8 @@ async function loadNetwork(): Promise<void> {
 function endSource(): number {
   stream?.close();
   stream = undefined;
+  shown?.bitmap.close();
+  shown = undefined;
   log = new ResultLog();
   neutral.forget();
   chart.clear();
@@ -96,8 +99,9 @@ function endSource(): number {
   showRows([]);
   showAngles(undefined);
   showMessage("");
-  page.chartFigure.hidden = page.pause.hidden = page.position.hidden = true;
-  page.save.disabled = page.neutral.disabled = true;
+  page.picture.hidden = page.chartFigure.hidden = page.pause.hidden = page.position.hidden = true;
+  page.empty.hidden = false;
+  page.save.disabled = true;
   page.camera.textContent = "Start camera";
   showNeutral();
   setState("ready");
@@ -107,7 +111,8 @@ function endSource(): number {
 /** Read a frame and show it. Returns the results, or undefined where the source has changed meanwhile. */
 async function read(mine: number, bitmap: ImageBitmap, image: string, capture: number, timeS?: number, tracker?: FaceTracker): Promise<readonly Result[] | undefined> {
   const asked = performance.now();
-  const settings = { ...DEFAULTS, minFace: Number(page.minFace.value), maxFaces: Number(page.maxFaces.value) };
+  const minFace = Number(page.minFace.value) || (stream?.kind === "camera" ? CAMERA_MIN_FACE : DEFAULTS.minFace);
+  const settings = { ...DEFAULTS, minFace, maxFaces: Number(page.maxFaces.value) };
   const answer = await client.estimate(bitmap, settings, tracker && mine);
   const answered = performance.now();
   if (mine !== turn) {
@@ -159,7 +164,7 @@ async function follow(opened: Stream, mine: number): Promise<void> {
     if (!results) return;
     chart.add(timeS, results[0]?.euler);
     showRows(results);
-    page.neutral.disabled = !neutral.possible && !neutral.euler;
+    page.neutral.disabled = !neutral.euler && !neutral.possible;
     if (results.length !== seen) say(results.length === 1 ? "One face" : `${results.length || "No"} faces`);
     seen = results.length;
     const { video } = opened;
@@ -232,6 +237,7 @@ function toggleNeutral(): void {
 
 function showNeutral(): void {
   const { euler } = neutral;
+  page.neutral.disabled = !euler && !neutral.possible;
   page.neutral.textContent = euler ? "Clear neutral pose" : "Set neutral pose";
   page.neutral.setAttribute("aria-pressed", String(Boolean(euler)));
   page.neutralState.hidden = !euler;

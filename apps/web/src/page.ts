@@ -63,8 +63,8 @@ export function showAngles(result: Result | undefined): void {
 }
 
 /** Describe a result in a sentence. */
-export function sentence({ euler }: Result): string {
-  const words = describe(euler);
+export function sentence({ pose }: Result): string {
+  const words = describe(pose.rotation);
   return words[0].toUpperCase() + words.slice(1);
 }
 

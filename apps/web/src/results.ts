@@ -1,12 +1,12 @@
 /** Rows of results, for the table, the chart and the CSV file. */
 
-import { eulerFromRotation } from "./geometry";
+import { directionFromRotation, eulerFromRotation } from "./geometry";
 import type { Euler, Pose } from "./types";
 
 /** Columns of `headpose estimate --csv` (headpose/streams/sinks.py), and what the network says of its answer. */
 export const COLUMNS = [
-  "frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "time_s", "uncertainty", "readable",
-  "track",
+  "frame", "image", "face", "x1", "y1", "x2", "y2", "score", "yaw", "pitch", "roll", "azimuth", "elevation", "tilt", "time_s",
+  "uncertainty", "readable", "reliable", "track",
 ] as const;
 
 const MOST_ROWS = 200_000; // two hours of one face at 30 frames/s; older rows are dropped
@@ -50,10 +50,11 @@ export class ResultLog {
 export function toCsv(results: readonly Result[]): string {
   const lines = results.map(({ frame, image, face, timeS, pose, euler }) => {
     const { box, score, uncertainty, readable, track } = pose;
+    const { azimuth, elevation, tilt } = directionFromRotation(pose.rotation);
     return [
       frame, quoted(image), face, ...[box.x1, box.y1, box.x2, box.y2].map((side) => side.toFixed(2)), score.toFixed(4),
-      ...[euler.yaw, euler.pitch, euler.roll].map((angle) => angle.toFixed(3)), timeS?.toFixed(3) ?? "",
-      uncertainty?.toFixed(3) ?? "", readable?.toFixed(4) ?? "", track ?? "",
+      ...[euler.yaw, euler.pitch, euler.roll, azimuth, elevation, tilt].map((angle) => angle.toFixed(3)),
+      timeS?.toFixed(3) ?? "", uncertainty?.toFixed(3) ?? "", readable?.toFixed(4) ?? "", "true", track ?? "",
     ].join(",");
   });
   return [COLUMNS.join(","), ...lines, ""].join("\r\n");

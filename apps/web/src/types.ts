@@ -1,5 +1,7 @@
 /** Value objects, as in headpose/types.py. */
 
+import type { Region } from "./region";
+
 /** Rotation from head axes to camera axes: 3x3, row by row (src/geometry.ts). */
 export type Matrix = readonly number[];
 
@@ -11,10 +13,11 @@ export interface Box {
   readonly y2: number;
 }
 
-/** Detected face: its tight box and the detector's confidence in [0, 1]. */
+/** Detected face: its tight box, the detector's confidence in [0, 1], and its region, which may be turned. */
 export interface Face {
   readonly box: Box;
   readonly score: number;
+  readonly region?: Region;
 }
 
 /** Angles in degrees. */

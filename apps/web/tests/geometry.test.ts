@@ -9,11 +9,17 @@ const near = (found: readonly number[], expected: readonly number[], digits = 5)
 };
 const turn = (yaw: number, pitch: number, roll: number) => geometry.rotationFromEuler({ yaw, pitch, roll });
 
-describe.each(golden.rotations)("the rotation of $euler", ({ euler, rotation, smallest, neutral, relative, geodesic, noisy, nearest, vector }) => {
+describe.each(golden.rotations)("the rotation of $euler", ({ euler, rotation, smallest, neutral, relative, geodesic, noisy, nearest, vector, direction, in_plane, turned }) => {
   test("is that of geometry.py", () => {
     near(geometry.rotationFromEuler(eulerOf(euler)), rotation);
     const { yaw, pitch, roll } = geometry.eulerFromRotation(rotation);
     near([yaw, pitch, roll], smallest, 4);
+  });
+  test("has the direction and the angle in the image plane of geometry.py", () => {
+    const { azimuth, elevation, tilt } = geometry.directionFromRotation(rotation);
+    near([azimuth, elevation, tilt], direction, 4);
+    expect(geometry.inPlaneAngle(rotation)).toBeCloseTo(in_plane, 4);
+    near(geometry.turnPicture(rotation, 70), turned);
   });
   test("is relative to a neutral pose as in geometry.py", () => {
     near(geometry.relativeTo(rotation, neutral), relative);
@@ -63,8 +69,8 @@ test("eigenvalues of a turned diagonal matrix", () => {
 
 test.each([
   [[0, 0, 0], "looks straight ahead"],
-  [[30, -10, 0], "looks 30° left and 10° down"],
-  [[-30, 10, -20], "looks 30° right and 10° up, tilted 20° counter-clockwise"],
+  [[0, -10, 0], "looks 10° down"],
+  [[-30, 0, -20], "looks 30° right, tilted 20° counter-clockwise"],
 ])("%j in words", (euler, words) => {
-  expect(geometry.describe(eulerOf(euler))).toBe(words);
+  expect(geometry.describe(geometry.rotationFromEuler(eulerOf(euler)))).toBe(words);
 });

@@ -2,11 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Region } from "../src/region";
 import type { Box, CropSpec, Euler, Pixels, Pose } from "../src/types";
 
 export interface Golden {
   crops: { name: string; box: Box; spec: CropSpec; pixels: string; channel_means: number[] }[];
   levels: { part: [number, number]; size: [number, number]; pixels: string }[];
+  turned_crops: { region: Region; spec: CropSpec; pixels: string; of: Region; bounds: Box }[];
   level_sizes: { picture: [number, number]; min_face: number; levels: [number, number][] }[];
   decoding: {
     height: number; width: number; boxes: number[][]; logits: number[]; rows: number; blended: number[][];
@@ -15,8 +17,9 @@ export interface Golden {
   rotations: {
     euler: number[]; rotation: number[]; smallest: number[]; neutral: number[]; relative: number[]; geodesic: number;
     noisy: number[]; nearest: number[]; vector: number[];
+    direction: number[]; in_plane: number; turned: number[];
   }[];
-  photo: { width: number; height: number; pixels: string; poses: Pose[] };
+  photo: { width: number; height: number; pixels: string; poses: Pose[]; quarters: Pose[][] };
   stream: { time_s: number; given: Pose[]; tracked: Pose[] }[];
 }
 
@@ -35,6 +38,21 @@ export function drawnPicture(width = 230, height = 170): Pixels {
   return { data, width, height, step: 4 };
 }
 
+/** The head of the photo, turned clockwise by quarters of a turn, on grey: test_web_golden.py makes it, too. */
+export function turnedHead(quarter: number): Pixels {
+  const { width: side, pixels } = golden.photo;
+  const head = unpacked(pixels);
+  const data = new Uint8Array(3 * (side + 80) ** 2).fill(90);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const [toX, toY] = [[x, y], [side - 1 - y, x], [side - 1 - x, side - 1 - y], [y, side - 1 - x]][quarter];
+      const from = 3 * (y * side + x);
+      data.set(head.subarray(from, from + 3), 3 * ((toY + 40) * (side + 80) + toX + 40));
+    }
+  }
+  return { data, width: side + 80, height: side + 80, step: 3 };
+}
+
 /** A grey picture with the head of the photo at a place, or without it. */
 export function scene(width: number, height: number, place?: readonly [number, number]): Pixels {
   const data = new Uint8Array(3 * width * height).fill(90);
@@ -51,8 +69,12 @@ export const unpacked = (text: string): Uint8Array => new Uint8Array(Buffer.from
 /** Largest and mean difference of two arrays of bytes. */
 export function differences(a: Uint8Array | Uint8ClampedArray, b: Uint8Array): { largest: number; mean: number } {
   if (a.length !== b.length) throw new Error(`${a.length} bytes against ${b.length}`);
-  const all = [...a].map((value, i) => Math.abs(value - b[i]));
-  return { largest: Math.max(...all), mean: all.reduce((sum, value) => sum + value, 0) / all.length };
+  let [largest, sum] = [0, 0];
+  a.forEach((value, i) => {
+    largest = Math.max(largest, Math.abs(value - b[i]));
+    sum += Math.abs(value - b[i]);
+  });
+  return { largest, mean: sum / a.length };
 }
 
 export const eulerOf = ([yaw, pitch, roll]: number[]): Euler => ({ yaw, pitch, roll });
