@@ -66,6 +66,7 @@ class Mix:
 
     Attributes:
         more: Whether LFW, UTKFace and the web photographs are added to AFLW and HELEN.
+        more_share: Their share in the draws, a third of it each; 0 draws them as often as the photographs of AFLW.
         turned: Share of turned photographs in the draws.
         far: Share of rendered far views in the draws.
         repeats: Value of ``data.density.max_repeats``; 0 draws every photograph equally often.
@@ -75,6 +76,7 @@ class Mix:
     """
 
     more: bool = False
+    more_share: float = 0.0
     turned: float = 0.0
     far: float = 0.0
     repeats: float = 0.0
@@ -84,11 +86,14 @@ class Mix:
 
     def settings(self, study: Path, images: int, seed: int) -> dict[str, Any]:
         """Return the settings that differ from the recipe `compact`, by their path."""
-        names = ["aflw", "helen", *(HELD_OUT if self.more else ())]
-        sources: list[dict[str, Any]] = [{"kind": "manifest", "path": str(study / f"{n}-train.csv")} for n in names]
+        shares = dict.fromkeys(HELD_OUT if self.more else (), self.more_share / len(HELD_OUT))
+        paths = {name: study / f"{name}-train.csv" for name in ("aflw", "helen", *shares)}
         for name, share in (("turned", self.turned), ("far", self.far)):
             if share:
-                sources.append({"kind": "manifest", "path": str(study / name / "manifest.csv"), "share": share})
+                paths[name], shares[name] = study / name / "manifest.csv", share
+        sources = [
+            {"kind": "manifest", "path": str(path), "share": shares.get(name, 0.0)} for name, path in paths.items()
+        ]
         return {
             "data.sources": sources,
             "data.density.max_repeats": self.repeats,
@@ -123,7 +128,7 @@ MIXES = {
     "all": ALL,
     "all-floor": dataclasses.replace(ALL, spread_floor=0.5),
     "all-until-45": dataclasses.replace(ALL, spread_until=45.0),
-    "all-more": Mix(more=True, turned=0.30, far=0.15, repeats=2.0, cut=0.15),
+    "all-less": Mix(more=True, more_share=0.15, turned=0.10, far=0.05, cut=0.10),
 }
 """Runs by name."""
 
