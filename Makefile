@@ -1,7 +1,7 @@
 # make demo          install the runtime, read a photo, write output/astronaut.jpg
 # make test          install what the tests need, then lint, type-check and test
 # make coverage      make test, and measure the lines of headpose/ that run; fails below the floor in pyproject.toml
-# make test-avx2     the tests of training and compression with the convolutions of a processor without AVX-512
+# make test-avx2     tests of networks and training with the convolutions of a processor without AVX-512
 # make fuzz          damaged pictures, labels, networks and recipes for the readers: many, and others each time
 # make docs          install what the documentation needs, build it into site/
 # make web           build the static web page into apps/web/dist; needs Node 20.19 or newer
@@ -43,10 +43,10 @@ test: $(VENV)/.test
 coverage: COVERAGE := --cov
 coverage: test
 
-# What is left out starts trainings of its own in other processes: the same convolutions again, and minutes of them.
+# One test of each kind: tests/networks compares the gradients of all shapes with those of float64.
 test-avx2: $(VENV)/.test
-	ONEDNN_MAX_CPU_ISA=AVX2 $(PY) -m pytest -q -n $(JOBS) --dist loadfile tests/training tests/compression tests/networks \
-	  -k "not killed and not processes and not full_disk"
+	ONEDNN_MAX_CPU_ISA=AVX2 $(PY) -m pytest -q -n $(JOBS) --dist loadfile tests/networks tests/training/test_outputs.py \
+	  tests/training/test_loop.py tests/compression/test_distillation.py -k "not killed and not processes"
 
 fuzz: $(VENV)/.test
 	@seed="$(SEED)"; seed=$${seed:-$$($(PY) -c 'import random; print(random.randrange(2**32))')}; \

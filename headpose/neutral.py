@@ -28,8 +28,9 @@ class NeutralPose:
 
     Example:
         >>> neutral = NeutralPose(geometry.rotation_from_euler((0, -12, 0)))  # a camera above the screen
-        >>> neutral.apply([HeadPose(Face(Box(0, 0, 9, 9), 1.0), neutral.rotation)])[0].euler
-        EulerAngles(yaw=0.0, pitch=0.0, roll=0.0)
+        >>> pose = HeadPose(Face(Box(0, 0, 9, 9), 1.0), geometry.rotation_from_euler((0, 8, 0)))
+        >>> print(f"{neutral.apply([pose])[0].pitch:.1f}")
+        20.0
     """
 
     rotation: geometry.Array = dataclasses.field(default_factory=lambda: np.eye(3))

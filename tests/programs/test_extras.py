@@ -50,6 +50,7 @@ NEEDED = {
     "scripts/publish_weights.py": "test",
     "scripts/release.py": "test",
     "scripts/study_heads.py": "train",
+    "scripts/study_mix.py": "train",
 }
 
 

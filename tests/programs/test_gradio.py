@@ -17,7 +17,7 @@ import pytest
 
 from apps import gradio_ui
 from headpose import Box, EulerAngles, Face, HeadPose, HeadPoseEstimator
-from headpose.draw import ANGLE_COLOURS, draw_poses
+from headpose.draw import ANGLE_COLOURS, describe, draw_poses
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.geometry import rotation_from_direction
 from headpose.streams.uploads import UploadBounds, Uploads
@@ -245,7 +245,7 @@ def test_a_video_is_annotated_whatever_rate_it_claims(tmp_path, photo, seconds, 
     data[rate : rate + 8] = struct.pack("<II", seconds, frames)
     video.write_bytes(data)
     handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
-    results = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5))
+    results = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5, 0.0))
     assert results[-1][1].startswith("3 frames, 3 of them with a face")
 
 
@@ -255,7 +255,7 @@ def test_a_false_face_in_one_frame_is_not_in_the_curves(tmp_path, photo):
     frames[4][:, 300:] = cv2.resize(photo[:300, 60:360], (600, 600))
     video = write_video(tmp_path / "face.avi", frames, fps=25)
     handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
-    *_, plot = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5))[-1]
+    *_, plot = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5, 0.0))[-1]
     assert sorted(set(plot["value"]["seconds"])) == pytest.approx([index / 25 for index in range(8)])
     assert plot["value"][plot["value"]["angle"] == "yaw"]["degrees"].std() < 2
 
@@ -296,7 +296,7 @@ def test_nothing_outside_this_machine_was_asked_for(page):
     ],
 )
 def test_a_direction_in_words(direction, words):
-    assert gradio_ui.describe(HeadPose(Face(Box(0, 0, 9, 9), 1.0), rotation_from_direction(direction))) == words
+    assert describe(HeadPose(Face(Box(0, 0, 9, 9), 1.0), rotation_from_direction(direction))) == words
 
 
 def test_what_cannot_be_served_is_reported_in_one_line(capsys):

@@ -144,6 +144,7 @@ OTHERS = {
     "scripts/runtime_requirements.py": "prints",
     "scripts/digits_as_cifar10.py": "reads no file",
     "scripts/draw_conventions.py": "reads no file",
+    "scripts/study_mix.py": "writes into folders that it makes, of runs that headpose train guards",
     "scripts/study_heads.py": "writes into folders that it makes, of a run that headpose train guards",
     "scripts/document_recipes.py": "reads no file",
     "scripts/site_hooks.py": "is called by mkdocs",
