@@ -155,10 +155,10 @@ class Session:
             for frame in frames:
                 straightened = functools.partial(self._live.straightened, frame)
                 poses = self._estimation(frame, self.view.smooth, straightened)
-                poses, told = self._live.read(frame, poses)
+                poses, reported = self._live.read(frame, poses)
                 if not self.view.smooth:  # a number on a face promises smooth tracks
-                    poses, told = ([replace(pose, track=None) for pose in each] for each in (poses, told))
-                self._write(frame, poses, told)
+                    poses, reported = ([replace(pose, track=None) for pose in each] for each in (poses, reported))
+                self._write(frame, poses, reported)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
                     key = self._window.show(self._picture(frame, poses), early_s)
@@ -189,12 +189,12 @@ class Session:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _write(self, frame: Frame, poses: Sequence[HeadPose], told: Sequence[HeadPose]) -> None:
+    def _write(self, frame: Frame, poses: Sequence[HeadPose], reported: Sequence[HeadPose]) -> None:
         """Write the rows, recording and snapshot of one frame, always of the image that is not mirrored."""
         self.frames += 1
         self._ended.append(time.monotonic())
         if self._rows is not None:
-            self._rows.write(frame, told)
+            self._rows.write(frame, reported)
         wanted, self.view = self.view, replace(self.view, snapshot=False, neutral="")
         try:
             if wanted.recording and self._recorder.target is None:

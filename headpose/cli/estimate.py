@@ -318,7 +318,7 @@ def _process(
     args: argparse.Namespace,
     label: str = "",
 ) -> int:
-    """Estimate the poses of every frame and write them: ``live`` decides which poses are drawn and which are told.
+    """Estimate the poses of every frame and write them: ``live`` returns the poses to draw and those to report.
 
     Returns 0, ``INTERRUPTED`` after Ctrl-C, or ``NO_READER`` if the reader of stdout has closed it. ``label`` is the
     ``Frame.source`` of frames without one.
@@ -337,13 +337,13 @@ def _process(
         for frame in source:
             frame = dataclasses.replace(frame, source=frame.source or label)
             poses = estimate(frame)
-            shown, told = live.read(frame, poses)
-            for sinks, of_sinks in ((rows, told), (drawn, shown)):
+            shown, reported = live.read(frame, poses)
+            for sinks, of_sinks in ((rows, reported), (drawn, shown)):
                 for sink in sinks:
                     sink.write(frame, of_sinks)
             frames, faces = frames + 1, faces + len(poses)
             if lines:
-                _print_lines(frame, told, progress.write)
+                _print_lines(frame, reported, progress.write)
             progress.update()
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -116,9 +116,9 @@ def _forecast(args: argparse.Namespace, settings: Settings) -> int:
 def _print(summary: dict[str, Any], out: Path) -> None:
     this_run = summary["this_run"]
     failed = sum(summary["failures"].values())
-    print(f"{out}: {summary['pictures']:,} pictures, {summary['faces']:,} faces, {failed:,} could not be read")
+    print(f"{out}: pictures: {summary['pictures']:,}, faces: {summary['faces']:,}, not readable: {failed:,}")
     print(
-        f"{this_run['pictures']:,} pictures in {duration(this_run['seconds'])}, {this_run['pictures_per_second']:.1f}/s"
+        f"this run: {this_run['pictures']:,} in {duration(this_run['seconds'])}, {this_run['pictures_per_second']:.1f}/s"
     )
     for kind, count in summary["failures"].items():
         print(f"  {kind}: {count:,} (see {out / 'failures'})", file=sys.stderr)

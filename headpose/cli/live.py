@@ -100,11 +100,11 @@ class Read(NamedTuple):
 
     Attributes:
         shown: As estimated, for drawings.
-        told: In camera axes and relative to the neutral pose, for rows and messages.
+        reported: In camera axes and relative to the neutral pose, for rows and messages.
     """
 
     shown: list[HeadPose]
-    told: list[HeadPose]
+    reported: list[HeadPose]
 
 
 class Live:
@@ -179,20 +179,20 @@ class Live:
 
         corrected = [camera.correct(pose) for pose in poses] if (camera := self._camera_of(frame)) else list(poses)
         self._remember(frame, corrected)
-        told = self.neutral.apply(corrected) if self.neutral is not None else corrected
+        reported = self.neutral.apply(corrected) if self.neutral is not None else corrected
         # Who looks at the camera is a matter of the ray to the face, which the uncorrected pose is relative to.
-        looks = told if self.neutral is not None else poses
+        looks = reported if self.neutral is not None else poses
         if self._args.frontal is not None:
             kept = [bool(attention.frontal([pose], self._args.frontal)) for pose in looks]
             self._seen, self._left_out = self._seen + len(kept), self._left_out + kept.count(False)
-            poses, told, looks = (
-                [p for p, keep in zip(each, kept, strict=True) if keep] for each in (poses, told, looks)
+            poses, reported, looks = (
+                [p for p, keep in zip(each, kept, strict=True) if keep] for each in (poses, reported, looks)
             )
         for sender in self.senders:
-            sender.write(frame, told)
+            sender.write(frame, reported)
         if self._events is not None:
             self._events.write(frame, looks)
-        return Read(list(poses), list(told))
+        return Read(list(poses), list(reported))
 
     def set_neutral(self) -> str:
         """Take the largest face's mean pose over the last second as neutral, and save it with --neutral FILE.

@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
         faces, args.query, balance=[Balance.parse(text) for text in args.balance], count=args.n, seed=args.seed
     )
     exports.write(table, args.out, form, base)
-    print(f"{args.out}: {table.num_rows:,} faces")
+    print(f"{args.out}: faces: {table.num_rows:,}")
     if args.n is not None and table.num_rows < args.n:
-        print(f"headpose: only {table.num_rows:,} faces fit, not {args.n:,}", file=sys.stderr)
+        print(f"headpose: --n asks for {args.n:,} faces, and {table.num_rows:,} fit the query", file=sys.stderr)
     if form == "csv" and (count := exports.without_file(table)):
         print(
             f"headpose: {count:,} of them are in videos, archives or remote files: headpose train takes picture files "

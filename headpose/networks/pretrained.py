@@ -47,7 +47,7 @@ class Match:
     Attributes:
         taken: Names of parameters and statistics that were loaded.
         fresh: Names that the file does not contain.
-        extended: Names of which the file has the values of the rotation; those of optional outputs start fresh.
+        extended: Names whose values for the rotation were loaded; their values for optional outputs start fresh.
         other_shape: Names with another shape in the file.
         unused: Names of the file that the network does not have.
     """

@@ -102,7 +102,7 @@ class OutputValidator:
             samples: N held-out samples.
             negatives: Held-out negatives; may be empty.
             spec: Crop settings.
-            recipe: Augmentation, of which the movements of the crop are used.
+            recipe: Augmentation. Only its movements of the crop are used.
         """
         augmenter, pictures = Augmenter(movements(recipe), spec), Pictures(0)
         views = [

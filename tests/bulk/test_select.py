@@ -163,7 +163,7 @@ def test_faces_without_a_file_are_counted(run, tmp_path, capsys):
         listed = list(csv.DictReader(file))
     without = sum(row["image"] == "" for row in listed)
     assert without == len(listed) - 5 and f"{without} of them are in videos" in err
-    assert f"only {len(listed)} faces fit, not 1,000,000" in err
+    assert f"--n asks for 1,000,000 faces, and {len(listed)} fit the query" in err
 
 
 def exported(run, tmp_path, form, suffix):

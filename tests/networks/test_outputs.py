@@ -63,7 +63,7 @@ def test_a_covariance_is_the_square_of_its_factor(raw):
     factor = outputs.scale_tril(torch.from_numpy(raw)).double()
     assert torch.equal(factor, factor.tril()) and bool((factor.diagonal(dim1=1, dim2=2) > 0.0049).all())
     wanted = factor @ factor.transpose(1, 2)
-    torch.testing.assert_close(outputs.covariance(torch.from_numpy(raw)).double(), wanted, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(outputs.covariance(torch.from_numpy(raw)).double(), wanted, rtol=1e-5, atol=1e-8)
 
 
 def test_every_value_of_a_covariance_has_an_effect():
