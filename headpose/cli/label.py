@@ -117,8 +117,7 @@ def _print(summary: dict[str, Any], out: Path) -> None:
     this_run = summary["this_run"]
     failed = sum(summary["failures"].values())
     print(f"{out}: pictures: {summary['pictures']:,}, faces: {summary['faces']:,}, not readable: {failed:,}")
-    print(
-        f"this run: {this_run['pictures']:,} in {duration(this_run['seconds'])}, {this_run['pictures_per_second']:.1f}/s"
-    )
+    taken, rate = duration(this_run["seconds"]), this_run["pictures_per_second"]
+    print(f"this run: {this_run['pictures']:,} in {taken}, {rate:.1f}/s")
     for kind, count in summary["failures"].items():
         print(f"  {kind}: {count:,} (see {out / 'failures'})", file=sys.stderr)
