@@ -146,7 +146,7 @@ def test_the_csv_is_the_data_of_headpose_train(run, sources, tmp_path, capsys):
     out = tmp_path / "lists" / "list.csv"
     query = "member is null and frame is null"
     assert cli.main(["select", str(run), "--query", query, "--out", str(out)]) == 0
-    assert capsys.readouterr() == (f"{out}: 5 faces\n", "")
+    assert capsys.readouterr() == (f"{out}: faces: 5\n", "")
     samples = manifest.read(out)
     assert [sample.image.resolve() for sample in samples] == sorted((sources / "pictures").rglob("[0-9].jpg"))
     faces = [row for row in selection.dataset(run)[0].to_table().to_pylist() if row["frame"] is row["member"] is None]
