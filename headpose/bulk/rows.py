@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -110,9 +109,9 @@ class Part:
                     "pitch": pitch,
                     "roll": roll,
                     # Networks that state their doubt fill these.
-                    "uncertainty": getattr(pose, "uncertainty", None),
-                    "readable": getattr(pose, "readable", None),
-                    "quality": frontal_quality(yaw, pitch, roll),
+                    "uncertainty": pose.uncertainty,
+                    "readable": pose.readable,
+                    "quality": min(pose.quality),
                     "track": pose.track,
                 }
             )
@@ -122,18 +121,6 @@ class Part:
         values = key._asdict()
         del values["time_s"]
         self.failures.append(values | {"kind": kind, "reason": reason})
-
-
-def frontal_quality(yaw: float, pitch: float, roll: float) -> int:
-    """Return how frontal a head is, 0 to 100: the least of ISO/IEC 29794-5's terms max(0, round(100 cos^2)).
-
-    Args:
-        yaw: Yaw in degrees.
-        pitch: Pitch in degrees.
-        roll: Roll in degrees.
-    """
-    cosines = (max(0.0, math.cos(math.radians(angle))) for angle in (yaw, pitch, roll))
-    return min(round(100 * cosine**2) for cosine in cosines)
 
 
 def hash_of(table: pa.Table) -> str:

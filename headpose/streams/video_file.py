@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -129,7 +129,7 @@ class VideoFile:
                 f"{self._target} is {even[0]}x{even[1]}, not {size[0]}x{size[1]}: video needs even sides, so the last "
                 "column or row of pixels is doubled"
             )
-        with _silent_stderr():
+        with ffmpeg.silent_stderr():
             writer = cv2.VideoWriter(ffmpeg.local(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, even)
         if not writer.isOpened():
             raise HeadPoseError(
@@ -155,16 +155,3 @@ def _even(image: Image) -> Image:
     if height % 2 == width % 2 == 0:
         return image
     return np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Redirect stderr to the null device: OpenCV warns about WebM codec tags at every log level."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -102,7 +102,10 @@ def test_a_folder_that_cannot_be_written_and_a_damaged_part_are_one_line(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("angles", "quality"), [((0, 0, 0), 100), ((60, 0, 0), 25), ((0, 45, 0), 50), ((10, 0, 91), 0), ((0, 0, 180), 0)]
+    ("angles", "quality"), [((0, 0, 0), 100), ((60, 0, 0), 25), ((0, 45, 0), 50), ((10, 0, 91), 0), ((0, 0, 179), 0)]
 )
 def test_the_quality_is_the_least_term_of_the_standard(angles, quality):
-    assert rows.frontal_quality(*angles) == quality
+    pose = HeadPose(Face(Box(0, 0, 9, 9), 1.0), geometry.rotation_from_euler(angles))
+    part = rows.Part(0, 0, 0, True)
+    part.add(rows.Key("photo.jpg"), [pose], 9, 9)
+    assert part.labels[0]["quality"] == quality
