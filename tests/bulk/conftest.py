@@ -24,6 +24,43 @@ else:
     import pyarrow.parquet as pq
 
 CRASHING = b"this picture crashes its decoder"
+HELD = b"this picture is decoded when the gate is open"
+
+# Part of PYTHONPATH, it makes decoders wait at a picture that ends in HELD until a file exists: what a test does to a
+# run while it waits, it does to a run that has not ended, however fast the machine.
+GATE = f"""
+import os, time
+import cv2
+
+_decode = cv2.imdecode
+
+
+def imdecode(data, flags):
+    while data[-{len(HELD)}:].tobytes() == {HELD!r} and not os.path.exists(os.environ["HEADPOSE_TEST_GATE"]):
+        time.sleep(0.01)
+    return _decode(data, flags)
+
+
+cv2.imdecode = imdecode
+"""
+
+
+class Gate:
+    """Holds runs at the pictures that end in HELD, until it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "sitecustomize.py").write_text(GATE)
+        self._path = folder / "open"
+        path = os.pathsep.join([str(folder), environment()["PYTHONPATH"]])
+        self.variables = {"PYTHONPATH": path, "HEADPOSE_TEST_GATE": str(self._path)}
+
+    def open(self) -> None:
+        self._path.touch()
+
+
+@pytest.fixture
+def gate(tmp_path_factory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))
 
 
 def small(photo, turn=0):

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.bulk.conftest import command, environment, label, table
+from tests.bulk.conftest import HELD, command, environment, label, table
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,6 +41,8 @@ def many(sources, tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
     for index in range(160):
         shutil.copy(sources / "pictures" / f"{index % 4}.jpg", folder / f"{index:03d}.jpg")
+    held = folder / "159.jpg"
+    held.write_bytes(held.read_bytes() + HELD)
     (folder / "160.jpg").write_bytes((folder / "000.jpg").read_bytes()[:1000])
     shutil.copy(sources / "clip.mp4", folder / "clip.mp4")
     return folder
@@ -60,9 +62,9 @@ def assert_same(out, undisturbed):
 
 
 @pytest.fixture
-def cluster():
+def cluster(gate):
     # Ray's workers give way to every other process by default, and a busy machine would hardly run them.
-    started = environment(RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0")
+    started = environment(RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0", **gate.variables)
     nodes = subprocess.Popen(
         [sys.executable, "-c", NODES],
         env=started, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -73,7 +75,7 @@ def cluster():
     nodes.communicate(timeout=60)
 
 
-def test_a_node_that_is_lost_changes_nothing(many, undisturbed, tmp_path, cluster):
+def test_a_node_that_is_lost_changes_nothing(many, undisturbed, tmp_path, cluster, gate):
     nodes, address = cluster
     out = tmp_path / "out"
     words = command(many, "--out", out, "--shard-size", 64, "--ray", address)
@@ -86,18 +88,18 @@ def test_a_node_that_is_lost_changes_nothing(many, undisturbed, tmp_path, cluste
     nodes.stdin.flush()
     assert nodes.stdout.readline() == "removed\n"
     assert running.poll() is None, "the node was lost too late"
+    gate.open()
     _, err = running.communicate(timeout=400)
     assert running.returncode == 1, err  # one picture is damaged
     assert_same(out, undisturbed)
     print(len(undisturbed[0]), undisturbed[2], file=sys.stderr)
 
 
-def test_a_run_on_ray_that_is_killed_goes_on_without_ray(many, undisturbed, tmp_path):
+def test_a_run_on_ray_that_is_killed_goes_on_without_ray(many, undisturbed, tmp_path, gate):
     out = tmp_path / "out"
     words = command(many, "--out", out, "--shard-size", 64, "--ray", "auto")
-    running = subprocess.Popen(
-        words, env=environment(RAY_worker_niceness="0"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    started = environment(RAY_worker_niceness="0", **gate.variables)
+    running = subprocess.Popen(words, env=started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 400
     while not list(out.glob("labels/part-*.parquet")):
         assert running.poll() is None and time.monotonic() < end

@@ -17,7 +17,7 @@ import pytest
 
 from headpose import cli, write_image
 from headpose.bulk import plan
-from tests.bulk.conftest import CRASHING, command, environment, label, table
+from tests.bulk.conftest import CRASHING, HELD, command, environment, label, table
 from tests.bulk.test_decoder import SITE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -25,13 +25,15 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 @pytest.fixture(scope="module")
 def many(sources, tmp_path_factory):
-    """A folder of 60 pictures, two of them damaged, and a video."""
+    """A folder of 60 pictures, two of them damaged and one held by the gate, and a video."""
     folder = tmp_path_factory.mktemp("many")
     for index in range(58):
         shutil.copy(sources / "pictures" / f"{index % 4}.jpg", folder / f"{index:02d}.jpg")
+    held = folder / "57.jpg"
+    held.write_bytes(held.read_bytes() + HELD)
     for index in (58, 59):
         (folder / f"{index}.jpg").write_bytes((folder / "00.jpg").read_bytes()[: 1000 * (index - 56)])
-    shutil.copy(sources / "clip.mp4", folder / "clip.mp4")
+    shutil.copy(sources / "clip.mp4", folder / "0-clip.mp4")  # before the pictures, as names are sorted
     return folder
 
 
@@ -66,10 +68,11 @@ def test_the_summary_counts_what_is_there(undisturbed):
 
 
 @posix
-def test_a_run_that_is_killed_goes_on(many, undisturbed, tmp_path):
+def test_a_run_that_is_killed_goes_on(many, undisturbed, tmp_path, gate):
     out = tmp_path / "out"
     words = (many, "--out", out, "--workers", 1, "--shard-size", 10)
-    running = subprocess.Popen(command(*words), env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    started = environment(**gate.variables)
+    running = subprocess.Popen(command(*words), env=started, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     children = wait_for(lambda: list((out / "labels").glob("part-*.parquet")) and children_of(running.pid))
     running.kill()
     running.wait()
@@ -84,13 +87,15 @@ def test_a_run_that_is_killed_goes_on(many, undisturbed, tmp_path):
 
 
 @posix
-def test_a_worker_that_is_killed_is_replaced(many, undisturbed, tmp_path):
+def test_a_worker_that_is_killed_is_replaced(many, undisturbed, tmp_path, gate):
     out = tmp_path / "out"
     words = command(many, "--out", out, "--workers", 1, "--shard-size", 10)
-    running = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    started = environment(**gate.variables)
+    running = subprocess.Popen(words, env=started, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     wait_for(lambda: list((out / "labels").glob("part-*.parquet")))
     workers = [child for child in children_of(running.pid) if "spawn_main" in cmdline(child)]
     os.kill(workers[0], signal.SIGKILL)
+    gate.open()
     _, err = running.communicate(timeout=600)
     assert running.returncode == 1, err
     assert_same(out, undisturbed)
