@@ -148,6 +148,7 @@ OTHERS = {
     "scripts/study_heads.py": "writes into folders that it makes, of a run that headpose train guards",
     "scripts/document_recipes.py": "reads no file",
     "scripts/site_hooks.py": "is called by mkdocs",
+    "scripts/pack_training_set.py": "writes into a folder that it makes",
     "scripts/publish_weights.py": "writes into this checkout",
     "scripts/release.py": "writes into a folder that it makes",
 }
