@@ -6,8 +6,8 @@ python scripts/publish_weights.py runs/compact
 python eval/aflw2000.py --data AFLW2000 --model runs/student/teacher.onnx --json runs/student/aflw2000/teacher.json
 python scripts/publish_weights.py runs/student teacher student student-fp16
 
-cd runs/mine && headpose quantize mine.onnx --precision int8 --recipe recipe.json --out mine-int8.onnx --json mine-int8.json
-python scripts/publish_weights.py runs/mine mine mine-int8       # and runs/mine/aflw2000/mine.json, mine-int8.json
+headpose quantize mine.onnx --precision int8 --recipe recipe.json --out mine-int8.onnx --json mine-int8.json
+python scripts/publish_weights.py . mine mine-int8    # with aflw2000/mine.json and aflw2000/mine-int8.json
 
 python scripts/publish_weights.py --cards
 
