@@ -82,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the converted network, print its error and its speed, and return the exit status."""
-    _check(args)
     source = weights.find(args.model)
+    _check(args)
     check_outputs([source, args.recipe], text={"--json": args.json}, data={"--out": args.out})
     before = OnnxPoseModel(source, device="cpu", threads=1)
     faces = _faces(args, before.crop)
