@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,11 +20,11 @@ TIMEOUT_S = 120.0
 
 
 class DecoderError(ImageError):
-    """The decoding process ended or was stopped. ``kind`` is ``crash`` or ``timeout``."""
+    """The decoding process ended or was stopped; ``kind`` says which."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: Literal["crash", "timeout"], message: str) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind: Literal["crash", "timeout"] = kind
 
 
 class Decoder:

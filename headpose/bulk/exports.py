@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from headpose import files
 from headpose.bulk import storage
+from headpose.errors import InputError
 
 _ANGLES = ("yaw", "pitch", "roll")
 _ATTRIBUTES = (*_ANGLES, "uncertainty", "readable", "quality", "track")
@@ -84,11 +85,17 @@ def _cvat(table: pa.Table, out: Path, base: Path) -> str:
 
 
 def _fiftyone(table: pa.Table, out: Path, base: Path) -> str:
-    """``labels.json`` of FiftyOne's FiftyOneImageDetectionDataset, by path of the picture; boxes are relative."""
+    """``labels.json`` of FiftyOne's FiftyOneImageDetectionDataset; boxes are relative.
+
+    FiftyOne takes an absolute path as it is. It looks others up in a folder by their names without extension, and
+    refuses a data set that names a picture which is not there. So pictures that are not local files are left out.
+    """
     labels = {}
     for row, faces in _pictures(table):
+        if not _is_file(row):
+            continue
         width, height = row["width"], row["height"]
-        labels[_image(row, out.parent, base) or _name(row)] = [
+        labels[_absolute(row, base)] = [
             {
                 "label": _CLASS,
                 "bounding_box": [
@@ -102,6 +109,8 @@ def _fiftyone(table: pa.Table, out: Path, base: Path) -> str:
             }
             for face in faces
         ]
+    if not labels:
+        raise InputError(f"{out} would be empty: FiftyOne takes local picture files, not frames, archives or addresses")
     return _json({"classes": [_CLASS], "labels": labels})
 
 
@@ -127,13 +136,13 @@ def write(table: pa.Table, out: Path, form: str, base: Path) -> None:
         base: Folder that relative sources start from.
 
     Raises:
-        HeadPoseError: The file cannot be written.
+        HeadPoseError: The file cannot be written, or the format can name none of the pictures.
     """
     files.write_text(out, FORMATS[form](table, out, base))
 
 
 def without_file(table: pa.Table) -> int:
-    """Return the number of faces that ``headpose train`` cannot read: in frames of videos and members of archives."""
+    """Return the number of faces in pictures that are not local files: frames, members of archives, remote files."""
     return sum(not _is_file(row) for row in table.select(["source", "member", "frame"]).to_pylist())
 
 
@@ -157,11 +166,16 @@ def _image(row: dict[str, Any], folder: Path, base: Path) -> str:
     """Return the path of a local picture file relative to ``folder``, with slashes; "" if the picture is not a file."""
     if not _is_file(row):
         return ""
-    path = os.path.abspath(base / row["source"])  # noqa: PTH100, links are kept
+    path = _absolute(row, base)
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # on another drive of Windows
-        return Path(path).as_posix()
+        return path
+
+
+def _absolute(row: dict[str, Any], base: Path) -> str:
+    """Return the absolute path of a local picture file, with slashes."""
+    return Path(os.path.abspath(base / row["source"])).as_posix()  # noqa: PTH100, links are kept
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import socket
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -101,32 +102,51 @@ def _quiet(ray: Any) -> None:
 
 def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> Iterator[rows.Part]:
     resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    cpus, gpus = resources.get("CPU", 1.0), 0.0 if settings.device == "cpu" else resources.get("GPU", 0.0)
     most = workers or max(1, int(cpus))
     # All stages must fit at the same time; where there are few CPUs, they share them.
     share = 1.0 if cpus >= 6 else cpus / 6
-    reading: dict[str, Any] = {"num_cpus": share}
-    readers = max(1, most // _READER_SHARE)
-    if gpus:
-        reading = {"num_gpus": 1, "num_cpus": 0}
-        readers = max(1, int(gpus))
+    on_cpu = _on_cpu(settings) if gpus else settings
+    reading: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": share}
+    readers = int(gpus) if gpus else most // _READER_SHARE
+
+    def stage(kind: type, largest: int, own: Settings, **resources: float) -> dict[str, Any]:
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, largest))
+        # Without a limit Ray repeats a task that kills its worker for ever.
+        return {"fn": kind, "compute": pool, "fn_constructor_args": (own,), "max_task_retries": _ATTEMPTS, **resources}
+
     table = ray.data.from_items([{"chunk": chunk.to_json()} for chunk in chunks], override_num_blocks=len(chunks))
-    pool = ray.data.ActorPoolStrategy
-    tries: dict[str, Any] = {"max_task_retries": _ATTEMPTS}
-    on_cpu = {"fn_constructor_args": (_on_cpu(settings) if gpus else settings,), **tries}
-    batches = table.flat_map(_Decode, compute=pool(min_size=1, max_size=max(1, most // 2)), num_cpus=share, **on_cpu)
-    found = batches.map(_Detect, compute=pool(min_size=1, max_size=most), num_cpus=share, **on_cpu)
-    parts = found.map(
-        _Estimate, compute=pool(min_size=1, max_size=readers), fn_constructor_args=(settings,), **reading, **tries
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 to 2.63 want named parameters only, and have no name for the number of retries.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", DeprecationWarning)
+        batches = table.flat_map(**stage(_Decode, most // 2, on_cpu, num_cpus=share))
+        found = batches.map(**stage(_Detect, most, on_cpu, num_cpus=share))
+        parts = found.map(**stage(_Estimate, readers, settings, **reading))
     left = {(chunk.shard, chunk.number): chunk for chunk in chunks}
-    for row in parts.iter_rows():
-        part = _unpack(row["part"])
-        if part.last:
-            left.pop((part.shard, part.chunk), None)
-        yield part
+    yield from whole_chunks((_unpack(row["part"]) for row in parts.iter_rows()), left)
     for chunk in left.values():  # Ray gave up because its workers died at it: find out which picture it is
-        yield from local.alone(chunk, _on_cpu(settings) if gpus else settings)
+        yield from local.alone(chunk, on_cpu)
+
+
+def whole_chunks(parts: Iterable[rows.Part], left: dict[tuple[int, int], Chunk]) -> Iterator[rows.Part]:
+    """Yield the parts of each chunk when the last one of them has arrived, in whatever order they do.
+
+    A chunk that Ray gave up in part is labeled again in other parts, so none of its first parts may be used.
+
+    Args:
+        parts: Parts in any order; a part may arrive twice.
+        left: Chunks by shard and number; those that are whole are removed.
+    """
+    waiting: dict[tuple[int, int], dict[int, rows.Part]] = {}
+    for part in parts:
+        key = part.shard, part.chunk
+        if key not in left:
+            continue
+        there = waiting.setdefault(key, {})
+        there[part.number] = part
+        if len(there) == next((each.number + 1 for each in there.values() if each.last), -1):
+            yield from waiting.pop(key).values()
+            del left[key]
 
 
 def _on_cpu(settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -42,6 +42,9 @@ FAILURES = pa.schema(
     ]
 )
 """Columns of the table of failures."""
+
+FailureKind = Literal["read", "decode", "video", "crash", "timeout", "detect", "estimate", "worker"]
+"""Values of the column ``kind`` of the table of failures; the guide explains them."""
 
 
 class Key(NamedTuple):
@@ -116,7 +119,7 @@ class Part:
                 }
             )
 
-    def fail(self, key: Key, kind: str, reason: str) -> None:
+    def fail(self, key: Key, kind: FailureKind, reason: str) -> None:
         """Add a picture that could not be labeled, and why."""
         values = key._asdict()
         del values["time_s"]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from headpose import files, folders
-from headpose.bulk import commit, local, on_ray, plan, rows, sources, storage
+from headpose.bulk import commit, local, on_ray, plan, rows, sources, stages, storage
 from headpose.bulk.decoder import Decoder
 from headpose.bulk.plan import Chunk, Plan, Settings
 from headpose.bulk.progress import Progress
@@ -29,7 +29,7 @@ SHARD = 1024
 BIN = 15
 """Width of the bins of the summary's histograms in degrees."""
 
-_SAMPLE = 64  # pictures that a forecast labels
+_SAMPLE = 64  # pictures that a forecast measures, after a first batch
 _Parts = Callable[[Iterator[Chunk]], Iterator[rows.Part]]
 
 
@@ -39,8 +39,8 @@ class Forecast:
 
     Attributes:
         pictures: Number of pictures and frames; an estimate if there are tar files.
-        sampled: Number of pictures that were labeled to measure the rate.
-        rate: Pictures per second of one worker.
+        sampled: Number of pictures whose labeling was measured.
+        rate: Pictures per second of one worker, once it has started.
         shares: Share of the time by stage, in [0, 1].
     """
 
@@ -101,25 +101,30 @@ def forecast(named: Sequence[str], settings: Settings, column: str = "") -> Fore
         column: As for ``label``.
 
     Raises:
-        HeadPoseError: A source cannot be read, or the settings are invalid.
+        HeadPoseError: A source cannot be read or has no picture, or the settings are invalid.
     """
-    pictures, chosen = 0, []
+    chosen = []
     with Decoder() as decoder:
         items = list(_items(named, decoder, column))
     pictures = sum(max(item.count, 1) for item in items)
-    for item in items[:: max(1, len(items) // _SAMPLE)][:_SAMPLE]:
-        count = min(item.count, _SAMPLE) if item.kind == "video" else item.count
-        chosen.append(dataclasses.replace(item, count=count or _SAMPLE))
+    most = _SAMPLE + stages.BATCH
+    for item in items[:: max(1, len(items) // most)][:most]:
+        count = min(item.count, most) if item.kind == "video" else item.count
+        chosen.append(dataclasses.replace(item, count=count or most))
     chunks = (Chunk(0, number, group) for number, group in enumerate(plan.chunked(chosen)))
-    parts = local.run_here(chunks, settings)
     sampled, seconds, start = 0, Counter[str](), time.perf_counter()
-    for part in parts:
+    ended = start
+    for number, part in enumerate(local.run_here(chunks, settings)):
+        if number == 1:  # the first batch started the decoder and the networks: it counts only if no other follows
+            sampled, seconds, start = 0, Counter[str](), ended
         sampled += part.pictures + len(part.failures)
         seconds.update(part.seconds)
+        ended = time.perf_counter()
         if sampled >= _SAMPLE:
             break
-    elapsed = time.perf_counter() - start
-    return Forecast(pictures, sampled, sampled / elapsed, _shares(seconds))
+    if not sampled:
+        raise InputError(f"no picture in the sample of {', '.join(named)}")
+    return Forecast(pictures, sampled, sampled / (ended - start), _shares(seconds))
 
 
 def _items(named: Sequence[str], decoder: Decoder, column: str) -> Iterator[plan.Item]:
@@ -136,9 +141,7 @@ def _plan(named: Sequence[str], out: Path, settings: Settings, shard: int, colum
     if twice := [source for source, count in Counter(named).items() if count > 1]:
         raise InputError(f"{twice[0]} is named twice")
     # Loading both networks here reports mistakes before the workers start.
-    from headpose.bulk.stages import DetectStage
-
-    DetectStage(settings)
+    stages.DetectStage(settings)
     network = HeadPoseEstimator(settings.model, detector=_NoDetector(), device=settings.device).model
     found = itertools.chain.from_iterable(map(sources.listed, named))
     about = plan.identity(settings, Path(getattr(network, "path", settings.model)), list(named), found)

@@ -6,6 +6,7 @@ on the number of workers: the last bits of a network's output depend on the pict
 
 from __future__ import annotations
 
+import os
 import tarfile
 import time
 import zlib
@@ -45,7 +46,7 @@ class Picture:
     key: rows.Key
     pixels: Image | None = None
     faces: list[Face] = field(default_factory=list)
-    failure: tuple[str, str] | None = None
+    failure: tuple[rows.FailureKind, str] | None = None
 
 
 @dataclass(slots=True)
@@ -116,19 +117,20 @@ class DecodeStage:
         try:
             return Picture(key, self._decoder.picture(name, data))
         except ImageError as error:
-            kind, reason = _reason(error)
-            return Picture(key, failure=(kind, reason.replace(name, key.source) if data is None else reason))
+            if data is not None:
+                return Picture(key, failure=(_kind(error, "decode"), str(error)))
+            return Picture(key, failure=(_kind(error, "decode", name), str(error).replace(name, key.source)))
 
     def _frames(self, item: Item) -> Iterator[Picture]:
-        path = item.address
+        path = ""  # until there is a local file
         try:
             path = str(self._copies.path(item.address))
             for index, time_s, image in self._decoder.frames(path, item.start, item.count, self._every):
                 yield Picture(rows.Key(item.source, None, index, item.time_s + time_s), image)
         except ImageError as error:
-            kind, reason = _reason(error)
             key = rows.Key(item.source, None, item.start, item.time_s)
-            yield Picture(key, failure=("video" if kind == "decode" else kind, reason.replace(path, item.source)))
+            reason = str(error).replace(path, item.source) if path else str(error)
+            yield Picture(key, failure=(_kind(error, "video", path), reason))
 
     def _members(self, item: Item) -> Iterator[Picture]:
         """Yield the pictures of a tar file or a row group. What can be read before damage is kept."""
@@ -234,8 +236,11 @@ class _Found:
         return self.faces.pop(0)
 
 
-def _reason(error: ImageError) -> tuple[str, str]:
-    return (error.kind if isinstance(error, DecoderError) else "decode"), str(error)
+def _kind(error: ImageError, otherwise: rows.FailureKind, path: str | None = None) -> rows.FailureKind:
+    """Return the kind of a failure: ``read`` if ``path``, the local file, cannot be opened; None if it was not one."""
+    if isinstance(error, DecoderError):
+        return error.kind
+    return otherwise if path is None or os.access(path, os.R_OK) else "read"
 
 
 def _tar_members(item: Item) -> Iterator[tuple[str, bytes | None]]:

@@ -22,6 +22,15 @@ the bins are centered on 0. Given twice (--balance yaw:15 --balance pitch:15), i
 --out FILE.csv is the data of headpose train: headpose train compact --data FILE.csv
 """
 
+_NAMED = "they are named VIDEO#FRAME, ARCHIVE/MEMBER or by their address; extract them under these names"
+_WITHOUT = {
+    "csv": 'headpose train takes picture files only (--query "member is null and frame is null")',
+    "coco": _NAMED,
+    "cvat": _NAMED,
+    "fiftyone": "FiftyOne takes picture files only, and they are left out",
+}
+"""What happens to faces in pictures that are not local files, by format."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``headpose select``."""
@@ -54,10 +63,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.out}: faces: {table.num_rows:,}")
     if args.n is not None and table.num_rows < args.n:
         print(f"headpose: --n asks for {args.n:,} faces, and {table.num_rows:,} fit the query", file=sys.stderr)
-    if form == "csv" and (count := exports.without_file(table)):
-        print(
-            f"headpose: {count:,} of them are in videos, archives or remote files: headpose train takes picture files "
-            'only (--query "member is null and frame is null")',
-            file=sys.stderr,
-        )
+    if count := exports.without_file(table):
+        print(f"headpose: {count:,} of them are in videos, archives or remote files: {_WITHOUT[form]}", file=sys.stderr)
     return 0

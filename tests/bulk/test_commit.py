@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headpose import Box, DataError, Face, HeadPose, HeadPoseError, geometry
-from headpose.bulk import commit, plan, rows
+from headpose.bulk import commit, on_ray, plan, rows
 from tests.bulk.conftest import table
 
 
@@ -53,6 +53,17 @@ def test_the_order_and_repeats_of_parts_do_not_matter(undisturbed, tmp_path_fact
     assert committer.unfinished == 0
     assert [table(folder), table(folder, "failures")] == undisturbed
     assert commit.counts_of(commit.labels_file(folder, 1))["pictures"] == 6
+
+
+@settings(max_examples=20)
+@given(order=st.permutations([part for part in range(6) if part != 2] * 2))
+def test_a_chunk_that_ray_gave_up_in_part_is_left_whole(order):
+    """It is labeled again picture by picture: its other batch, in other parts, would count twice."""
+    left = {(0, chunk): plan.Chunk(0, chunk, ()) for chunk in range(3)}
+    parts = list(parts_of(0))
+    given_on = list(on_ray.whole_chunks((parts[index] for index in order), left))
+    assert sorted((part.chunk, part.number) for part in given_on) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    assert list(left) == [(0, 1)]
 
 
 def test_a_shard_is_not_written_before_its_last_part(tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import get_args
 
 import pytest
 
 from headpose import cli
+from headpose.bulk import rows
 from headpose.datasets import manifest
 from tests.test_examples import document
 
@@ -31,3 +33,14 @@ def test_the_three_commands_and_the_python_of_the_guide_run(repo, tmp_path, monk
         assert cli.main(line) == 0, (line, capsys.readouterr().err)
     for example in document(guide):
         example.evaluate()
+
+
+def test_the_guide_has_the_columns_and_kinds_of_the_tables(repo):
+    guide = (repo / "docs" / "guides" / "bulk.md").read_text("utf-8")
+    table = guide.split("Columns of `labels`:")[1].split("\n\n")[1]
+    documented = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert documented == rows.LABELS.names
+    failures = guide.split("| `failures/part-*.parquet` |")[1].splitlines()[0]
+    assert re.findall(r"`(\w+)`", failures) == rows.FAILURES.names
+    kinds = re.findall(r"`(\w+)`", guide.split("Kinds of failures:")[1].split("\n\n")[0])
+    assert sorted(kinds) == sorted(get_args(rows.FailureKind))

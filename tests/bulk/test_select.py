@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -205,17 +206,23 @@ def test_cvat(run, tmp_path):
         assert attributes["roll"] == pytest.approx(face["roll"], abs=1e-3)
 
 
-def test_fiftyone(run, tmp_path):
+def test_fiftyone(run, sources, tmp_path, capsys):
     text, faces = exported(run, tmp_path, "fiftyone", ".json")
     stored = json.loads(text)
     assert stored["classes"] == ["face"]
+    # FiftyOne opens absolute paths as they are; a picture that it does not find would end its import.
+    assert [Path(name) for name in stored["labels"]] == sorted((sources / "pictures").rglob("[0-9].jpg"))
+    assert all(Path(name).is_absolute() for name in stored["labels"])
+    in_files = [face for face in faces if face["frame"] is face["member"] is None]
+    assert f"{len(faces) - len(in_files)} of them are in videos" in capsys.readouterr().err
     listed = [face for detections in stored["labels"].values() for face in detections]
-    for detection, face in zip(listed, faces, strict=True):
+    for detection, face in zip(listed, in_files, strict=True):
         x, y, width, height = detection["bounding_box"]
         assert [256 * v for v in (x, y, x + width, y + height)] == pytest.approx(
             [face["x1"], face["y1"], face["x2"], face["y2"]], abs=1e-3
         )
         assert detection["confidence"] == face["score"]
+        assert detection["attributes"]["pitch"] == face["pitch"]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +232,7 @@ def test_fiftyone(run, tmp_path):
         (["--out", "a.csv", "--format", "coco"], "must end in .json for coco"),
         (["--out", "a.csv", "--balance", "yaw"], "balance needs COLUMN:WIDTH"),
         (["--out", "nowhere/a.csv"], "nowhere does not exist"),
+        (["--out", "a.json", "--format", "fiftyone", "--query", "frame = 1"], "a.json would be empty"),
         (["--out", "a.csv", "--query", "yaw <"], "cannot use the query"),
     ],
 )

@@ -117,18 +117,23 @@ def test_what_cannot_be_read_is_a_row_of_its_own(sources, tmp_path):
         tar.add(folder / "cut.jpg", "cut.jpg")
     data = (folder / "a.tar").read_bytes()
     (folder / "b.tar").write_bytes(data[: 512 + 600])
-    rows, failures = rows_of(folder, tmp_path / "out")
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.*"))]
+    (folder / "all.lst").write_text("\n".join([*names, "gone.jpg", "gone.mp4", "gone.tar"]).replace("notes.txt\n", ""))
+    rows, failures = rows_of(folder / "all.lst", tmp_path / "out")
     assert len(rows) == 6  # the five, and the one in the whole archive
-    failed = {(row["source"].rpartition("/")[2], row["member"]): row for row in failures}
-    assert set(failed) == {
-        ("cut.jpg", None), ("text.png", None), ("empty.jpg", None), ("no.mp4", None), ("a.tar", "cut.jpg"),
-        ("b.tar", None),
-    }  # fmt: skip
-    kinds = {name: row["kind"] for (name, _), row in failed.items()}
-    assert kinds == {
-        "cut.jpg": "decode", "text.png": "decode", "empty.jpg": "decode", "no.mp4": "video", "a.tar": "decode",
-        "b.tar": "read",
-    }  # fmt: skip
+    failed = {(row["source"].rpartition("/")[2], row["member"]): row["kind"] for row in failures}
+    assert failed == {
+        ("cut.jpg", None): "decode",
+        ("text.png", None): "decode",
+        ("empty.jpg", None): "decode",
+        (".hidden.jpg", None): "decode",
+        ("no.mp4", None): "video",
+        ("a.tar", "cut.jpg"): "decode",
+        ("b.tar", None): "read",
+        ("gone.jpg", None): "read",
+        ("gone.mp4", None): "read",
+        ("gone.tar", None): "read",
+    }
     assert all("\n" not in row["reason"] and row["reason"] for row in failures)
 
 
