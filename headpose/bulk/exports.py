@@ -51,6 +51,7 @@ def _coco(table: pa.Table, out: Path, base: Path) -> str:
                     "category_id": 1,
                     "bbox": [face["x1"], face["y1"], width, height],
                     "area": width * height,
+                    "segmentation": [],  # readers such as Datumaro miss it otherwise
                     "iscrowd": 0,
                     "score": face["score"],
                     "attributes": _attributes(face),
@@ -64,6 +65,7 @@ def _cvat(table: pa.Table, out: Path, base: Path) -> str:
     """CVAT for images 1.1. CVAT takes no coordinates outside of a picture, so boxes are clipped to it."""
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
+    _add_labels(root)
     for number, (row, faces) in enumerate(_pictures(table)):
         width, height = row["width"], row["height"]
         name = _image(row, out.parent, base) or _name(row)
@@ -82,6 +84,19 @@ def _cvat(table: pa.Table, out: Path, base: Path) -> str:
                 ElementTree.SubElement(box, "attribute", name=name).text = f"{value:g}"
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
+
+
+def _add_labels(root: ElementTree.Element) -> None:
+    """Add the description of the label, which Datumaro reads and which a task of CVAT needs to keep the attributes."""
+    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    label = ElementTree.SubElement(ElementTree.SubElement(task, "labels"), "label")
+    ElementTree.SubElement(label, "name").text = _CLASS
+    attributes = ElementTree.SubElement(label, "attributes")
+    for name in _ATTRIBUTES:
+        attribute = ElementTree.SubElement(attributes, "attribute")
+        # Not "number": CVAT's numbers lie on the steps of a range.
+        for key, value in (("name", name), ("mutable", "False"), ("input_type", "text"), ("values", "")):
+            ElementTree.SubElement(attribute, key).text = value
 
 
 def _fiftyone(table: pa.Table, out: Path, base: Path) -> str:
@@ -179,10 +194,13 @@ def _absolute(row: dict[str, Any], base: Path) -> str:
 
 
 def _name(row: dict[str, Any]) -> str:
-    """Return a name of a picture that is not a local file: of its archive and member, or video and frame."""
-    member = "" if row["member"] is None else f"/{row['member']}"
-    frame = "" if row["frame"] is None else f"#{row['frame']}"
-    return f"{row['source']}{member}{frame}"
+    """Return a name of a picture that is not a local file: of its archive and member, or video and frame.
+
+    It differs from other names also without its extension, by which CVAT and Datumaro know pictures.
+    """
+    if row["frame"] is not None:
+        return f"{row['source']}/{row['frame']:06d}.jpg"
+    return row["source"] if row["member"] is None else f"{row['source']}/{row['member']}"
 
 
 def _attributes(row: dict[str, Any]) -> dict[str, float]:

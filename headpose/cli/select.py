@@ -22,7 +22,7 @@ the bins are centered on 0. Given twice (--balance yaw:15 --balance pitch:15), i
 --out FILE.csv is the data of headpose train: headpose train compact --data FILE.csv
 """
 
-_NAMED = "they are named VIDEO#FRAME, ARCHIVE/MEMBER or by their address; extract them under these names"
+_NAMED = "they are named VIDEO/000012.jpg, ARCHIVE/MEMBER or by their address; extract them under these names"
 _WITHOUT = {
     "csv": 'headpose train takes picture files only (--query "member is null and frame is null")',
     "coco": _NAMED,

@@ -186,7 +186,7 @@ def test_coco(run, tmp_path):
         assert (x, y, x + width, y + height) == pytest.approx(
             (face["x1"], face["y1"], face["x2"], face["y2"]), abs=1e-3
         )
-        assert annotation["area"] == pytest.approx(width * height)
+        assert annotation["area"] == pytest.approx(width * height) and annotation["segmentation"] == []
         assert annotation["attributes"]["yaw"] == face["yaw"]
         image = images[annotation["image_id"]]
         assert (image["width"], image["height"]) == (256, 256)
@@ -197,6 +197,14 @@ def test_cvat(run, tmp_path):
     text, faces = exported(run, tmp_path, "cvat", ".xml")
     root = ElementTree.fromstring(text.encode())
     assert (root.tag, root.findtext("version")) == ("annotations", "1.1")
+    (described,) = root.iterfind("meta/task/labels/label")
+    declared = {each.findtext("name"): each.findtext("input_type") for each in described.iter("attribute")}
+    assert described.findtext("name") == "face" and set(declared.values()) == {"text"}
+    stems = [image.get("name").rpartition(".")[0] for image in root.iter("image")]
+    assert len(stems) == len(set(stems)), "CVAT and Datumaro know pictures by their names without extension"
+    assert {"pictures/0", "set.tar/0", "clip.mp4/000000"} <= {stem[stem.find("pictures") :] for stem in stems} | set(
+        stems
+    )
     boxes = [(image, box) for image in root.iter("image") for box in image.iter("box")]
     for (image, box), face in zip(boxes, faces, strict=True):
         assert float(box.get("xtl")) == pytest.approx(max(face["x1"], 0), abs=0.01)
@@ -204,6 +212,7 @@ def test_cvat(run, tmp_path):
         assert (box.get("label"), image.get("width")) == ("face", "256")
         attributes = {each.get("name"): float(each.text) for each in box.iter("attribute")}
         assert attributes["roll"] == pytest.approx(face["roll"], abs=1e-3)
+        assert set(attributes) <= set(declared)
 
 
 def test_fiftyone(run, sources, tmp_path, capsys):
