@@ -21,6 +21,8 @@ from headpose.bulk import local, rows
 from headpose.bulk.plan import Chunk, Settings
 from headpose.errors import HeadPoseError, install_advice
 
+_log = logging.getLogger(__name__)
+
 _WAVE = 4096  # chunks in one pipeline: the driver holds their lists of files
 _REACHED_S = 5.0
 _ATTEMPTS = 4  # of a worker that dies, or is lost with its machine
@@ -97,7 +99,9 @@ def _quiet(ray: Any) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # what fails after all attempts is done without Ray
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Ray Data shows a traceback for each of these blocks, and warns of pools that are larger than the work.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
 
 
 def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> Iterator[rows.Part]:
@@ -124,7 +128,11 @@ def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> It
         parts = found.map(**stage(_Estimate, readers, settings, **reading))
     left = {(chunk.shard, chunk.number): chunk for chunk in chunks}
     yield from whole_chunks((_unpack(row["part"]) for row in parts.iter_rows()), left)
-    for chunk in left.values():  # Ray gave up because its workers died at it: find out which picture it is
+    if left:
+        _log.warning(
+            "%d of %d chunks failed on Ray %d times; they are labeled here", len(left), len(chunks), _ATTEMPTS + 1
+        )
+    for chunk in left.values():  # its workers died at it: find out which picture it is
         yield from local.alone(chunk, on_cpu)
 
 
