@@ -129,9 +129,7 @@ def _wave(ray: Any, chunks: list[Chunk], settings: Settings, workers: int) -> It
     left = {(chunk.shard, chunk.number): chunk for chunk in chunks}
     yield from whole_chunks((_unpack(row["part"]) for row in parts.iter_rows()), left)
     if left:
-        _log.warning(
-            "%d of %d chunks failed on Ray %d times; they are labeled here", len(left), len(chunks), _ATTEMPTS + 1
-        )
+        _log.warning("%d of %d chunks failed on Ray: they are labeled on this machine", len(left), len(chunks))
     for chunk in left.values():  # its workers died at it: find out which picture it is
         yield from local.alone(chunk, on_cpu)
 
