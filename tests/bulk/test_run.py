@@ -228,14 +228,17 @@ def test_a_manifest_of_something_else_is_refused(tmp_path, sources, capsys):
         assert (out / plan.MANIFEST).read_text() == text
 
 
-def test_a_dry_run_measures_and_writes_nothing(many, tmp_path, capsys, monkeypatch):
+def test_a_dry_run_measures_and_writes_nothing(many, tmp_path, tmp_path_factory, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    slow = tmp_path_factory.mktemp("slow")  # to start
+    (slow / "sitecustomize.py").write_text("import time; time.sleep(3)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(slow), environment()["PYTHONPATH"]]))
     assert cli.main(["label", str(many), "--dry-run", "--workers", "4"]) == 0
     out = capsys.readouterr().out
     found = re.match(r"90 pictures; ([\d.]+) per second with one worker \(decode (\d+)%.*; (\d+) sampled\)\n", out)
     assert found and "4 workers: about" in out
-    assert 64 <= int(found[3]) <= 80, "the first batch, which starts the decoder and the networks, is not measured"
-    assert int(found[2]) < 50
+    assert 64 <= int(found[3]) < 80
+    assert int(found[2]) < 50, "the time that starting takes is no part of the rate"
     assert list(tmp_path.iterdir()) == []
 
 
