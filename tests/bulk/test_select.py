@@ -202,9 +202,8 @@ def test_cvat(run, tmp_path):
     assert described.findtext("name") == "face" and set(declared.values()) == {"text"}
     stems = [image.get("name").rpartition(".")[0] for image in root.iter("image")]
     assert len(stems) == len(set(stems)), "CVAT and Datumaro know pictures by their names without extension"
-    assert {"pictures/0", "set.tar/0", "clip.mp4/000000"} <= {stem[stem.find("pictures") :] for stem in stems} | set(
-        stems
-    )
+    for name in ("/pictures/0", "set.tar/0", "clip.mp4/000000"):
+        assert any(stem.endswith(name) for stem in stems)
     boxes = [(image, box) for image in root.iter("image") for box in image.iter("box")]
     for (image, box), face in zip(boxes, faces, strict=True):
         assert float(box.get("xtl")) == pytest.approx(max(face["x1"], 0), abs=0.01)
