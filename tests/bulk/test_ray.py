@@ -22,12 +22,13 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="a cluster of several nodes on one Windows machine"),
 ]
 
-# Two machines of a cluster on this one: NODES' processes, each with one CPU. The second ends when a line arrives.
+# Two machines of a cluster on this one: NODES' processes. The first one says that it has a GPU, so the network's worker
+# asks for it, and computes on the CPU. The second ends when a line arrives.
 NODES = """
 import sys, time
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
 second = cluster.add_node(num_cpus=2)
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
