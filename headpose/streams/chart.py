@@ -114,7 +114,7 @@ def draw_chart(image: Image, history: History) -> None:
     panel = image[top : height - margin, left : width - margin]
     panel[:] = panel // 3
     x0, x1 = left + axis, width - 2 * margin
-    y0, y1 = top + row + margin, height - 2 * margin
+    y0, y1 = top + row + 2 * margin, height - 2 * margin
     _write_angles(image, history.newest, (left + margin, top + row), scale)
     limit = history.limit
     for angle in (limit, 0, -limit):

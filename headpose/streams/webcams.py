@@ -14,7 +14,7 @@ from headpose.streams.chart import History
 from headpose.streams.uploads import LEFT_AFTER_S, Settings, page_stream
 from headpose.types import HeadPose, Image
 
-CHART_EVERY_S = 0.5
+CHART_EVERY_S = 1.0
 """Time between two charts: the browser needs longer for one than for a picture."""
 
 
