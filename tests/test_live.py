@@ -149,6 +149,7 @@ def test_looking_away_takes_time_and_coming_back_takes_less_angle():
 def test_a_glance_is_no_event_but_jitter_about_the_angle_does_not_restart_the_clock():
     assert events([40, 0, 40, 0], [0.0, 1.4, 2.0, 3.4]) == [("found", 0.0, 0.0)]
     assert events([31, 29, 31, 29, 31], [0.0, 0.5, 1.0, 1.4, 1.6])[1] == ("away", 1.6, 0.0)
+    assert events([31, 29, 29, 31], [0.0, 1.4, 1.6, 2.0])[1:] == [("away", 2.0, 0.0)], "an event is beyond the angle"
 
 
 def test_a_lost_face_is_told_once_and_may_be_found_again():
