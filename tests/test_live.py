@@ -15,7 +15,7 @@ from headpose import geometry
 from headpose.attention import Attention, AttentionSettings, frontal
 from headpose.camera import _FACE, Camera
 from headpose.errors import DataError, HeadPoseError, InputError
-from headpose.neutral import NeutralPose
+from headpose.neutral import NeutralPose, RecentPoses
 from headpose.types import Box, Face, HeadPose
 
 angles = st.tuples(st.floats(-89, 89), st.floats(-85, 85), st.floats(-175, 175))
@@ -96,6 +96,20 @@ def test_a_neutral_pose_is_the_mean_and_comes_back_from_its_file(tmp_path):
     assert moved.place == pytest.approx((0, 1, 1)) and moved.track == 7
     assert again.apply([turned(10, -3)])[0].place is None
     assert NeutralPose().apply([turned(5, place=(1, 1, 1))])[0].place == (1, 1, 1)
+
+
+def test_a_new_neutral_pose_comes_from_the_last_second_of_the_largest_face():
+    recent, far = RecentPoses(), turned(50, track=9, box=(0, 0, 5, 5))
+    for time_s, yaw in ((0.0, 40), (0.5, 8), (1.4, 12)):
+        recent.add([far, turned(yaw, track=1)], time_s)
+    assert geometry.euler_from_rotation(recent.neutral().rotation) == pytest.approx([10, 0, 0], abs=0.01)
+    recent.add([turned(-20, track=2)], 1.5)
+    assert geometry.euler_from_rotation(recent.neutral().rotation) == pytest.approx([-20, 0, 0], abs=0.01)
+    recent.add([], 2.4)
+    recent.neutral()
+    recent.add([], 2.6)
+    with pytest.raises(InputError, match="needs a face"):
+        recent.neutral()
 
 
 def test_a_neutral_pose_needs_a_face():

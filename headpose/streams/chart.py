@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from headpose.draw import ANGLE_COLOURS
 from headpose.geometry import Array
@@ -139,7 +140,7 @@ def _write_angles(image: Image, euler: EulerAngles | None, at: tuple[int, int], 
         x += cv2.getTextSize("pitch +180 ", _FONT, 0.9 * scale, 1)[0][0]
 
 
-def _dashes(x: Array, y: Array, drawn: int, left_out: int) -> Iterator[Array]:
+def _dashes(x: Array, y: Array, drawn: int, left_out: int) -> Iterator[NDArray[np.int32]]:
     """Yield the dashes of a line as (N, 1, 2) int32 points. They start from its oldest point."""
     columns = np.arange(math.floor(x[0]), math.ceil(x[-1]) + 1)
     points = np.stack([columns, np.rint(np.interp(columns, x, y))], axis=1).astype(np.int32)[:, None]
