@@ -23,7 +23,7 @@ from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.geometry import rotation_from_direction
 from headpose.streams.uploads import UploadBounds, Uploads
 from tests.programs.chromium import open_browser, outside_requests, write_camera_file
-from tests.programs.gradio_server import free_port, launch
+from tests.programs.gradio_server import complaints, free_port, launch
 from tests.videos import write_video
 
 MODEL = os.environ.get("HEADPOSE_TEST_MODEL", DEFAULT_MODEL)  # a trained one: signs are checked
@@ -49,18 +49,6 @@ def address():
     yield re.search(r"http://\S+", line)[0]
     server.terminate()
     assert complaints(server.communicate(timeout=30)[1]) == ""
-
-
-def complaints(log):
-    """What a server wrote, but for one race that is Gradio's own.
-
-    It names the file of a streamed frame by its content: when two frames are equal it writes the file again while the
-    first is still being sent, and the sender finds it shorter or longer than announced.
-    """
-    heading = "ERROR:    Exception in ASGI application\n"
-    first, *others = log.split(heading)
-    race = re.compile(r"LocalProtocolError: Too (little|much) data for declared Content-Length")
-    return first + "".join(heading + part for part in others if not race.search(part))
 
 
 @pytest.fixture(scope="module")
