@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -134,7 +135,7 @@ class _Camera:
     count: int
     fps: float
     name: str = "clip"
-    kind: str = "camera"
+    kind: Literal["image", "folder", "video", "camera"] = "camera"
     length: int | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
