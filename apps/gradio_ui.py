@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -31,23 +30,26 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from headpose.cli.arguments import port
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import imports_from, run_program
 from headpose.detection import DETECTORS
-from headpose.draw import ANGLE_COLOURS, STYLES, draw_mirrored, draw_poses
+from headpose.draw import STYLES, draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.images import decode_image
 from headpose.inference import DEVICES, bounded_threads
+from headpose.neutral import NeutralPose
 from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
+from headpose.streams.chart import SPAN_S, History
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
-from headpose.streams.page import table
-from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, Webcams, checked, read_video
+from headpose.streams.page import COLOURS, RGB, curve_frame, in_words, note_on, said, swap_red_and_blue, table
+from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
 from headpose.streams.uploads import page_stream as stream_of
+from headpose.streams.webcams import Webcams
+from headpose.types import Image
 from headpose.weights import manifest
 
 with imports_from("apps", "gradio_ui"):
@@ -55,11 +57,8 @@ with imports_from("apps", "gradio_ui"):
     from starlette.middleware import Middleware
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
-RGB = NDArray[np.uint8]
-"""Image array for gradio: (H, W, 3) uint8, channels in RGB order."""
 
 BUTTONS: Any = ["fullscreen", "download"]  # without the button that uploads to Hugging Face
-CURVE_POINTS = 500  # maximum number of plotted points per angle; more slow the browser down
 PREVIEW_EVERY_S = 0.5
 MOST_FACES = 100
 LOWEST_FPS, HIGHEST_FPS = 1.0, 120.0  # range of the frame rate of annotated videos
@@ -68,20 +67,11 @@ RAW: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
 SIZE: dict[str, Any] = {"height": 380, "min_width": 300}  # of image and video components, pixels
 PHOTOS, WEBCAMS, WEBCAMS_WAITING = 2, 8, 16  # maximum numbers at the same time
 THREADS = 20  # for all requests except videos and webcams
-CSS, LEGEND = Path(__file__).with_suffix(".css"), Path(__file__).with_suffix(".html")
-COLOURS = {name: f"#{r * 4 // 5:02x}{g * 4 // 5:02x}{b * 4 // 5:02x}" for name, (b, g, r) in ANGLE_COLOURS.items()}
-"""Colors of the drawn axes, darkened so that text is readable on white and on black."""
+CSS, LEGEND, SCRIPT = (Path(__file__).with_suffix(ending) for ending in (".css", ".html", ".js"))
 NO_CAMERA = (
     "Browsers allow camera access only to pages from https or from the same computer (localhost). This page came from "
     "plain http: start the program with --ssl-certfile and --ssl-keyfile, and open its https:// address."
 )
-SHOW_NO_CAMERA = """() => { if (!window.isSecureContext) document.head.insertAdjacentHTML(
-    'beforeend', '<style>#no-camera {display: block !important}</style>') }"""  # the tab is created later
-
-
-def swap_red_and_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert a (H, W, 3) uint8 image from BGR to RGB, or from RGB to BGR."""
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 @contextlib.contextmanager
@@ -96,20 +86,15 @@ def in_one_line(names: Mapping[str, str] | None = None) -> Iterator[None]:
         raise gr.Error(message, print_exception=False) from None
 
 
-def curve_frame(curve: array[float]) -> Any:
-    """Return a data frame (seconds, degrees, angle) for the plot, with at most ``CURVE_POINTS`` times."""
-    import pandas as pd  # installed with gradio; needed for videos only
-
-    moments = np.reshape(curve, (-1, 4))
-    moments = moments[:: max(1, -(-len(moments) // CURVE_POINTS))]
-    points = [(time_s, angle, name) for time_s, *euler in moments for name, angle in zip(COLOURS, euler, strict=True)]
-    return pd.DataFrame(points, columns=["seconds", "degrees", "angle"])
-
-
 def at_work(state: str, preview: RGB | None = None) -> tuple[Any, ...]:
     """Return the updates of the video tab during processing: preview, state, and no video, CSV file or curves."""
     nothing_yet = gr.update(value=None, visible=False)
     return gr.update(value=preview, visible=preview is not None), state, *(nothing_yet,) * 3
+
+
+def chart(history: History) -> Any:
+    """Return the update of the webcam's chart."""
+    return gr.update(value=curve_frame(history.lines), y_lim=[-history.limit, history.limit], visible=True)
 
 
 class Handlers:
@@ -118,38 +103,54 @@ class Handlers:
     def __init__(self, estimators: Estimators, uploads: Uploads) -> None:
         self._estimators, self._uploads = estimators, uploads
         self._videos = Line(uploads.bounds.videos, uploads.bounds.videos_waiting)
-        self._webcams = Places(WEBCAMS)
-        self._live = Webcams(estimators)
+        self._places, self._webcams = Places(WEBCAMS), Webcams(estimators)
 
     def photo(self, upload: Any, *settings: Any) -> tuple[RGB | None, str]:
         """Return the annotated image and the table of an uploaded image."""
-        return self._annotated(upload, settings)
-
-    def live(self, request: gr.Request, frame: Any, mirror: Any, *settings: Any) -> tuple[RGB | None, str]:
-        """Return the annotated frame and the table; ``mirror`` mirrors the shown image, never the estimated one."""
-        if not self._webcams.take(request.session_hash):
-            return None, f'<p class="note">The page is busy with {WEBCAMS} webcams: yours starts when one stops.</p>'
-        return self._annotated(frame, settings, live=request.session_hash or "", mirror=bool(mirror))
-
-    def _annotated(
-        self, sent: Any, settings: Sequence[Any], *, live: str | None = None, mirror: bool = False
-    ) -> tuple[RGB | None, str]:
-        if not sent:
+        if not upload:
             return None, ""
         with in_one_line():
-            chosen = checked(settings, MOST_FACES)
-            # Decode the file here: ``decode_image`` supports more formats than gradio and has clear error messages.
-            data, name = self._uploads.picture(sent)
-            image = decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
+            chosen, image = self._read(upload, settings)
             started = time.perf_counter()
-            if live is None:
-                poses = self._estimators.estimate(image, *chosen[1:])
-            else:  # the order of the scores changes between frames, and the drawn numbers would change with it
-                poses = sorted(self._live.update(live, image, chosen), key=lambda pose: pose.box.center[0])
-                poses = [dataclasses.replace(pose, track=None) for pose in poses]
-        took = 1e3 * (time.perf_counter() - started)
-        picture = (draw_mirrored if mirror else draw_poses)(image, poses, chosen.style)
-        return swap_red_and_blue(picture), table(poses, f"{image.shape[1]} x {image.shape[0]} pixels, {took:.0f} ms")
+            poses = self._estimators.estimate(image, *chosen[1:])
+            note = note_on(image, time.perf_counter() - started)
+        return swap_red_and_blue(draw_poses(image, poses, chosen.style)), table(poses, note)
+
+    def live(
+        self, request: gr.Request, frame: Any, mirror: Any, neutral: NeutralPose | None, *settings: Any
+    ) -> tuple[RGB | None, str, Any]:
+        """Return the annotated frame, the table and the chart; the chart only now and then.
+
+        ``mirror`` mirrors the shown image, never the estimated one.
+        """
+        if not self._places.take(request.session_hash):
+            return None, said(f"The page is busy with {WEBCAMS} webcams: yours starts when one stops."), gr.skip()
+        if not frame:
+            return None, "", gr.skip()
+        with in_one_line():
+            chosen, image = self._read(frame, settings)
+            started = time.perf_counter()
+            seen = self._webcams.update(request.session_hash or "", image, chosen, neutral)
+            note = note_on(image, time.perf_counter() - started)
+        picture = (draw_mirrored if mirror else draw_poses)(image, seen.poses, chosen.style, numbers=seen.reported)
+        plot = gr.skip() if seen.history is None else chart(seen.history)
+        return swap_red_and_blue(picture), table(seen.reported, note, neutral), plot
+
+    def set_neutral(self, request: gr.Request) -> tuple[Any, str]:
+        """Return the visitor's new neutral pose, the mean of the last second, and a message."""
+        try:
+            neutral = self._webcams.neutral(request.session_hash or "")
+        except HeadPoseError as error:
+            return gr.skip(), said(f"No neutral pose: {error}.")
+        return neutral, said(
+            f"Neutral pose set: {in_words(neutral)}. Angles are relative to it, the drawn axes are not."
+        )
+
+    def _read(self, sent: Any, settings: Sequence[Any]) -> tuple[Settings, Image]:
+        chosen = checked(settings, MOST_FACES)
+        # Decode the file here: ``decode_image`` supports more formats than gradio and has clear error messages.
+        data, name = self._uploads.picture(sent)
+        return chosen, decode_image(data, name, max_pixels=int(1e6 * self._uploads.bounds.megapixels))
 
     def video(self, upload: Any, smooth: Any, *settings: Any) -> Iterator[tuple[Any, ...]]:
         """Yield (preview, state, video, CSV, curves): the first two during processing, the others at the end."""
@@ -204,7 +205,7 @@ class Handlers:
             numbers, plot = gr.update(value=str(angles), visible=True), gr.update(visible=False)
             for face, _ in sizes.most_common(1):  # the largest over all frames: single frames have false positives
                 ended += [f"The curves show face {face}."]
-                plot = gr.update(value=curve_frame(curves[face]), visible=True)
+                plot = gr.update(value=curve_frame([np.reshape(curves[face], (-1, 4))]), visible=True)
             video_file = gr.update(value=str(annotated), visible=True)
             yield gr.update(visible=False), " ".join(ended), video_file, numbers, plot
 
@@ -229,13 +230,19 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
         with gr.Tab("Video"):
             video_tab(handlers, settings)
         gr.HTML(LEGEND.read_text("utf-8"), elem_id="legend")
-        page.load(None, js=SHOW_NO_CAMERA)
+        page.load(None, js=SCRIPT.read_text("utf-8"))
     return page.queue(max_size=uploads.bounds.waiting, api_open=False)
 
 
 def drawn_picture(elem_id: str) -> gr.Image:
     """Create the component that shows an image with drawn poses."""
     return gr.Image(label="Head pose", format="jpeg", interactive=False, buttons=BUTTONS, elem_id=elem_id, **SIZE)
+
+
+def angle_plot(elem_id: str, **more: Any) -> gr.LinePlot:
+    """Create the component that shows yaw, pitch and roll over time."""
+    # Without a height: gradio 6.31 cuts off the legend of a plot with a height and a label.
+    return gr.LinePlot(x="seconds", y="degrees", color="angle", color_map=COLOURS, elem_id=elem_id, **more)
 
 
 def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
@@ -258,12 +265,21 @@ def webcam_tab(handlers: Handlers, settings: list[Any]) -> None:
             sources=["webcam"], streaming=True, webcam_options=options, label="Webcam", elem_id="webcam", **SIZE
         )
         drawn = drawn_picture("webcam-drawn")
-    mirror = gr.Checkbox(label="Mirror the annotated image (the angles do not change)")
+    with gr.Row(equal_height=True):
+        mirror = gr.Checkbox(label="Mirror the annotated image (the angles do not change)", scale=3)
+        new = gr.Button("Set neutral pose (z)", elem_id="neutral-set", min_width=150)
+        clear = gr.Button("Clear neutral pose (x)", elem_id="neutral-clear", min_width=150)
+    state, message = gr.State(), gr.HTML(elem_id="neutral-message")
+    new.click(handlers.set_neutral, None, [state, message], show_progress="hidden", **RAW)
+    cleared = said("Neutral pose cleared: angles are absolute.")
+    clear.click(lambda: (None, cleared), None, [state, message], show_progress="hidden", **RAW)
     angles = gr.HTML(elem_id="webcam-angles")
+    title = f"Last {SPAN_S:g} seconds of the largest face"
+    plot = angle_plot("webcam-curves", label=title, x_lim=[-SPAN_S, 0], visible=False)
     camera.stream(
         handlers.live,
-        [camera, mirror, *settings],
-        [drawn, angles],
+        [camera, mirror, state, *settings],
+        [drawn, angles, plot],
         stream_every=0.05,
         time_limit=None,
         show_progress="hidden",
@@ -284,9 +300,7 @@ def video_tab(handlers: Handlers, settings: list[Any]) -> None:
             preview = gr.Image(label="Preview", format="jpeg", height=380, visible=False, interactive=False, buttons=[])
             drawn = gr.Video(label="Head pose", interactive=False, buttons=["download"], elem_id="video-drawn", **SIZE)
             state = gr.Markdown(elem_id="video-state")
-    plot = gr.LinePlot(
-        x="seconds", y="degrees", color="angle", color_map=COLOURS, height=260, visible=False, elem_id="video-curves"
-    )
+    plot = angle_plot("video-curves", visible=False)
     angles = gr.File(label="Angles of every face in every frame (CSV)", visible=False, elem_id="video-angles")
     working = start.click(
         handlers.video,

@@ -50,6 +50,7 @@ from headpose.streams import (
     silence_codecs,
     source_files,
 )
+from headpose.streams.chart import History, draw_chart
 from headpose.streams.keys import HELP, View, press
 from headpose.streams.stopwatch import Stopwatch, TimedDetector, TimedModel
 from headpose.types import HeadPose, Image
@@ -137,6 +138,7 @@ class Session:
         self._limit = args.frames
         self._estimation, self._recorder, self._rows, self._window = estimation, recorder, rows, window
         self._live = live
+        self._history = History()
         self._ended: deque[float] = deque(maxlen=30)
         self._message, self._message_until = "h: help", time.monotonic() + MESSAGE_S
 
@@ -156,12 +158,13 @@ class Session:
                 straightened = functools.partial(self._live.straightened, frame)
                 poses = self._estimation(frame, self.view.smooth, straightened)
                 poses, reported = self._live.read(frame, poses)
+                self._history.add(reported, frame.time_s)
                 if not self.view.smooth:  # a number on a face promises smooth tracks
                     poses, reported = ([replace(pose, track=None) for pose in each] for each in (poses, reported))
                 self._write(frame, poses, reported)
                 if self._window is not None:
                     early_s = frame.time_s - (time.monotonic() - started) if keep_pace else 0.0
-                    key = self._window.show(self._picture(frame, poses), early_s)
+                    key = self._window.show(self._picture(frame, poses, reported), early_s)
                     self.view = press(self.view, key, self.models)
                     self._switch()
                 if self._interrupted or not self.view.running or self.frames == self._limit:
@@ -211,6 +214,7 @@ class Session:
                 self._say(f"saved {target}")
             if wanted.neutral:
                 self._say(self._live.set_neutral() if wanted.neutral == "set" else self._live.clear_neutral())
+                self._history.clear()
         except HeadPoseError as error:
             if self._window is None:
                 raise
@@ -231,13 +235,13 @@ class Session:
         print(f"webcam: {message}", file=sys.stderr)
         self._message, self._message_until = message, time.monotonic() + MESSAGE_S
 
-    def _picture(self, frame: Frame, poses: Sequence[HeadPose]) -> Image:
-        """Return the annotated image that the window shows."""
+    def _picture(self, frame: Frame, poses: Sequence[HeadPose], reported: Sequence[HeadPose]) -> Image:
+        """Return the annotated image that the window shows: poses as they stand in it, with the reported angles."""
         draw = draw_mirrored if self.view.mirror else draw_poses
-        picture = draw(frame.image, poses, self.view.style)
+        picture = draw(frame.image, poses, self.view.style, numbers=reported)
         state = [f"{Path(self._estimation.name).stem}   {self.per_second:.0f} frames/s"]
         if self._live.neutral is not None:
-            state.append("neutral pose")
+            state.append("angles relative to the neutral pose")
         if self._recorder.target is not None:
             state.append(f"recording {self._recorder.target.name}")
         if self.view.times:
@@ -245,6 +249,8 @@ class Session:
         if self.view.help:
             state += [*HELP, *(f"{number}  {Path(name).stem}" for number, name in enumerate(self.models, 1))]
         draw_panel(picture, state)
+        if self.view.chart:
+            draw_chart(picture, self._history)
         if time.monotonic() < self._message_until:
             draw_panel(picture, [self._message], at_bottom=True)
         return picture

@@ -4,6 +4,7 @@ python eval/latency.py --model student [--threads 1,2] [--json latency.json]
 python eval/latency.py --models student,opentrack,fsanet --peers NETWORKS     # adapters of eval/adapters by name
 python eval/latency.py --model student --device tensorrt --rounds 50          # see docs/devices.md
 python eval/latency.py --model student-int8 --pipeline CLIP [--mediapipe PYTHON]   # the loop over a video's frames
+python eval/latency.py --model student --pipeline CLIP --send    # from a camera's frame to the packet at a receiver
 
 Each network is timed alone, with its crop, and from the JPEG of a frame to the smoothed pose (decode, detect, crop,
 network, track). Times are for one face.
@@ -28,9 +29,11 @@ from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
 from headpose.detection import DETECTORS, FaceDetector, create_detector
 from headpose.errors import HeadPoseError
-from headpose.evaluation import latency, memory, networks, peak, pipeline
+from headpose.evaluation import latency, memory, networks, peak, pipeline, sending
 from headpose.evaluation.latency import Part, Timing
 from headpose.evaluation.networks import NetworkFacts
+from headpose.evaluation.pipeline import Steady
+from headpose.evaluation.sending import Sending
 from headpose.images import read_image
 from headpose.inference import DEVICES, OnnxPoseModel, bounded_threads
 from headpose.types import Box, Image
@@ -55,8 +58,8 @@ def _main() -> int:
     arguments.threads = list(dict.fromkeys(map(bounded_threads, arguments.threads)))
     if arguments.pipeline:
         _measure_pipeline(arguments)
-    elif arguments.mediapipe:
-        parser.error("--mediapipe PYTHON needs --pipeline CLIP")
+    elif arguments.mediapipe or arguments.send:
+        parser.error("--mediapipe PYTHON and --send need --pipeline CLIP")
     else:
         _measure(arguments)
     return 0
@@ -101,7 +104,7 @@ def _measure(arguments: argparse.Namespace) -> None:
 
 
 def _measure_pipeline(arguments: argparse.Namespace) -> None:
-    """Time the loop over the frames of a clip with one thread, and print a table."""
+    """Time the loop over the frames of a clip with one thread, without or with a sender, and print a table."""
     names = _names(arguments)
     files.check_outputs([*names, arguments.pipeline, arguments.peers], text={"--json": arguments.json})
     cv2.setNumThreads(1)
@@ -111,18 +114,18 @@ def _measure_pipeline(arguments: argparse.Namespace) -> None:
     own = [model for model in models if isinstance(model, OnnxPoseModel)]
     width, height = arguments.frame
     frames = pipeline.read_clip(arguments.pipeline, width, height, 300)
-    rows = pipeline.measure(
-        own,
-        create_detector(arguments.detector, threads=1, device="cpu"),
-        frames,
-        rounds=arguments.rounds,
-        detect_every=arguments.detect_every,
-        max_faces=arguments.max_faces,
-        mediapipe=arguments.mediapipe,
-    )
     size = f"{frames[0].shape[1]} x {frames[0].shape[0]}"
     setting = f"{latency.machine()}; one core, one thread; {size}, {len(frames)} frames, {arguments.rounds} passes"
-    print(f"{setting}\n\n{pipeline.table(rows)}")
+    detector = _detector(arguments, 1)
+    options = {key: getattr(arguments, key) for key in ("rounds", "detect_every", "max_faces")}
+    rows: list[Steady] | list[Sending]
+    if arguments.send:
+        rows = sending.measure(own, detector, frames, seconds=arguments.seconds, fps=arguments.fps, **options)
+        setting, shown = f"{setting}, {arguments.fps:g} frames/s for {arguments.seconds:g} s", sending.table(rows)
+    else:
+        rows = pipeline.measure(own, detector, frames, mediapipe=arguments.mediapipe, **options)
+        shown = pipeline.table(rows)
+    print(f"{setting}\n\n{shown}")
     if arguments.json:
         record = {"setting": setting, "rows": [dataclasses.asdict(row) for row in rows]}
         files.write_text(arguments.json, json.dumps(record, indent=2) + "\n")
@@ -235,7 +238,7 @@ def _models(names: list[str], arguments: argparse.Namespace, threads: int) -> li
 
 
 def _detector(arguments: argparse.Namespace, threads: int) -> FaceDetector:
-    return create_detector(arguments.detector, threads=threads, device="cpu")
+    return create_detector(arguments.detector, threads=threads, device="cpu", min_face=arguments.min_face)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -254,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--reference", metavar="NAME", help="network that ratios refer to (default: the first)")
     parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="detector (default: blazeface)")
+    parser.add_argument("--min-face", type=positive, metavar="PX", help="smallest face that blazeface detects (40)")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="device of the networks (default: cpu)")
     parser.add_argument(
         "--threads",
@@ -286,6 +290,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PYTHON",
         help="pipeline: Python with mediapipe 0.10.21, to time its face mesh, too",
     )
+    parser.add_argument(
+        "--send", action="store_true", help="pipeline: time from a frame to its packet at another program"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="send: time for each network (60)")
+    parser.add_argument("--fps", type=float, default=60.0, metavar="N", help="send: frames a second (60)")
     parser.add_argument("--json", metavar="FILE", help="write the result to a file")
     add_verbose(parser)
     return parser

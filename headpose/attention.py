@@ -124,9 +124,11 @@ class Attention:
         if angle < self._back:
             was_away, state.away, state.turned_s = state.away, False, None
             return ("back" if was_away else None), time_s
-        if state.turned_s is None and angle > self._settings.away:
+        if state.away or angle <= self._settings.away:  # between the two angles nothing changes
+            return None, time_s
+        if state.turned_s is None:
             state.turned_s = time_s
-        if state.away or state.turned_s is None or time_s - state.turned_s < self._settings.after_s:
+        if time_s - state.turned_s < self._settings.after_s:
             return None, time_s
         state.away = True
         return "away", state.turned_s

@@ -62,7 +62,13 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         draw_labels(image, [pose])
 
 
-def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", label: bool = True) -> Image:
+def draw_poses(
+    image: Image,
+    poses: Iterable[HeadPose],
+    style: Style = "axes",
+    label: bool = True,
+    numbers: Sequence[HeadPose] | None = None,
+) -> Image:
     """Return a copy of ``image`` with all poses drawn, the first one on top.
 
     Args:
@@ -70,6 +76,8 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
         poses: Poses with their boxes in pixels of ``image``.
         style: As in ``draw_pose``.
         label: Draw the angles beside the faces (see ``draw_labels``).
+        numbers: Poses of the same faces whose angles the labels show, for example relative to a neutral pose; None for
+            ``poses``.
 
     Raises:
         ImageError: ``image`` is not (H, W, 3) uint8.
@@ -86,7 +94,7 @@ def draw_poses(image: Image, poses: Iterable[HeadPose], style: Style = "axes", l
     for pose in reversed(poses):
         draw_pose(drawn, pose, style, label=False)
     if label:
-        draw_labels(drawn, poses)
+        draw_labels(drawn, poses if numbers is None else numbers)
     return drawn
 
 
@@ -114,7 +122,9 @@ def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
                 at += _text_width(text, label.scale, label.thickness)
 
 
-def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes") -> Image:
+def draw_mirrored(
+    image: Image, poses: Iterable[HeadPose], style: Style = "axes", numbers: Sequence[HeadPose] | None = None
+) -> Image:
     """Return a mirrored copy of ``image`` with all poses drawn and readable labels, for a mirror view.
 
     The labels show the angles of the original image.
@@ -123,10 +133,11 @@ def draw_mirrored(image: Image, poses: Iterable[HeadPose], style: Style = "axes"
         image: (H, W, 3) uint8 BGR.
         poses: Poses with their boxes in pixels of ``image``.
         style: As in ``draw_pose``.
+        numbers: As in ``draw_poses``.
     """
     poses, width = list(poses), image.shape[1]
     flipped = np.ascontiguousarray(draw_poses(image, poses, style, label=False)[:, ::-1])
-    draw_labels(flipped, [_mirrored(pose, width) for pose in poses])
+    draw_labels(flipped, [_mirrored(pose, width) for pose in (poses if numbers is None else numbers)])
     return flipped
 
 

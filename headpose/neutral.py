@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from headpose import files, geometry
 from headpose.errors import DataError, InputError
 from headpose.types import HeadPose
 
+RECENT_S = 1.0
+"""A neutral pose is the mean over this time, in seconds."""
 _EXACT = 1e-3  # maximum difference of R^T R from the identity in a file that a person may have edited
 
 
@@ -101,6 +104,37 @@ class NeutralPose:
             return place
         (x, y, z), (x0, y0, z0) = place, self.place
         return x - x0, y - y0, z - z0
+
+
+class RecentPoses:
+    """The poses of the largest face over the last second, from which a neutral pose is made."""
+
+    def __init__(self) -> None:
+        """Start without poses."""
+        self._poses: deque[tuple[float, HeadPose]] = deque()
+
+    def add(self, poses: Sequence[HeadPose], time_s: float) -> None:
+        """Add the poses of a frame, and forget older ones. Another largest face starts anew.
+
+        Args:
+            poses: Poses of the frame, with ``track`` where there is a tracker.
+            time_s: Time of the frame in seconds. Frames must be in order of time.
+        """
+        while self._poses and time_s - self._poses[0][0] > RECENT_S:
+            self._poses.popleft()
+        if poses:
+            largest = max(poses, key=lambda pose: pose.box.width * pose.box.height)
+            if self._poses and self._poses[-1][1].track != largest.track:
+                self._poses.clear()
+            self._poses.append((time_s, largest))
+
+    def neutral(self) -> NeutralPose:
+        """Return the mean of the poses (``NeutralPose.of``).
+
+        Raises:
+            InputError: No face was seen in the last second.
+        """
+        return NeutralPose.of([pose for _, pose in self._poses])
 
 
 def _is_place(place: Sequence[float]) -> bool:

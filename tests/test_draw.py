@@ -196,6 +196,17 @@ def test_a_mirrored_picture_is_flipped_but_its_text_is_not(style):
     assert (image[:, 30:] == GREY).all(), "the picture itself is left alone"
 
 
+def test_labels_may_show_other_numbers_than_the_axes():
+    image, head = canvas(), pose((30, 0, 0))
+    relative = dataclasses.replace(head, rotation=np.eye(3))
+    expected = draw_poses(image, [head], label=False)
+    draw_labels(expected, [relative])
+    np.testing.assert_array_equal(draw_poses(image, [head], numbers=[relative]), expected)
+    flipped = draw_mirrored(image, [head], numbers=[relative])
+    assert (flipped != draw_mirrored(image, [head])).any()
+    np.testing.assert_array_equal(flipped[:140], draw_mirrored(image, [head])[:140])
+
+
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (40, 30)])
 @pytest.mark.parametrize("at_bottom", [False, True])
 def test_a_panel_is_dark_with_light_text_in_its_corner(size, at_bottom):

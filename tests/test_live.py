@@ -15,7 +15,7 @@ from headpose import geometry
 from headpose.attention import Attention, AttentionSettings, frontal
 from headpose.camera import _FACE, Camera
 from headpose.errors import DataError, HeadPoseError, InputError
-from headpose.neutral import NeutralPose
+from headpose.neutral import NeutralPose, RecentPoses
 from headpose.types import Box, Face, HeadPose
 
 angles = st.tuples(st.floats(-89, 89), st.floats(-85, 85), st.floats(-175, 175))
@@ -98,6 +98,20 @@ def test_a_neutral_pose_is_the_mean_and_comes_back_from_its_file(tmp_path):
     assert NeutralPose().apply([turned(5, place=(1, 1, 1))])[0].place == (1, 1, 1)
 
 
+def test_a_new_neutral_pose_comes_from_the_last_second_of_the_largest_face():
+    recent, far = RecentPoses(), turned(50, track=9, box=(0, 0, 5, 5))
+    for time_s, yaw in ((0.0, 40), (0.5, 8), (1.4, 12)):
+        recent.add([far, turned(yaw, track=1)], time_s)
+    assert geometry.euler_from_rotation(recent.neutral().rotation) == pytest.approx([10, 0, 0], abs=0.01)
+    recent.add([turned(-20, track=2)], 1.5)
+    assert geometry.euler_from_rotation(recent.neutral().rotation) == pytest.approx([-20, 0, 0], abs=0.01)
+    recent.add([], 2.4)
+    recent.neutral()
+    recent.add([], 2.6)
+    with pytest.raises(InputError, match="needs a face"):
+        recent.neutral()
+
+
 def test_a_neutral_pose_needs_a_face():
     with pytest.raises(InputError, match="needs a face"):
         NeutralPose.of([])
@@ -149,6 +163,7 @@ def test_looking_away_takes_time_and_coming_back_takes_less_angle():
 def test_a_glance_is_no_event_but_jitter_about_the_angle_does_not_restart_the_clock():
     assert events([40, 0, 40, 0], [0.0, 1.4, 2.0, 3.4]) == [("found", 0.0, 0.0)]
     assert events([31, 29, 31, 29, 31], [0.0, 0.5, 1.0, 1.4, 1.6])[1] == ("away", 1.6, 0.0)
+    assert events([31, 29, 29, 31], [0.0, 1.4, 1.6, 2.0])[1:] == [("away", 2.0, 0.0)], "an event is beyond the angle"
 
 
 def test_a_lost_face_is_told_once_and_may_be_found_again():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +28,6 @@ server with one JSON message a frame). A receiver that is slow, missing or resta
 place of the head in centimeters. --neutral gives poses relative to a saved one. Both change what is written and
 sent; drawings show the head as it stands in the picture.
 """
-_NEUTRAL_S = 1.0  # a neutral pose is the mean over this time
 
 
 def angle(text: str) -> float:
@@ -127,7 +125,7 @@ class Live:
         """
         from headpose.attention import AttentionSettings
         from headpose.camera import Camera
-        from headpose.neutral import NeutralPose
+        from headpose.neutral import NeutralPose, RecentPoses
         from headpose.streams import EventFile, send_to
 
         self._args = args
@@ -136,7 +134,7 @@ class Live:
         self._file: str | None = args.neutral
         absent = new_neutral and args.neutral is not None and not Path(args.neutral).exists()
         self.neutral: NeutralPose | None = NeutralPose.read(args.neutral) if args.neutral and not absent else None
-        self._recent: deque[tuple[float, HeadPose]] = deque()
+        self._recent = RecentPoses()
         self.senders: list[Sender] = [send_to(url, faces=args.send_face) for url in args.send]
         target = events_target(args)
         settings = AttentionSettings(args.away or 30.0, args.after)
@@ -178,7 +176,7 @@ class Live:
         from headpose import attention
 
         corrected = [camera.correct(pose) for pose in poses] if (camera := self._camera_of(frame)) else list(poses)
-        self._remember(frame, corrected)
+        self._recent.add(corrected, frame.time_s)
         reported = self.neutral.apply(corrected) if self.neutral is not None else corrected
         # Who looks at the camera is a matter of the ray to the face, which the uncorrected pose is relative to.
         looks = reported if self.neutral is not None else poses
@@ -203,9 +201,7 @@ class Live:
         Raises:
             HeadPoseError: No face was seen, or the file cannot be written.
         """
-        from headpose.neutral import NeutralPose
-
-        neutral = NeutralPose.of([pose for _, pose in self._recent])
+        neutral = self._recent.neutral()
         self._save(neutral)
         self.neutral = neutral
         return "neutral pose set" + (f" and saved in {self._file}" if self._file else "")
@@ -233,16 +229,6 @@ class Live:
             elif self._args.fov is not None:
                 self._sized = Camera.from_fov(self._args.fov, width, height)
         return self._sized
-
-    def _remember(self, frame: Frame, poses: Sequence[HeadPose]) -> None:
-        """Keep the last second of the largest face for ``set_neutral``."""
-        while self._recent and frame.time_s - self._recent[0][0] > _NEUTRAL_S:
-            self._recent.popleft()
-        if poses:
-            largest = max(poses, key=lambda pose: pose.box.width * pose.box.height)
-            if self._recent and self._recent[-1][1].track != largest.track:
-                self._recent.clear()
-            self._recent.append((frame.time_s, largest))
 
 
 def check_stdout(args: argparse.Namespace) -> None:

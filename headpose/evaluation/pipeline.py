@@ -148,7 +148,7 @@ def measure(
         (model.name, loop, make) for model in models for loop, make in _loops(model, timed, detect_every, max_faces)
     ]
     passes: dict[tuple[str, str], list[_Pass]] = {(name, loop): [] for name, loop, _ in loops}
-    with _one_core() as core:
+    with one_core() as core:
         for _ in range(rounds):
             for name, loop, make in loops:
                 passes[name, loop].append(_run(make(), timed, frames, fps, skipped))
@@ -226,8 +226,8 @@ def _run_mesh(python: str, frames: Sequence[Image], skipped: int, core: int, max
 
 
 @contextlib.contextmanager
-def _one_core() -> Iterator[int]:
-    """Keep the process on one core, where the system allows it; yields its number."""
+def one_core() -> Iterator[int]:
+    """Keep the process, and those that it starts, on one core where the system allows it; yield its number."""
     if not hasattr(os, "sched_setaffinity"):
         yield 0
         return

@@ -15,6 +15,7 @@ HELP = (
     "m  mirror the window",
     "f  smooth on/off",
     "t  times of the stages",
+    "g  chart of the last ten seconds",
     "z  neutral pose    x  clear it",
     "s  save an image",
     "r  start/stop recording",
@@ -22,7 +23,7 @@ HELP = (
     "yaw green   pitch red   roll blue",
 )
 
-_SWITCHES = {"m": "mirror", "f": "smooth", "t": "times", "h": "help", "r": "recording"}
+_SWITCHES = {"m": "mirror", "f": "smooth", "t": "times", "g": "chart", "h": "help", "r": "recording"}
 _SETS: dict[str, dict[str, Any]] = {key: {"style": style} for key, style in zip("acn", STYLES, strict=True)}
 _SETS |= {"z": {"neutral": "set"}, "x": {"neutral": "clear"}}
 _SETS |= {"q": {"running": False}, chr(ESCAPE): {"running": False}, "s": {"snapshot": True}}
@@ -38,6 +39,7 @@ class View:
         mirror: Mirror the picture of the window.
         smooth: Smooth the poses.
         times: Show the time of each stage.
+        chart: Show the chart of the last ten seconds.
         help: Show the keys.
         recording: Record.
         snapshot: Save one picture.
@@ -50,6 +52,7 @@ class View:
     mirror: bool = False
     smooth: bool = False
     times: bool = False
+    chart: bool = False
     help: bool = False
     recording: bool = False
     snapshot: bool = False

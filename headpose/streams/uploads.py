@@ -28,7 +28,8 @@ from headpose.streams.sources import Frame, FrameSource
 from headpose.types import HeadPose, Image
 
 NOT_UPLOADED = "this file was not uploaded to this page: choose it again"
-_LEFT_AFTER_S = 5.0  # seconds without a request after which a visitor has left; webcams send several per second
+LEFT_AFTER_S = 5.0
+"""Seconds without a request after which a visitor has left; webcams send several per second."""
 
 BOUNDS = {
     "picture_mb": "maximum size of an image file, MB",
@@ -235,7 +236,7 @@ class Places:
         """Reserve a place for a visitor; return whether one is available."""
         now = time.monotonic()
         with self._lock:
-            self._seen = {each: seen for each, seen in self._seen.items() if now - seen < _LEFT_AFTER_S}
+            self._seen = {each: seen for each, seen in self._seen.items() if now - seen < LEFT_AFTER_S}
             if visitor not in self._seen and len(self._seen) >= self.count:
                 return False
             self._seen[visitor] = now
@@ -270,32 +271,6 @@ def page_stream(
             return stream.update(image, time_s)
 
     return update
-
-
-class Webcams:
-    """The streams of the visitors who send webcam frames, one for each visitor and settings."""
-
-    def __init__(self, estimators: Estimators) -> None:
-        """Create no stream yet; the networks and the detector are those of ``estimators``."""
-        self._estimators = estimators
-        self._streams: dict[object, tuple[Settings, Callable[[Image, float], list[HeadPose]], float]] = {}
-        self._lock = threading.Lock()
-
-    def update(self, visitor: object, image: Image, settings: Settings) -> list[HeadPose]:
-        """Return the poses in the next frame of a visitor. Streams without a frame for 5 seconds are dropped.
-
-        Raises:
-            HeadPoseError: The network cannot be loaded, or estimation fails.
-        """
-        now = time.monotonic()
-        with self._lock:
-            self._streams = {key: each for key, each in self._streams.items() if now - each[2] < _LEFT_AFTER_S}
-            known = self._streams.get(visitor)
-            fits = known is not None and known[0][1:] == settings[1:]  # the style does not matter
-            update = known[1] if known is not None and fits else page_stream(self._estimators, settings)
-            now = time.monotonic()  # loading a network takes a while
-            self._streams[visitor] = (settings, update, now)
-        return update(image, now)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

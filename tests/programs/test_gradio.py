@@ -14,15 +14,16 @@ import cv2
 import gradio as gr
 import numpy as np
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 
 from apps import gradio_ui
-from headpose import Box, EulerAngles, Face, HeadPose, HeadPoseEstimator
+from headpose import Box, EulerAngles, Face, HeadPose, HeadPoseError, HeadPoseEstimator, geometry
 from headpose.draw import ANGLE_COLOURS, describe, draw_poses
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.geometry import rotation_from_direction
 from headpose.streams.uploads import UploadBounds, Uploads
 from tests.programs.chromium import open_browser, outside_requests, write_camera_file
-from tests.programs.gradio_server import free_port, launch
+from tests.programs.gradio_server import complaints, free_port, launch
 from tests.videos import write_video
 
 MODEL = os.environ.get("HEADPOSE_TEST_MODEL", DEFAULT_MODEL)  # a trained one: signs are checked
@@ -48,18 +49,6 @@ def address():
     yield re.search(r"http://\S+", line)[0]
     server.terminate()
     assert complaints(server.communicate(timeout=30)[1]) == ""
-
-
-def complaints(log):
-    """What a server wrote, but for one race that is Gradio's own.
-
-    It names the file of a streamed frame by its content: when two frames are equal it writes the file again while the
-    first is still being sent, and the sender finds it shorter or longer than announced.
-    """
-    heading = "ERROR:    Exception in ASGI application\n"
-    first, *others = log.split(heading)
-    race = re.compile(r"LocalProtocolError: Too (little|much) data for declared Content-Length")
-    return first + "".join(heading + part for part in others if not race.search(part))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +82,9 @@ class Page:
         path = f"{within}//*[self::button or self::label][contains(., '{words}')]"
         shown = until(lambda: [e for e in self.browser.find_elements("xpath", path) if e.is_displayed()], words)
         shown[0].click()
+
+    def press(self, key):
+        ActionChains(self.browser).send_keys(key).perform()
 
     def wait_for(self, words):
         until(lambda: words in self.browser.find_element("tag name", "body").text, words)
@@ -227,9 +219,9 @@ def test_rows_and_drawn_faces_share_their_numbers(tmp_path, photo):
     handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
     sent = {"url": "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", canvas)[1].tobytes()).decode()}
     settings = ["axes", MODEL, 100, 0.5, 0.0]
-    for order, (drawn, rows) in (
+    for order, (drawn, rows, *_) in (
         (poses, handlers.photo(sent, *settings)),
-        (poses[::-1], handlers.live(gr.Request(), sent, False, *settings)),
+        (poses[::-1], handlers.live(gr.Request(), sent, False, None, *settings)),
     ):
         np.testing.assert_array_equal(drawn[..., ::-1], draw_poses(canvas, order))
         numbers = re.findall(r"<tr><td>(\d)</td>.*?([+-]\d+\.\d)°", rows)
@@ -258,6 +250,52 @@ def test_a_false_face_in_one_frame_is_not_in_the_curves(tmp_path, photo):
     *_, plot = list(handlers.video({"path": str(video)}, False, "axes", MODEL, 100, 0.5, 0.0))[-1]
     assert sorted(set(plot["value"]["seconds"])) == pytest.approx([index / 25 for index in range(8)])
     assert plot["value"][plot["value"]["angle"] == "yaw"]["degrees"].std() < 2
+
+
+def test_a_neutral_pose_makes_angles_relative_and_the_drawn_axes_stay(tmp_path, photo):
+    handlers = gradio_ui.Handlers(Estimators([MODEL], "blazeface", "cpu", 1), Uploads(tmp_path, UploadBounds()))
+    settings, visitor = ["axes", MODEL, 100, 0.5, 0.0], gr.Request(session_hash="a visitor")
+    sent = {"url": "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", photo)[1].tobytes()).decode()}
+    _, message = handlers.set_neutral(visitor)
+    assert "No neutral pose: a neutral pose needs a face" in message and 'role="status"' in message
+    drawn, before, plot = handlers.live(visitor, sent, False, None, *settings)
+    assert max(map(abs, angles_in(before))) > 2 and "<caption>" not in before
+    assert sorted(plot["value"]["degrees"]) == pytest.approx(sorted(angles_in(before)), abs=0.06)
+    neutral, message = handlers.set_neutral(visitor)
+    assert geometry.euler_from_rotation(neutral.rotation) == pytest.approx(angles_in(before), abs=0.06)
+    assert f"yaw {angles_in(before).yaw:+.1f}°" in message
+    relative, rows, _ = handlers.live(visitor, sent, False, neutral, *settings)
+    assert angles_in(rows.partition("</caption>")[2]) == pytest.approx((0, 0, 0), abs=0.5)
+    assert "<caption>Relative to the neutral pose" in rows
+    (pose,) = HeadPoseEstimator(MODEL, threads=1).estimate(photo)
+    above = slice(0, int(pose.box.y2))  # the label, which has the relative angles, is below
+    np.testing.assert_array_equal(relative[above], drawn[above])
+    assert (relative != drawn).any()
+    with pytest.raises(HeadPoseError, match="needs a face"):
+        handlers._webcams.neutral("another visitor")
+
+
+@pytest.mark.browser
+def test_keys_set_and_clear_the_neutral_pose_of_a_webcam(page, camera, tilted_head):
+    write_camera_file(camera, [tilted_head] * 2)
+    page.open()
+    page.press("z")  # in the tab of photos the keys do nothing
+    page.click("Webcam")
+    page.click("Access Webcam", within="//*[@id='webcam']")
+    page.click("Record", within="//*[@id='webcam']")
+
+    def roll():
+        return abs(angles_in(page.find("#webcam-angles tr:last-of-type").text).roll)
+
+    assert page.find("#neutral-message").text == "" and roll() > 15
+    page.press("z")
+    page.wait_for("Relative to the neutral pose (")
+    until(lambda: roll() < 5, "relative angles")
+    assert "Neutral pose set" in page.find("#neutral-message [role=status]").text
+    page.find("#webcam-curves svg.marks, #webcam-curves canvas")
+    page.press("x")
+    page.wait_for("Neutral pose cleared")
+    until(lambda: roll() > 15, "absolute angles")
 
 
 @pytest.mark.browser

@@ -21,10 +21,10 @@ from apps import gradio_ui
 from headpose.errors import HeadPoseError
 from headpose.estimator import Estimators
 from headpose.streams.uploads import Places, UploadBounds, Uploads
-from tests.programs.gradio_server import SETTINGS, Visitor, free_port, launch
+from tests.programs.gradio_server import SETTINGS, Visitor, complaints, free_port, launch
 from tests.videos import write_video
 
-EVENTS = {"photo": [], "live": [False], "video": [False]}  # with what each takes before the settings
+EVENTS = {"photo": [], "live": [False, None], "video": [False]}  # with what each takes before the settings
 FILE = {"meta": {"_type": "gradio.FileData"}}
 SMALL = ("--picture-mb", "0.3", "--video-mb", "20", "--megapixels", "0.5", "--video-seconds", "3")
 SMALL += ("--videos", "1", "--videos-waiting", "2")
@@ -46,7 +46,7 @@ def serve(tmp_path_factory):
     yield start
     for server, folder in started:
         server.terminate()
-        assert server.communicate(timeout=30)[1] == ""
+        assert complaints(server.communicate(timeout=30)[1]) == ""
         assert list(folder.glob("headpose-*")) == []
 
 
@@ -129,13 +129,13 @@ def table_of(output):
 
 def test_a_frame_of_the_webcam_is_read_and_no_file_takes_its_place(visitor, jpeg, tmp_path):
     session, frame = uuid.uuid4().hex, {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()}
-    status, answer = visitor.join("live", [frame, True, *SETTINGS], session)
+    status, answer = visitor.join("live", [frame, True, None, *SETTINGS], session)
     assert status == 200
     ok, output = visitor.result(session)
     assert ok and 'class="yaw"' in output["data"][1]
     stream = f"/gradio_api/stream/{json.loads(answer)['event_id']}"
     (tmp_path / "secret.jpg").write_bytes(jpeg)
-    body = {"data": [{"path": str(tmp_path / "secret.jpg")}, True, *SETTINGS], "fn_index": visitor.events["live"]}
+    body = {"data": [{"path": str(tmp_path / "secret.jpg")}, True, None, *SETTINGS], "fn_index": visitor.events["live"]}
     assert visitor.request(stream, json.dumps(body).encode())[0] == 403
     assert visitor.request(f"{stream}/close", b"")[0] == 200
 
@@ -144,13 +144,13 @@ def test_webcams_do_not_wait_for_each_other(visitor, jpeg):
     frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()}
     started = time.monotonic()
     for _ in range(3):  # none is closed before the next begins; a stream without frames ends after 30 seconds
-        assert visitor.ask("live", frame, False)[0]
+        assert visitor.ask("live", frame, False, None)[0]
     assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("data", ["data:image/jpeg;base64,????", "data:image/jpeg,abc", "data:;base64,AAAA", "data:"])
 def test_a_damaged_frame_is_reported_in_a_line(visitor, data):
-    ok, output = visitor.ask("live", {"url": data}, False)
+    ok, output = visitor.ask("live", {"url": data}, False, None)
     assert not ok and "picture" in output["error"]
 
 
@@ -213,7 +213,7 @@ def test_large_files_and_pictures_are_refused_by_kind(small, jpeg, tmp_path):
     ok, output = small.ask("photo", {"path": small.upload(jpeg + bytes(300_000), "big.jpg"), "orig_name": "big.jpg"})
     assert not ok and output["error"] == "big.jpg has 0.4 MB: this page takes 0.3 MB at most"
     frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg + bytes(300_000)).decode()}
-    ok, output = small.ask("live", frame, False)
+    ok, output = small.ask("live", frame, False, None)
     assert not ok and "0.4 MB" in output["error"]
     large = tmp_path / "large.png"
     cv2.imwrite(str(large), np.zeros((1000, 1000, 3), np.uint8))
@@ -302,11 +302,11 @@ def test_a_webcam_for_which_there_is_no_place_says_so(tmp_path, jpeg):
     frame = {"url": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()}
 
     def live(number):
-        return handlers.live(gr.Request(session_hash=f"session {number}"), frame, False, *SETTINGS)
+        return handlers.live(gr.Request(session_hash=f"session {number}"), frame, False, None, *SETTINGS)
 
     for number in range(gradio_ui.WEBCAMS):
         assert live(number)[0] is not None
-    picture, words = live("late")
+    picture, words, _ = live("late")
     assert picture is None and f"busy with {gradio_ui.WEBCAMS} webcams" in words
     assert live(0)[0] is not None, "those that are here stay"
 
@@ -346,7 +346,7 @@ def test_handlers_look_at_files_themselves(tmp_path, jpeg, photo):
     assert handlers.photo({"path": str(tmp_path / "uploads" / "a.jpg")}, *SETTINGS)[0].shape == photo.shape
     for name in ("b.jpg", "uploads/link.jpg", "uploads/../b.jpg", "uploads/pipe", "uploads", "uploads/none.jpg"):
         sent = {"path": str(tmp_path / name), "orig_name": "a.jpg"}
-        for handle in (handlers.photo, lambda s, *r: handlers.live(gr.Request(), s, True, *r)):
+        for handle in (handlers.photo, lambda s, *r: handlers.live(gr.Request(), s, True, None, *r)):
             with pytest.raises(gr.Error, match="not uploaded"):
                 handle(sent, *SETTINGS)
         with pytest.raises(gr.Error, match="not uploaded"):

@@ -124,11 +124,24 @@ def test_the_pipeline_times_the_loop_of_a_clip_with_the_share_of_the_detector(ru
     assert done.stdout.count("| detector in every frame |") == 2
 
 
+def test_from_a_frame_to_its_packet(run, tmp_path, photo):
+    clip, file = write_video(tmp_path / "clip.avi", [photo] * 20, fps=30), tmp_path / "send.json"
+    options = ("--pipeline", clip, "--send", "--frame", "160x120", "--rounds", 1, "--seconds", 4, "--fps", 12)
+    done = run("--model", colour_network(tmp_path / "colour.onnx"), *options, "--min-face", 60, "--json", file)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(file.read_text())
+    (row,) = record["rows"]
+    assert record["setting"].endswith("160 x 120, 20 frames, 1 passes, 12 frames/s for 4 s")
+    assert row["frames"] == 18 and 0 < row["packets"] == row["read"] <= 18 and 0 < row["median"] <= row["p99"]
+    assert f"| {row['median']:.1f} | {row['p95']:.1f} | {row['p99']:.1f} |" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--pipeline", "none.avi"), "none.avi has 0 frames that can be read"),
-        (("--mediapipe", "python3"), "--mediapipe PYTHON needs --pipeline CLIP"),
+        (("--mediapipe", "python3"), "--mediapipe PYTHON and --send need --pipeline CLIP"),
+        (("--send",), "--mediapipe PYTHON and --send need --pipeline CLIP"),
     ],
 )
 def test_a_pipeline_that_cannot_run(run, tmp_path, arguments, message):

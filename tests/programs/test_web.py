@@ -240,6 +240,23 @@ def test_a_camera_is_followed_with_neutral_pose_chart_and_csv(built, tmp_path, c
         assert page.errors() == []
 
 
+def test_the_pose_of_a_still_face_hardly_varies(built, repo, tmp_path):
+    """Between looks at the whole frame the detector looks only at the face, and its boxes differ a little."""
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    frame[:, 80:560] = cv2.resize(read_image(repo / "examples" / "astronaut.jpg")[:240, 120:360], (480, 480))
+    write_camera_file(tmp_path / "still.y4m", [frame] * 2)
+    with opened(built, tmp_path, tmp_path / "still.y4m") as page:
+        page.find("#camera").click()
+        page.wait(lambda: page.angles() is not None)
+        page.wait(lambda: len(page.saved()) >= 35)  # two looks at the whole frame at least
+        rotations = np.array([rotation(row) for row in page.saved()])
+    middle = geometry.nearest_rotation(rotations.mean(0))
+    off = [float(geometry.geodesic_degrees(each, middle)) for each in rotations]
+    apart = max(float(geometry.geodesic_degrees(a, b)) for a in rotations for b in rotations)
+    print(f"\n{len(off)} frames: {np.mean(off):.2f} degrees from their mean, at most {apart:.2f} from each other")
+    assert apart < 1.5
+
+
 def test_the_camera_is_mirrored_on_the_screen_and_a_video_is_not(built, repo, tmp_path, camera_file, estimator):
     photo = cv2.resize(read_image(repo / "examples" / "astronaut.jpg")[:240, 120:360], (320, 320))
     frame = np.full((320, 480, 3), (0, 0, 255), np.uint8)

@@ -115,6 +115,7 @@ def play(video, network, tmp_path, monkeypatch):
         (ord("m"), {"mirror": True}),
         (ord("f"), {"smooth": True}),
         (ord("t"), {"times": True}),
+        (ord("g"), {"chart": True}),
         (ord("h"), {"help": True}),
         (ord("r"), {"recording": True}),
         (ord("s"), {"snapshot": True}),
@@ -142,7 +143,7 @@ def test_what_each_key_changes(key, changes):
     assert webcam.press(view, key, MODELS) == dataclasses.replace(view, **changes)
 
 
-@pytest.mark.parametrize("key", "mfthr")
+@pytest.mark.parametrize("key", "mftghr")
 def test_a_key_that_switches_something_on_switches_it_off_again(key):
     view = webcam.View("first")
     assert webcam.press(webcam.press(view, ord(key), MODELS), ord(key), MODELS) == view
@@ -282,6 +283,18 @@ def test_z_makes_the_pose_neutral_and_saves_it_and_x_clears_it(play, capsys, tmp
     play("z", "--neutral", str(file))
     session, _, rows, _ = play("", "--neutral", str(file), "--smooth")
     assert session._live.neutral is not None and abs(rows[0][0].yaw) < 5
+
+
+def test_g_shows_a_chart_that_z_starts_anew(play):
+    session, window, _, folder = play("ngs  z")
+    corner = (slice(400, 470), slice(400, 600))
+    (saved,) = (read_image(path) for path in folder.glob("*.png"))
+    _, plain, _, _ = play("n")
+    pairs = zip(window.shown, plain.shown, strict=True)
+    dark = [picture[corner].mean() < 0.6 * other[corner].mean() for picture, other in pairs]
+    assert dark == [False] * 2 + [True] * (FRAMES - 2), "from the frame after the key on"
+    assert saved[corner].mean() == pytest.approx(plain.shown[3][corner].mean(), abs=2), "only the window has it"
+    assert session._history.lines[0][0, 0] == pytest.approx((7 - FRAMES + 1) / 25), "frames after the key"
 
 
 def test_the_window_sends_poses_and_says_how_many(run, video):
