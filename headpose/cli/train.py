@@ -16,8 +16,9 @@ from headpose.errors import DataError, RecipeError, WeightsError
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.networks import checkpoint, pretrained
+from headpose.networks.build import build
 from headpose.networks.export import ModelCard, export_onnx
-from headpose.networks.resnet import HeadPoseNet, build
+from headpose.networks.resnet import HeadPoseNet
 from headpose.recipes import overrides, provenance
 from headpose.recipes import training as recipe
 from headpose.recipes.provenance import UNKNOWN, Origin

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from headpose import geometry
-from headpose.networks.resnet import ResNet, build
+from headpose.networks.build import build
+from headpose.networks.resnet import ResNet
 from headpose.networks.spec import ResNetSpec, StemSpec, resnet
 
 TINY_BASIC = resnet("basic", (1, 2), (5, 7), (8, 12), StemSpec(6, 3, 2, False))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headpose.datasets import points
 from headpose.errors import DataError
-from headpose.synth import points
 
 POINTS = np.arange(2 * 68 * 2).reshape(2, 68, 2)
 
