@@ -36,7 +36,7 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
 
     The head's x axis (to its left) is red, y (up) is green and z (out of the nose) is blue. The projection is
     orthographic: an axis that points at the camera appears as a dot. A pose that is not ``reliable`` is drawn in grey,
-    and its label ends in a question mark.
+    and its label ends in a question mark. Landmarks, if there are any, are yellow dots.
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
@@ -58,6 +58,8 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         _draw_box(image, pose)
     else:
         raise InputError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
+    if pose.landmarks is not None:
+        draw_points(image, pose.landmarks, _side(pose))
     if label:
         draw_labels(image, [pose])
 

@@ -78,6 +78,8 @@ class HeadPose:
         reliable: False if ``readable`` is below the estimator's ``min_confidence``. The pose is then a guess.
         place: Place of the head in camera axes, x (right in the image), y (up), z (towards the camera, so negative) in
             centimeters, from ``headpose.camera``; None without a camera.
+        landmarks: (68, 2) float32 x and y of the landmarks in pixels of the image, in the order of 300W, from
+            ``headpose.landmarks``; None without a landmark network. A tracker or a camera does not change them.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -91,6 +93,7 @@ class HeadPose:
     readable: float | None = None
     reliable: bool = True
     place: tuple[float, float, float] | None = None
+    landmarks: NDArray[np.float32] | None = None
 
     @property
     def box(self) -> Box:
@@ -159,7 +162,8 @@ class HeadPose:
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
             ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), the keys of
-            ``doubt``, ``quality`` (``PoseQuality``) and, where it is known, ``place`` ([x, y, z] in centimeters).
+            ``doubt``, ``quality`` (``PoseQuality``) and, where they are known, ``place`` ([x, y, z] in centimeters)
+            and ``landmarks`` (68 times [x, y] in pixels, 2 decimals).
         """
         return {
             "track": self.track,
@@ -172,6 +176,7 @@ class HeadPose:
             **self.doubt,
             "quality": self.quality._asdict(),
             **({} if self.place is None else {"place": list(self.place)}),
+            **({} if self.landmarks is None else {"landmarks": self.landmarks.astype(np.float64).round(2).tolist()}),
         }
 
     def __repr__(self) -> str:

@@ -22,9 +22,11 @@ from headpose.types import Sample
 
 _KNOWN = np.array([0.0, 0.4, 1.0])  # weight by state: turned away, covered, seen
 MIRRORED = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+    [
+        *(*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)),
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+        *(*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65),
+    ]
 )
 """(68,) index of the landmark on the other side of the face: in a mirrored picture, landmark i is ``MIRRORED[i]``."""
 

@@ -50,8 +50,8 @@ def figures(predicted: Array, true: Sequence[Landmarks], yaw: Array) -> dict[str
 
     Returns:
         ``nme``: normalized mean error, the mean over faces of the mean over a face's points. ``nme_front`` and
-        ``nme_profile``: that of faces of |yaw| below and from ``PROFILE_DEGREES``; NaN if there are none. ``rmse``: root
-        of the mean over faces of the mean squared error of a face's points. All in percent of the box.
+        ``nme_profile``: that of faces of |yaw| below and from ``PROFILE_DEGREES``; NaN if there are none. ``rmse``:
+        root of the mean over faces of the mean squared error of a face's points. All in percent of the box.
         ``failures``: share of the faces with an NME above ``FAILURE_PERCENT``, percent.
     """
     of_points = errors(predicted, true)

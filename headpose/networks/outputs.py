@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from headpose.networks.rotations import decoder
-from headpose.networks.spec import LANDMARKS, PlainSpec, Spec
+from headpose.networks.spec import PlainSpec, Spec
+from headpose.reading import LANDMARKS
 
 _REACH = 3.0  # bound of the logarithms below: a factor of 20 either way
 _SIDE = 0.7  # of a tight box in its crop
@@ -36,7 +37,7 @@ def decode(raw: Tensor, spec: Spec) -> dict[str, Tensor]:
 
 
 def split(raw: Tensor, spec: Spec) -> dict[str, Tensor]:
-    """Return the values of each output, (N, V_i) views of ``raw``, by name; ``rotation`` is the first of a head pose network."""
+    """Return the values of each output, (N, V_i) views of ``raw``, by name; ``rotation`` is the first, if it is one."""
     return dict(zip(spec.parts, torch.split(raw, list(spec.parts.values()), 1), strict=True))
 
 

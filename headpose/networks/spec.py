@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from headpose import config
 from headpose.config import CLOSED, Channels, Flag, Side
 from headpose.errors import InputError
+from headpose.reading import LANDMARKS
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler", "classes"]
@@ -24,9 +25,6 @@ Stride = Annotated[int, Field(strict=True, ge=1, le=8)]
 
 INNER_CONVOLUTIONS: dict[str, int] = {"basic": 1, "bottleneck": 2}
 _POSE_VALUES: dict[str, int] = {"6d": 6, "euler": 3}
-LANDMARKS = 68
-"""Number of landmarks of a face (``headpose.datasets.points``)."""
-
 # In the order of the last layer's values. A covariance is a symmetric 3x3 matrix.
 _OPTIONAL_VALUES: dict[OptionalOutput, int] = {"region": 4, "covariance": 6, "face": 1}
 

@@ -23,8 +23,8 @@ class SourceRecipe:
             face, a folder or a CSV file, for networks with the output ``face``), or for a classifier ``cifar-10`` (a
             folder in the layout of CIFAR-10's binary version).
         path: Path of the folder or the file, relative to the working directory.
-        landmarks: Path of the .npz file with the 68 landmarks of a manifest's pictures, for task ``landmarks``; pictures
-            without landmarks are left out. A folder in 300W-LP's layout has its own.
+        landmarks: Path of the .npz file with the 68 landmarks of a manifest's pictures, for task ``landmarks``;
+            pictures without landmarks are left out. A folder in 300W-LP's layout has its own.
         weight: Factor on the weights of the source's samples in the loss.
         repeat: Passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
         share: Share of all draws that come from this source; 0 for no fixed share. If every source has a share, they

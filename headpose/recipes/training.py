@@ -18,7 +18,6 @@ from headpose import config, licenses
 from headpose.config import (
     CLOSED,
     Batch,
-    Channels,
     Decay,
     Flag,
     Images,
@@ -31,22 +30,11 @@ from headpose.config import (
 )
 from headpose.errors import RecipeError
 from headpose.licenses import License
-from headpose.networks.spec import (
-    Block,
-    OptionalOutput,
-    Output,
-    PlainSpec,
-    ResNetSpec,
-    Spec,
-    StemSpec,
-    StrideOn,
-    is_plain,
-    parameters,
-    resnet,
-)
+from headpose.networks.spec import PlainSpec, ResNetSpec, Spec, parameters
 from headpose.recipes import overrides, provenance
 from headpose.recipes.data import DataRecipe, Degrees, Seed, has_landmarks
 from headpose.recipes.loss import LossRecipe
+from headpose.recipes.network import NetworkRecipe, read_network
 from headpose.types import CropSpec
 
 Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
@@ -64,44 +52,6 @@ _OUTPUTS: dict[str, tuple[str, ...]] = {
 }
 RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.(path|landmarks)")
 """Settings that may change when a run is resumed."""
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
-class NetworkRecipe:
-    """Network of a recipe: the arguments of ``spec.resnet``, with one list value per stage.
-
-    Attributes:
-        block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
-        depths: Number of blocks in each stage.
-        inner: Channels inside the blocks of each stage.
-        out: Channels of the residual stream in each stage.
-        stem: The first convolution.
-        first_stride: Stride of the first stage; all later stages have a stride of 2.
-        head: Widths of hidden dense layers after the average pool.
-        output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
-        stride_on: Convolution of a bottleneck block that has the stride.
-        classes: Number of classes of a classifier; 0 for other networks.
-        outputs: Optional outputs beside the rotation: ``region`` (the tight box in the crop), ``covariance`` (of the
-            rotation's error) and ``face`` (whether the crop shows a readable face; needs a source of ``negatives``).
-    """
-
-    block: Block
-    depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
-    inner: tuple[Channels, ...]
-    out: tuple[Channels, ...]
-    stem: StemSpec
-    first_stride: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
-    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
-    output: Output = "6d"
-    stride_on: StrideOn = "3x3"
-    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
-    outputs: Annotated[tuple[OptionalOutput, ...], Field(max_length=3)] = ()
-
-    def __post_init__(self) -> None:
-        self.build()  # raises ValueError early
-
-    def build(self) -> ResNetSpec:
-        return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -229,16 +179,6 @@ class RunRecipe:
     threads: Processors = 0
 
 
-def _network(values: Any) -> Any:
-    """Validate a network, so that errors name the wrong setting instead of both types of a union."""
-    if isinstance(values, ResNetSpec | PlainSpec):
-        return values
-    if is_plain(values):
-        return config.read(PlainSpec, values)
-    by_blocks = isinstance(values, dict) and "stages" in values
-    return config.read(ResNetSpec if by_blocks else NetworkRecipe, values)
-
-
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class Recipe:
     """All settings of a training run.
@@ -259,7 +199,7 @@ class Recipe:
     data_note: Text
     license_terms: Text
     data: DataRecipe
-    network: Annotated[NetworkRecipe | ResNetSpec | PlainSpec, BeforeValidator(_network)]
+    network: Annotated[NetworkRecipe | ResNetSpec | PlainSpec, BeforeValidator(read_network)]
     crop: Annotated[CropSpec, config.table(CropSpec)]
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
@@ -388,7 +328,7 @@ def _check(recipe: Recipe) -> None:
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
         "data.density and data.sources.N.share are for tasks with faces": not by_pose
         or recipe.task != "classification",
-        "task 'landmarks' takes sources of kind 300w-lp, and of kind manifest with their landmarks; no other task takes "
+        "task 'landmarks' takes sources of kind 300w-lp, and of kind manifest with their landmarks; no other task has "
         "data.sources.N.landmarks": all(map(has_landmarks, recipe.data.sources))
         if recipe.task == "landmarks"
         else not any(source.landmarks for source in recipe.data.sources),

@@ -112,14 +112,14 @@ def _in_crop(landmarks: Landmarks | None, around: Box, spec: CropSpec, turn: flo
 
 
 def _shifted(landmarks: Landmarks | None, x: float, y: float) -> Landmarks | None:
-    return None if landmarks is None else Landmarks(landmarks.points + (x, y), landmarks.known)
+    return None if landmarks is None else Landmarks(landmarks.points + np.array([x, y]), landmarks.known)
 
 
 def _mirrored(landmarks: Landmarks | None) -> Landmarks | None:
     """Mirror landmarks in units of a crop: each takes the place of its counterpart on the other side of the face."""
     if landmarks is None:
         return None
-    points = landmarks.points[MIRRORED] * (-1.0, 1.0) + (1.0, 0.0)
+    points = landmarks.points[MIRRORED] * (-1.0, 1.0) + np.array([1.0, 0.0])
     return Landmarks(points, landmarks.known[MIRRORED])
 
 

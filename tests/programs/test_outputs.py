@@ -43,6 +43,7 @@ CASES = [
     ("estimate", "photo.jpg --model net.onnx --json net.onnx", TEXT),
     ("estimate", "photo.jpg --model ./net.onnx --json hard_net.json", READ),
     ("estimate", "photo.jpg --detector-model net.onnx --csv hard_net.json", READ),
+    ("estimate", "photo.jpg --landmarks ./net.onnx --json hard_net.json", READ),
     ("estimate", "photo.jpg --json x --csv x", ONE),
     ("estimate", "photo.jpg --json x.json --csv pictures/../X.JSON", ONE),
     ("estimate", "photo.jpg --json old.json --csv linked_old.csv", ONE),

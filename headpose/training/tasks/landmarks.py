@@ -174,10 +174,8 @@ def read(recipe: DataRecipe) -> Split:
         for side, faces in (("training", train), ("validation", held_out)):
             lines += [_describe(side, source, face) for face in faces]
     digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
-    samples = [face.sample for face in training]
-    return Split(
-        training, density.repeats(recipe, samples, np.array(sources, np.int64)), validation, digest.hexdigest()
-    )
+    repeats = density.repeats(recipe, [face.sample for face in training], np.array(sources, np.int64))
+    return Split(training, repeats, validation, digest.hexdigest())
 
 
 def _faces(source: SourceRecipe) -> list[LandmarkSample]:
