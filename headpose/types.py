@@ -156,6 +156,14 @@ class HeadPose:
         rounded = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
         return {**rounded, "reliable": self.reliable}
 
+    @property
+    def located(self) -> dict[str, list[list[float]]]:
+        """The landmarks as they are written to files: ``landmarks``, 68 times [x, y] in pixels, 2 decimals.
+
+        Empty if there are none.
+        """
+        return {} if self.landmarks is None else {"landmarks": self.landmarks.astype(np.float64).round(2).tolist()}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
@@ -176,7 +184,7 @@ class HeadPose:
             **self.doubt,
             "quality": self.quality._asdict(),
             **({} if self.place is None else {"place": list(self.place)}),
-            **({} if self.landmarks is None else {"landmarks": self.landmarks.astype(np.float64).round(2).tolist()}),
+            **self.located,
         }
 
     def __repr__(self) -> str:
