@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from headpose.errors import InputError
+from headpose.landmarks import load_landmark_model
 from headpose.networks import spec as specs
 from headpose.networks.build import build
+from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
 from headpose.networks.plain import PlainNet
 from headpose.networks.spec import PlainLayerSpec, PlainSpec
+from headpose.types import CropSpec
+from tests.training.networks import network
 
 SPEC = PlainSpec(22, (PlainLayerSpec(4, max_pool=True), PlainLayerSpec(6, kernel=1, stride=2), PlainLayerSpec(5)), (8,))
 
@@ -53,6 +58,19 @@ def test_parameters_and_macs_are_those_of_the_layers():
     assert specs.parameters(SPEC) == sum(each.numel() for each in network.parameters())
     with pytest.raises(InputError, match="22 px only, not 24"):
         specs.macs(SPEC, 24)
+
+
+def test_the_file_gives_torchs_points_and_the_weights_come_back(tmp_path):
+    net, crop, file = network(SPEC), CropSpec(22), tmp_path / "points.onnx"
+    export_onnx(net, crop, ModelCard("points", "fp32", "permissive", "any use", "none", "points"), file)
+    images = torch.randn(3, 3, 22, 22)
+    found = load_landmark_model(file, device="cpu", threads=1).predict(images.numpy())
+    np.testing.assert_allclose(found, net(images).detach().numpy(), atol=1e-5)
+    spec, stored, state = state_from_onnx(file)
+    assert (spec, stored) == (SPEC, crop)
+    wanted = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], value) for name, value in wanted.items())
 
 
 def test_a_spec_survives_json_beside_those_of_residual_networks():

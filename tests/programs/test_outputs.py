@@ -107,6 +107,7 @@ CASES = [
     ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json list.csv", READ),
     ("eval/heldout.py", "./net.onnx --sets sets.toml --json sets.toml", READ),
     ("eval/heldout.py", "./net.onnx --set aflw=list.csv --json hard_net.json", READ),
+    ("eval/landmarks.py", "run --json run/recipe.json", READ),
     ("eval/latency.py", "--model ./net.onnx --image photo.jpg --json hard.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json hard_net.json", READ),
     ("eval/latency.py", "--model ./net.onnx --json net.onnx", TEXT),
