@@ -184,6 +184,11 @@ class PlainSpec:
     output: Literal["landmarks"] = "landmarks"
 
     @property
+    def classes(self) -> int:
+        """Number of classes: none."""
+        return 0
+
+    @property
     def outputs(self) -> tuple[OptionalOutput, ...]:
         """Optional outputs: none."""
         return ()
@@ -238,7 +243,7 @@ def from_dict(values: dict[str, Any]) -> Spec:
     Raises:
         InputError: The values are not a valid spec.
     """
-    return _read(PlainSpec if is_plain(values) else ResNetSpec, values)
+    return PlainSpec.from_dict(values) if is_plain(values) else ResNetSpec.from_dict(values)
 
 
 def is_plain(values: Any) -> bool:
