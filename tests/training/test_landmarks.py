@@ -23,6 +23,7 @@ from headpose.training import log
 from headpose.training.augment import Augmenter
 from headpose.training.tasks.landmarks import LandmarkTask
 from headpose.types import Box, CropSpec
+from tests.network_files import landmark_network
 from tests.training.networks import recipe_values, write_drawn_heads
 
 _HALF = np.random.default_rng(0).uniform(-0.8, 0.8, (68, 2))
@@ -179,22 +180,67 @@ def test_figures_are_distances_in_percent_of_the_box():
     assert np.isnan(evaluation.figures(predicted[:1], labels[:1], np.zeros(1))["nme_profile"])
 
 
-def test_a_run_learns_them_and_its_file_locates_them(values, tmp_path):
+@pytest.fixture(scope="module")
+def run(values, tmp_path_factory):
+    """Folder of a finished run of a tiny network."""
+    folder = tmp_path_factory.mktemp("landmarks")
     changed = {**values, "run": {**values["run"], "images": 1600, "validate_images": 640}}
-    file = tmp_path / "tiny.json"
-    file.write_text(json.dumps(changed))
-    assert cli.main(["train", str(file), "--out", str(tmp_path / "run")]) == 0
-    rows = log.read(tmp_path / "run" / log.FILE)
+    (folder / "tiny.json").write_text(json.dumps(changed))
+    assert cli.main(["train", str(folder / "tiny.json"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_a_run_learns_them_and_its_file_locates_them(run, task):
+    rows = log.read(run / log.FILE)
     assert tuple(rows[0].figures) == evaluation.FIGURES
     assert rows[-1].figures["nme"] < 0.5 * rows[0].figures["nme"]
-    model = load_landmark_model(tmp_path / "run" / "tiny.onnx", device="cpu", threads=1)
+    model = load_landmark_model(run / "tiny.onnx", device="cpu", threads=1)
     assert (model.metadata["kind"], model.metadata["outputs"]) == ("landmarks", ["landmarks"])
-    task = LandmarkTask(recipe.from_dict(changed))
     inputs = crop.normalise(np.stack([view.image for view in task.views]), model.crop)
     yaw = np.array([face.sample.euler.yaw for face in task.split.validation])
     figures = evaluation.figures(model.predict(inputs), task.labels, yaw)
     assert figures["nme"] == pytest.approx(min(row.figures["nme"] for row in rows), rel=1e-3)
-    assert (tmp_path / "run" / "predictions.jpg").is_file()
+    assert (run / "predictions.jpg").is_file()
+
+
+def test_the_program_measures_networks_on_the_faces_of_a_run(run, task, tmp_path, load_program, monkeypatch, capsys):
+    program = load_program("eval/landmarks.py")
+    still = landmark_network(tmp_path / "still.onnx", np.full((68, 2), 0.5))
+    words = [
+        str(run),
+        str(still),
+        "--json",
+        str(tmp_path / "a.json"),
+        "--out",
+        str(tmp_path / "a.png"),
+        "--threads",
+        "1",
+    ]
+    monkeypatch.setattr("sys.argv", ["landmarks", *words])
+    assert program.main() == 0
+    ours, other = json.loads((tmp_path / "a.json").read_text())
+    best = min(row.figures["nme"] for row in log.read(run / log.FILE))
+    assert ours["nme"] == pytest.approx(best, rel=1e-3)
+    assert ours["nme_interval"][0] < ours["nme"] < ours["nme_interval"][1] < other["nme"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{task.examples['validation']} held-out faces, ")
+    assert lines[-2].startswith(f"| tiny | {ours['nme']:.2f} | ")
+    assert cv2.imread(str(tmp_path / "a.png")) is not None
+
+
+def test_the_program_names_a_folder_that_is_no_run_of_landmarks(tmp_path, load_program, monkeypatch, capsys):
+    program = load_program("eval/landmarks.py")
+    heads = write_drawn_heads(tmp_path, 4)
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "recipe.json").write_text(json.dumps(recipe_values(heads)))
+    for folder, message in (
+        ("", "it has no recipe.json"),
+        ("heads", "is a run of the task head-pose, not of landmarks"),
+    ):
+        monkeypatch.setattr("sys.argv", ["landmarks", str(tmp_path / folder)])
+        assert program.main() == 1
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
