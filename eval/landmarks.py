@@ -71,9 +71,10 @@ def _main() -> int:
     saved = folder / RECIPE
     if not saved.is_file():
         raise DataError(f"{folder} is not the folder of a run: it has no {RECIPE}")
+    read_files = [saved, *folder.glob("*.onnx"), *arguments.networks]
+    check_outputs(read_files, text={"--json": arguments.json}, data={"--out": arguments.out})
     settings = recipe.load(str(saved))
     files = [folder / f"{settings.name}.onnx", *map(Path, arguments.networks)]
-    check_outputs([saved, *files], text={"--json": arguments.json}, data={"--out": arguments.out})
     if settings.task != "landmarks":
         raise DataError(f"{folder} is a run of the task {settings.task}, not of landmarks")
     models = [OnnxLandmarkModel(file, device="cpu", threads=arguments.threads) for file in files]
