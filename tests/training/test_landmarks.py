@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import cv2
 import numpy as np
@@ -201,6 +202,14 @@ def test_a_run_learns_them_and_its_file_locates_them(run, task):
     figures = evaluation.figures(model.predict(inputs), task.labels, yaw)
     assert figures["nme"] == pytest.approx(min(row.figures["nme"] for row in rows), rel=1e-3)
     assert (run / "predictions.jpg").is_file()
+
+
+def test_a_dry_run_counts_the_network(run, task, capsys):
+    assert cli.main(["train", str(run.parent / "tiny.json"), "--out", str(run.parent / "dry"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny: {training} to train on, {validation} to validate on".format(**task.examples) in out
+    assert re.search(r"0\.03 M parameters.*\n +1,600 images at  32 px: 1 M MACs", out)
+    assert not (run.parent / "dry").exists()
 
 
 def test_the_program_measures_networks_on_the_faces_of_a_run(run, task, tmp_path, load_program, monkeypatch, capsys):
