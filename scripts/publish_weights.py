@@ -6,12 +6,16 @@ python scripts/publish_weights.py runs/compact
 python eval/aflw2000.py --data AFLW2000 --model runs/student/teacher.onnx --json runs/student/aflw2000/teacher.json
 python scripts/publish_weights.py runs/student teacher student student-fp16
 
+headpose quantize mine.onnx --precision int8 --recipe recipe.json --out mine-int8.onnx --json mine-int8.json
+python scripts/publish_weights.py . mine mine-int8    # with aflw2000/mine.json and aflw2000/mine-int8.json
+
 python scripts/publish_weights.py --cards
 
-The folder is one that ``headpose train`` or, where networks are named, ``headpose compress`` has finished. Every
-figure of a card comes from its records and from that evaluation, whose network must be the one that is
-published. Publishing again replaces. ``--cards`` writes the cards again, without changing a network: their text is
-``model_card.md``, their figures and history are in ``weights/records.json``.
+The folder is one that ``headpose train`` or, where networks are named, ``headpose compress`` has finished, or one of
+``headpose train`` with variants of its network and the comparisons of ``headpose quantize``. Every figure of a card
+comes from these records and from the evaluation, whose network must be the one that is published. Publishing again
+replaces. ``--cards`` writes the cards again, without changing a network: their text is ``model_card.md``, their
+figures and history are in ``weights/records.json``.
 """
 
 from __future__ import annotations
@@ -87,11 +91,19 @@ class Origin:
 
 def origins(run: Path, names: list[str]) -> list[Origin]:
     """Return the networks of a folder to publish."""
-    if not names:
-        if (run / "report.json").exists():
-            raise WeightsError(f"{run} holds a compression: say which of its networks to publish")
+    compressed = (run / "report.json").exists()
+    if not names and compressed:
+        raise WeightsError(f"{run} holds a compression: say which of its networks to publish")
+    if not compressed:
         recipe = recipes.load_saved(run / "recipe.json")
-        return [Origin(run / f"{recipe.name}.onnx", run / "aflw2000.json", _trained(run, recipe))]
+        history = _trained(run, recipe)
+        if not names:
+            return [Origin(run / f"{recipe.name}.onnx", run / "aflw2000.json", history)]
+        results = [run / "aflw2000" / f"{name}.json" for name in names]
+        return [
+            Origin(run / f"{name}.onnx", result, history if name == recipe.name else _variant(run, name, recipe.name))
+            for name, result in zip(names, results, strict=True)
+        ]
     report = _read_json(run / "report.json")
     made = {variant["name"]: variant for variant in report["variants"]}
     if missing := [name for name in names if name not in made]:
@@ -161,6 +173,27 @@ def _trained(run: Path, recipe: Recipe) -> list[str]:
         f"- Chosen by: the lowest geodesic error on {faces['validation']:,} {held_out}: {best.error:.2f} degrees "
         f"(Euler MAE {best.figures['mae']:.2f}) after {best.images:,} images. {alike}. {part}",
     ]
+
+
+def _variant(run: Path, name: str, parent: str) -> list[str]:
+    """Describe a variant that ``headpose quantize`` made of a trained network."""
+    record = _read_json(run / f"{name}.json")
+    hashes = sha256_of(run / f"{name}.onnx"), sha256_of(run / f"{parent}.onnx")
+    if (record.get("model_sha256"), record.get("reference_sha256")) != hashes:
+        raise WeightsError(f"{run / name}.json compares other networks: quantize again, with --json")
+    parity, errors = record["parity"], record["geodesic"]
+    if not errors:
+        raise WeightsError(f"{run / name}.json compares on noise: quantize with --recipe")
+    outputs = parity["outputs"]
+    others = [f"IoU of the regions {1 - outputs['region']:.3f}"] if "region" in outputs else []
+    others += [f"uncertainty {outputs['covariance']:.1%} apart"] if "covariance" in outputs else []
+    others += [f"probability of a face {outputs['face']:.3f} apart"] if "face" in outputs else []
+    lines = [
+        f"- Made from: [{parent}]({parent}.md), by `headpose quantize`, compared on {parity['faces']:,} faces.",
+        f"- Distance from {parent}: {parity['mean']:.3f} degrees (99th percentile {parity['p99']:.2f}); geodesic error "
+        f"{errors['reference']:.2f} before, {errors['model']:.2f} after.",
+    ]
+    return [*lines, *([f"- Other outputs, means: {', '.join(others)}."] if others else [])]
 
 
 def _changes(recipe: Recipe) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from headpose.compression.measure import latency
 from headpose.compression.parity import noise_pictures, predict
 from headpose.compression.quantization import LIMITS, NOISE_LIMIT, quantize
 from headpose.errors import DataError, HeadPoseError, RecipeError
-from headpose.files import check_outputs
+from headpose.files import check_outputs, sha256_of, write_text
 from headpose.inference import OnnxPoseModel
 from headpose.recipes import overrides
 from headpose.recipes import training as recipe
@@ -75,13 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use 8 bits instead of 7 for int8 weights; gives wrong angles on x86 processors without VNNI",
     )
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write the comparison to a file, too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the converted network, print its error and its speed, and return the exit status."""
-    _check(args)
     source = weights.find(args.model)
-    check_outputs([source, args.recipe], data={"--out": args.out})
+    _check(args)
+    check_outputs([source, args.recipe], text={"--json": args.json}, data={"--out": args.out})
     before = OnnxPoseModel(source, device="cpu", threads=1)
     faces = _faces(args, before.crop)
     parity = quantize(
@@ -99,12 +102,22 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.out}: {after.name}, {megabytes[1]:.2f} MB ({before.name}: {megabytes[0]:.2f} MB)")
     where = "held-out faces" if faces.validator else "noise images; give --recipe to compare on faces"
     print(f"distance from {before.name}: {parity} on {parity.faces} {where}")
+    errors = None
     if faces.validator:
         errors = [faces.validator.score(predict(model, faces.held_out)).error for model in (before, after)]
         print(f"held-out geodesic error: {errors[0]:.3f} -> {errors[1]:.3f} degrees")
     times = latency({"before": source, "after": args.out}, threads=1)
     old, new = times["before"].median, times["after"].median
     print(f"latency, batch 1, one thread, interleaved: {old:.2f} -> {new:.2f} ms, ratio {new / old:.2f}")
+    if args.json is not None:
+        record = {
+            "model_sha256": sha256_of(args.out),
+            "reference_sha256": sha256_of(source),
+            "parity": dataclasses.asdict(parity),
+            "geodesic": dict(zip(("reference", "model"), errors, strict=True)) if errors else None,
+            "latency_ratio": new / old,
+        }
+        write_text(args.json, json.dumps(record, indent=1) + "\n")
     return 0
 
 

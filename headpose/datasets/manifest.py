@@ -83,10 +83,9 @@ def read(file: str | os.PathLike[str]) -> list[Sample]:
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
+        named = f"column{'s' * (len(missing) > 1)} {', '.join(missing)}"
         separated = " separated by commas" if len(columns) == 1 else ""
-        raise DataError(
-            f"{path} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}[,spread|weight]{separated}"
-        )
+        raise DataError(f"{path} lacks the {named}: it needs {','.join(COLUMNS)}[,spread|weight]{separated}")
     if twice := [name for name in (*COLUMNS, "spread", "weight", "unit", "group") if columns.count(name) > 1]:
         raise DataError(f"{path} has the column {twice[0]} twice: keep one")
     if "spread" in columns and "weight" in columns:

@@ -125,7 +125,8 @@ def _rows(file: Path) -> list[_Row]:
             there = reader.fieldnames or []
             name = _OLD_NAME if "image" not in there and _OLD_NAME in there else "image"
             if missing := [each for each in (name, *COLUMNS[1:]) if each not in there]:
-                raise DataError(f"{file} lacks the column {', '.join(missing)}: it needs {','.join(COLUMNS)}")
+                named = f"column{'s' * (len(missing) > 1)} {', '.join(missing)}"
+                raise DataError(f"{file} lacks the {named}: it needs {','.join(COLUMNS)}")
             wanted = [each for each in there if each in (name, *COLUMNS[1:], *BOX)]
             if len(wanted) > len(set(wanted)):
                 raise DataError(f"{file} has one of the columns {','.join(dict.fromkeys(wanted))} twice: keep one")

@@ -79,7 +79,7 @@ def curves(results: Results) -> list[Picture]:
     axes.set_ylabel("mean geodesic error, degrees", fontsize=_FONT)
     axes.set_xticks(range(-90, 91, 30))
     axes.set_ylim(0, None)
-    axes.legend(fontsize=_FONT - 1, frameon=False, ncols=2)
+    axes.legend(fontsize=_FONT - 1, frameon=False, ncols=2, loc="upper center")
     return [_picture(figure, "error-over-yaw.svg", "Geodesic error over yaw, means of 10 degrees")]
 
 
@@ -123,7 +123,7 @@ def _scatter(axis: Axis, points: Sequence[Standing]) -> Picture:
     axes.margins(x=0.14, y=0.12)
     named = [labels.Point(getattr(p, axis.x), getattr(p, axis.y), p.name, _COLOURS[p.kind]) for p in points]
     labels.name_points(figure, axes, named, _FONT - 1)
-    axes.legend(fontsize=_FONT - 1, frameon=False)
+    axes.legend(fontsize=_FONT - 1, frameon=False, loc="upper right")  # down and to the left are the names
     alt = f"{axis.y_label} over {axis.x_label}: down and to the left is better"
     return _picture(figure, f"front-{axis.name}.svg", alt)
 

@@ -1,11 +1,13 @@
 """``headpose quantize``."""
 
+import json
 import re
 
 import pytest
 import tomlkit
 
 from headpose.cli import main
+from headpose.files import sha256_of
 from headpose.inference import OnnxPoseModel
 from headpose.networks.export import ModelCard, export_onnx
 from headpose.types import CropSpec
@@ -49,8 +51,15 @@ def test_fp16_needs_no_data(quantize, tmp_path):
 
 def test_int8_is_calibrated_and_checked_on_a_recipes_faces(quantize, folder, tmp_path):
     arguments = ["--precision", "int8", "--recipe", folder / "tiny.toml", "--calibration-images", 16, "--limit", 20]
-    status, out, _ = quantize(*arguments, "--set", "data.validation=0.3")
+    record = folder / "comparison.json"
+    status, out, _ = quantize(*arguments, "--set", "data.validation=0.3", "--json", record)
     assert status == 0
+    written = json.loads(record.read_text())
+    assert f"distance from tiny: {written['parity']['mean']:.4f} degrees" in out
+    assert f"on {written['parity']['faces']} held-out" in out
+    assert "{reference:.3f} -> {model:.3f}".format(**written["geodesic"]) in out
+    assert written["model_sha256"] == sha256_of(tmp_path / "small.onnx")
+    assert written["reference_sha256"] == sha256_of(folder / "tiny.onnx")
     assert re.search(r"distance from tiny: .* on \d+ held-out faces\n", out)
     assert re.search(r"held-out geodesic error: \d+\.\d+ -> \d+\.\d+ degrees\n", out)
     assert OnnxPoseModel(tmp_path / "small.onnx", device="cpu").metadata["precision"] == "int8"

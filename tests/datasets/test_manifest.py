@@ -105,7 +105,7 @@ def test_degrees_that_a_line_calls_radians_are_out_of_range(write):
 
 
 def test_other_separators_than_commas_are_reported(write):
-    with pytest.raises(DataError, match=r"lacks the column image, .* separated by commas"):
+    with pytest.raises(DataError, match=r"lacks the columns image, .* separated by commas"):
         manifest.read(write(HEADER.replace(",", ";"), FACE.replace(",", ";")))
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_manifest_is_an_error(write, tmp_path):
         manifest.read(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="a header and no faces"):
         manifest.read(write(HEADER))
-    with pytest.raises(DataError, match="lacks the column"):
+    with pytest.raises(DataError, match="lacks the columns"):
         manifest.read(write(""))
     with pytest.raises(DataError, match="both spread and weight"):
         manifest.read(write(HEADER + ",spread,weight", FACE + ",1,1"))

@@ -192,7 +192,7 @@ def test_pictures_that_differ_in_their_ending_alone_are_distinguished(tmp_path):
     ("text", "says"),
     [
         ("image,yaw,roll\n0,1,2\n", "lacks the column pitch"),
-        ("", "lacks the column image, yaw, pitch, roll"),
+        ("", "lacks the columns image, yaw, pitch, roll"),
         ("image,yaw,pitch,roll\n0,1,2,3\n0,1,2,3\n", "line 3: 0 is there twice"),
         ("image,yaw,pitch,roll\n0,1,5,2,3\n", "line 2: more values than columns"),
         ("image,yaw,pitch,roll,yaw\n0,1,2,3,4\n", "twice: keep one"),

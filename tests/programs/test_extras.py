@@ -48,6 +48,7 @@ NEEDED = {
     "scripts/measure_frame.py": "synth",
     "scripts/measure_smoothing.py": "synth",
     "scripts/measure_turning.py": "synth",
+    "scripts/pack_training_set.py": "train",
     "scripts/publish_weights.py": "test",
     "scripts/release.py": "test",
     "scripts/study_heads.py": "train",

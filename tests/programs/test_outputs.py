@@ -62,6 +62,9 @@ CASES = [
     ("quantize", "./net.onnx --precision fp16 --out net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out hard_net.onnx", READ),
     ("quantize", "./net.onnx --precision fp16 --out photo.jpg", WRONG_NAME),
+    ("quantize", "./net.onnx --precision fp16 --out new.onnx --json photo.jpg", TEXT),
+    ("quantize", "./net.onnx --precision fp16 --out new.onnx --json hard_net.json", READ),
+    ("quantize", "./net.onnx --precision fp16 --out x.onnx --json X.ONNX", TEXT),
     ("weights", "to-safetensors net.onnx net.onnx", WRONG_NAME),
     ("weights", "to-safetensors net.onnx hard_net.onnx", WRONG_NAME),
     ("weights", "to-safetensors net.onnx hard_net.safetensors", READ),
@@ -150,6 +153,7 @@ OTHERS = {
     "scripts/study_heads.py": "writes into folders that it makes, of a run that headpose train guards",
     "scripts/document_recipes.py": "reads no file",
     "scripts/site_hooks.py": "is called by mkdocs",
+    "scripts/pack_training_set.py": "writes into a folder that it makes",
     "scripts/publish_weights.py": "writes into this checkout",
     "scripts/release.py": "writes into a folder that it makes",
 }

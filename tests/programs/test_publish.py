@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from headpose import weights
 from headpose.errors import WeightsError
+from headpose.recipes import training as recipes
 from scripts import publish_weights
 from scripts.publish_weights import Origin, card, index, publish
 
@@ -100,6 +101,38 @@ def test_publishing_a_network_again_changes_nothing_but_the_history(repo, copy, 
     assert made.partition("- Recipe:")[0] == committed.partition("- Recipe:")[0]
     assert (copy / "weights" / f"{name}.onnx").read_bytes() == weights.find(name).read_bytes()
     assert list(json.loads((copy / "weights" / "records.json").read_text("utf-8"))) == [name]
+
+
+def test_a_variant_of_a_trained_network_has_its_comparison_on_its_card(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.json").write_text(recipes.load("compact").to_json())
+    (run / "split.json").write_text(json.dumps({"training": 1200, "validation": 34}))
+    row = {"step": 1, "images": 64, "rate": 0.1, "loss": 1.0, "geodesic": 5.5, "mae": 3.25}
+    (run / "log.csv").write_text("\n".join([",".join(row), ",".join(map(str, row.values()))]) + "\n")
+    shutil.copyfile(weights.find("compact"), run / "compact.onnx")
+    shutil.copyfile(weights.find("student-int8"), run / "compact-int8.onnx")
+    record = {
+        "model_sha256": weights.lookup("student-int8").sha256,
+        "reference_sha256": weights.lookup("compact").sha256,
+        "parity": {"mean": 0.31, "p99": 1.25, "max": 3.0, "faces": 2048, "outputs": {"region": 0.02, "face": 0.004}},
+        "geodesic": {"reference": 5.01, "model": 5.04},
+    }
+    (run / "compact-int8.json").write_text(json.dumps(record))
+    first, second = publish_weights.origins(run, ["compact", "compact-int8"])
+    assert "64 images shown in batches of 64, of 1,200 faces" in first.history[0]
+    assert (second.file.name, second.result) == ("compact-int8.onnx", run / "aflw2000" / "compact-int8.json")
+    assert second.history == [
+        "- Made from: [compact](compact.md), by `headpose quantize`, compared on 2,048 faces.",
+        "- Distance from compact: 0.310 degrees (99th percentile 1.25); geodesic error 5.01 before, 5.04 after.",
+        "- Other outputs, means: IoU of the regions 0.980, probability of a face 0.004 apart.",
+    ]
+    (run / "compact-int8.json").write_text(json.dumps({**record, "geodesic": None}))
+    with pytest.raises(WeightsError, match="compares on noise"):
+        publish_weights.origins(run, ["compact-int8"])
+    (run / "compact-int8.json").write_text(json.dumps({**record, "model_sha256": "0" * 64}))
+    with pytest.raises(WeightsError, match="compares other networks"):
+        publish_weights.origins(run, ["compact-int8"])
 
 
 def test_the_table_of_the_readme_follows_the_manifest(copy):

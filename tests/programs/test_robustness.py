@@ -112,7 +112,7 @@ def test_user_errors_are_one_line(run, data, network, tmp_path):
         (("--data", data, "--models", network, *out, "--conditions", "defocus-9"), "there is no corruption"),
         (("--data", data, "--models", network, *out, "--severity", "--conditions", "MB"), "with levels"),
         (("--manifest", tmp_path / "nowhere.csv", "--models", network, *out), "cannot read"),
-        (("--manifest", tmp_path / "file", "--models", network, "--out", tmp_path / "file"), "lacks the column"),
+        (("--manifest", tmp_path / "file", "--models", network, "--out", tmp_path / "file"), "lacks the columns"),
         (("--w300lp", data, "--models", f"{network},{tmp_path / 'same.onnx'}", *out), "one name"),
         (("--w300lp", data, "--models", network, "--out", tmp_path / "file" / "out"), "cannot make the folder"),
         (("--w300lp", data, "--export", tmp_path / "file"), "cannot write"),

@@ -45,4 +45,4 @@ def test_a_constant_turn_between_the_axes_is_found(program, tmp_path, monkeypatc
 
     (tmp_path / "angles.csv").write_text("image,yaw\n")
     assert program.main() == 1
-    assert "lacks the column" in capsys.readouterr().err
+    assert "lacks the columns" in capsys.readouterr().err
