@@ -177,12 +177,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
         HeadPoseError: ``device`` is unknown or not installed.
     """
     model = OnnxPoseModel(weights.find(name_or_path), device=device, threads=threads)
-    if not weights.is_path(name_or_path):
-        info = weights.lookup(str(name_or_path))
-        if info.crop != model.crop:
-            raise WeightsError(
-                f"the crop in {model.path} differs from that in models.toml for {info.name}: export it again"
-            )
+    weights.check_crop(name_or_path, model.crop, model.path)
     return model
 
 

@@ -108,7 +108,9 @@ def load_landmark_model(
         WeightsError: There is no such network, or its file is not a landmark network or does not match the manifest.
         HeadPoseError: ``device`` is unknown or not installed.
     """
-    return OnnxLandmarkModel(weights.find(name_or_path), device=device, threads=threads)
+    model = OnnxLandmarkModel(weights.find(name_or_path), device=device, threads=threads)
+    weights.check_crop(name_or_path, model.crop, model.path)
+    return model
 
 
 def locate(model: LandmarkModel, image: Image, poses: Sequence[HeadPose]) -> list[HeadPose]:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from headpose import licenses
 from headpose.errors import InputError, WeightsError, first_line
 from headpose.reading import CONTRACT, OPTIONAL_OUTPUTS, Calibration
-from headpose.types import CropSpec
-
-Kind = Literal["pose", "landmarks"]
-"""What a network reads off a crop."""
+from headpose.types import CropSpec, Kind
 
 _WORDS: dict[str, str] = {"pose": "a head pose network", "landmarks": "a network that locates landmarks"}
 

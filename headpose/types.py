@@ -294,6 +294,10 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+Kind = Literal["pose", "landmarks"]
+"""What a network reads off a crop: the pose of the head, or its 68 landmarks."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """Entry of the manifest of weights (``models.toml``).
@@ -310,7 +314,9 @@ class ModelInfo:
         recipe: Name of the recipe.
         parent: Name of the network that it was compressed from, or "".
         crop: Crop settings of its input.
-        metrics: Measured values by name, in degrees. The model card lists the commands.
+        metrics: Measured values by name, in degrees, or for landmarks in percent of the tight box. The model card lists
+            the commands.
+        kind: ``pose`` or ``landmarks``.
     """
 
     name: str
@@ -325,6 +331,7 @@ class ModelInfo:
     parent: str
     crop: CropSpec
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    kind: Kind = "pose"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pickle
 import re
@@ -10,7 +11,20 @@ import re
 import numpy as np
 import pytest
 
-from headpose import Box, CropSpec, Face, FaceStream, HeadPose, HeadPoseEstimator, Region, cli, crop, draw_poses
+from headpose import (
+    Box,
+    CropSpec,
+    Face,
+    FaceStream,
+    HeadPose,
+    HeadPoseEstimator,
+    ModelInfo,
+    Region,
+    cli,
+    crop,
+    draw_poses,
+    weights,
+)
 from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.images import write_image
 from headpose.inference import load_model
@@ -121,6 +135,21 @@ def test_the_two_kinds_of_networks_do_not_take_each_others_place(file, tmp_path)
         load_model(file, device="cpu")
     with pytest.raises(WeightsError, match="is a head pose network, not"):
         load_landmark_model(colour_network(tmp_path / "colour.onnx"), device="cpu")
+
+
+def test_a_named_network_is_checked_against_the_manifest(file, tmp_path, monkeypatch):
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    stated = ["points", file.name, digest, file.stat().st_size, "fp32", "permissive", "any use", "none", "points", ""]
+    info = ModelInfo(*stated, CROP, {"nme": 3.5}, "landmarks")
+    monkeypatch.setenv("HEADPOSE_WEIGHTS", str(file.parent))
+    monkeypatch.setattr(weights, "manifest", lambda: {"points": info})
+    assert load_landmark_model("points", device="cpu").crop == CROP
+    assert (weights.list_models(), weights.list_models(kind="landmarks")) == ([], ["points"])
+    with pytest.raises(WeightsError, match="is a network that locates landmarks"):
+        load_model("points", device="cpu")
+    monkeypatch.setattr(weights, "manifest", lambda: {"points": dataclasses.replace(info, crop=PLAIN)})
+    with pytest.raises(WeightsError, match=r"differs from that in models\.toml for points"):
+        load_landmark_model("points", device="cpu")
 
 
 @pytest.mark.parametrize("points", [POINTS[:60], np.full((68, 2), np.nan)])
