@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from headpose.networks.spec import Spec
 
 
-class Network(nn.Module):
+class Network(nn.Module, abc.ABC):
     """Network from (N, 3, S, S) float32 images to the (N, V) values of its last dense layer, V = ``spec.values``.
 
     Attributes:
@@ -25,9 +26,9 @@ class Network(nn.Module):
         self.spec = spec
         self.relu = nn.ReLU(inplace=True)
 
+    @abc.abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Compute the (N, F) values that the first dense layer reads."""
-        raise NotImplementedError
 
     def raw(self, images: Tensor) -> Tensor:
         """Compute the (N, V) raw output: the logits of a classifier, or the values of all outputs (``spec.parts``)."""
