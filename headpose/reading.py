@@ -37,6 +37,7 @@ LANDMARKS = 68
 _EXACT, _ROUNDED = 1e-4, 0.1
 _ASYMMETRIC = 1e-3  # maximum |S - S^T|, relative to the largest entry
 _NEGATIVE = 1e-4  # rounding may move an eigenvalue this far below 0, relative to the largest
+_FARTHEST = 100.0  # sides of the crop from its corner to a landmark: only a damaged network has more
 _FLOOR = 1e-9  # such an eigenvalue is raised to this value, relative to the largest
 
 
@@ -181,11 +182,11 @@ def checked_landmarks(output: NDArray[Any], count: int, name: str) -> F64:
         (N, 68, 2) float64, x and y in sides of the crop; see ``Reading.region`` for its axes.
 
     Raises:
-        HeadPoseError: The shape is wrong, or a value is not finite.
+        HeadPoseError: The shape is wrong, a value is not finite, or a point is far from the crop.
     """
-    if output.shape != (count, LANDMARKS, 2) or not np.isfinite(output).all():
+    if output.shape != (count, LANDMARKS, 2) or not (np.abs(output) <= _FARTHEST).all():  # also false for NaN
         raise HeadPoseError(
-            f"model {name} returned no landmarks: shape {list(output.shape)}, or a value that is not a number"
+            f"model {name} returned no landmarks: shape {list(output.shape)}, or a point that is not near the crop"
         )
     return np.asarray(output, np.float64)
 

@@ -152,7 +152,7 @@ def test_a_named_network_is_checked_against_the_manifest(file, tmp_path, monkeyp
         load_landmark_model("points", device="cpu")
 
 
-@pytest.mark.parametrize("points", [POINTS[:60], np.full((68, 2), np.nan)])
+@pytest.mark.parametrize("points", [POINTS[:60], np.full((68, 2), np.nan), np.full((68, 2), 1e6)])
 def test_an_output_that_is_no_landmarks_is_an_error(tmp_path, points):
     model = load_landmark_model(landmark_network(tmp_path / "bad.onnx", points, PLAIN), device="cpu", threads=1)
     with pytest.raises(HeadPoseError, match="model points returned no landmarks"):
