@@ -50,7 +50,7 @@ from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBound
 from headpose.streams.uploads import page_stream as stream_of
 from headpose.streams.webcams import Webcams
 from headpose.types import Image
-from headpose.weights import manifest
+from headpose.weights import list_models
 
 with imports_from("apps", "gradio_ui"):
     import gradio as gr
@@ -358,7 +358,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
     check_certificate(args.ssl_certfile, args.ssl_keyfile)
     root = checked_root(args.root_path)
     uploads = Uploads(folder, UploadBounds(**{name: getattr(args, name) for name in BOUNDS}))
-    names = list(manifest())
+    names = list_models()
     names = names if args.model in names else [args.model, *names]
     estimators = Estimators(names, args.detector, args.device, args.threads)
     estimators.load(args.model)  # an unknown name is an error before the page starts

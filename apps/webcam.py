@@ -54,7 +54,7 @@ from headpose.streams.chart import History, draw_chart
 from headpose.streams.keys import HELP, View, press
 from headpose.streams.stopwatch import Stopwatch, TimedDetector, TimedModel
 from headpose.types import HeadPose, Image
-from headpose.weights import is_path, manifest
+from headpose.weights import is_path, list_models
 
 MESSAGE_S = 3.0  # seconds for which a message is shown
 
@@ -130,7 +130,7 @@ class Session:
         live: Live,
         window: Window | None,
     ) -> None:
-        names = list(manifest())
+        names = list_models()
         self.models = (names if args.model in names else [args.model, *names])[:9]
         self.view = View(args.model, args.draw, args.mirror, args.smooth, recording=args.record is not None)
         self.frames = 0

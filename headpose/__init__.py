@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from headpose.facestream import FaceStream
     from headpose.images import decode_image, list_images, read_image, write_image
     from headpose.inference import PoseModel, load_model
+    from headpose.landmarks import LandmarkModel, load_landmark_model
     from headpose.neutral import NeutralPose
     from headpose.reading import Reading
     from headpose.smoothing import Smoothing
@@ -85,6 +86,7 @@ _HOME = {
     "HeadPoseEstimator": "estimator",
     "ImageError": "errors",
     "InputError": "errors",
+    "LandmarkModel": "landmarks",
     "ModelInfo": "types",
     "NeutralPose": "neutral",
     "PictureFile": "streams",
@@ -108,6 +110,7 @@ _HOME = {
     "json_lines": "streams",
     "list_images": "images",
     "list_models": "weights",
+    "load_landmark_model": "landmarks",
     "load_model": "inference",
     "open_source": "streams",
     "read_image": "images",
@@ -139,6 +142,7 @@ __all__ = [
     "HeadPoseEstimator",
     "ImageError",
     "InputError",
+    "LandmarkModel",
     "ModelInfo",
     "NeutralPose",
     "PictureFile",
@@ -163,6 +167,7 @@ __all__ = [
     "json_lines",
     "list_images",
     "list_models",
+    "load_landmark_model",
     "load_model",
     "open_source",
     "read_image",

@@ -73,6 +73,39 @@ def region_in_crop(box: Box, crop_box: Box, spec: CropSpec, clockwise_degrees: f
     return np.concatenate([center, np.hypot(*(inverse * (box.width, box.height)).T)])
 
 
+def points_in_crop(
+    points: NDArray[np.float64], box: Box | Region, spec: CropSpec, clockwise_degrees: float = 0.0
+) -> NDArray[np.float64]:
+    """Return where points of the image are in a crop, in units of its side; inverse of ``points_in_image``.
+
+    Args:
+        points: (..., 2) x and y in pixels of the image. Pixel (i, j) covers [i, i + 1) x [j, j + 1).
+        box: Box or region that the crop is cut around, in pixels of the image.
+        spec: Crop settings.
+        clockwise_degrees: As in ``cut``.
+
+    Returns:
+        (..., 2) float64. The crop is [0, 1] x [0, 1], x to the right and y down.
+    """
+    affine = source_from_crop(box, spec, 1, clockwise_degrees)
+    return np.asarray((points - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T)
+
+
+def points_in_image(points: NDArray[np.float64], box: Box | Region, spec: CropSpec) -> NDArray[np.float64]:
+    """Convert points of a crop, in units of its side, to pixels of the image.
+
+    Args:
+        points: (..., 2) x and y in units of the crop's side.
+        box: Box or region that was cropped, in pixels of the image.
+        spec: Crop settings.
+
+    Returns:
+        (..., 2) float64.
+    """
+    affine = source_from_crop(box, spec, 1)
+    return np.asarray(points @ affine[:, :2].T + affine[:, 2])
+
+
 def region_in_image(values: NDArray[np.float64], region: Box | Region, spec: CropSpec, turn: float) -> Region:
     """Convert a region that a network found in its crop to the image.
 

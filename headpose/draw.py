@@ -19,7 +19,7 @@ STYLES: tuple[Style, ...] = ("axes", "cube", "none")
 
 Colour = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
-_WHITE, _SHADE, _GREY = (255, 255, 255), (25, 25, 25), (150, 150, 150)
+_WHITE, _SHADE, _GREY, _YELLOW = (255, 255, 255), (25, 25, 25), (150, 150, 150), (40, 230, 255)
 ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
 """BGR color of each angle, equal to the color of its rotation axis."""
 _DIRECTION_COLOURS = {"azimuth": _GREEN, "elevation": _RED, "tilt": _BLUE}
@@ -36,7 +36,7 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
 
     The head's x axis (to its left) is red, y (up) is green and z (out of the nose) is blue. The projection is
     orthographic: an axis that points at the camera appears as a dot. A pose that is not ``reliable`` is drawn in grey,
-    and its label ends in a question mark.
+    and its label ends in a question mark. Landmarks, if there are any, are yellow dots.
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
@@ -58,8 +58,25 @@ def draw_pose(image: Image, pose: HeadPose, style: Style = "axes", label: bool =
         _draw_box(image, pose)
     else:
         raise InputError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
+    if pose.landmarks is not None:
+        draw_points(image, pose.landmarks, _side(pose))
     if label:
         draw_labels(image, [pose])
+
+
+def draw_points(image: Image, points: NDArray[np.float64] | NDArray[np.float32], side: float) -> None:
+    """Draw dots into ``image``, in place.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, contiguous.
+        points: (K, 2) x and y in pixels.
+        side: Side of the face in pixels, which the dots grow with.
+    """
+    radius = max(1.0, side / 110)
+    for colour, extra in ((_SHADE, 1.0), (_YELLOW, 0.0)):
+        for point in points:
+            size = round((radius + extra) * (1 << _FRACTION_BITS))
+            cv2.circle(image, _fixed_point(point), size, colour, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def draw_poses(

@@ -29,6 +29,11 @@ class RecipeError(HeadPoseError):
     """Configuration with an unknown key, a wrong type or a value out of range."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of a library, or the name of its class; at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def install_advice(extra: str) -> str:
     """Return how to install an extra, for the end of an error message. The package is not on PyPI yet."""
     return f"pip install '.[{extra}]' in a checkout of headpose"

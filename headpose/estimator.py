@@ -16,6 +16,7 @@ from headpose import looking
 from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
 from headpose.inference import PoseModel, load_model
+from headpose.landmarks import LandmarkModel, load_landmark_model, locate
 from headpose.looking import Look
 from headpose.types import Box, Face, HeadPose, Image
 
@@ -46,6 +47,7 @@ class HeadPoseEstimator:
     Attributes:
         model: Head pose network.
         detector: Face detector.
+        landmarks: Landmark network; None for none.
         max_faces: Maximum number of faces per image, highest score first; None for all.
         min_confidence: Probability of a readable face below which a pose is marked as not ``reliable``.
     """
@@ -59,6 +61,7 @@ class HeadPoseEstimator:
         threads: int = 0,
         max_faces: int | None = None,
         min_confidence: float = 0.0,
+        landmarks: str | os.PathLike[str] | LandmarkModel | None = None,
     ) -> None:
         """Load the network and the detector.
 
@@ -71,6 +74,8 @@ class HeadPoseEstimator:
             max_faces: Maximum number of faces per image, highest score first; None for all.
             min_confidence: In [0, 1]. Poses with ``readable`` below it are kept, and marked as not ``reliable``. Values
                 above 0 need a network with the output ``face``.
+            landmarks: Landmark network, which sets ``landmarks`` of each pose: a path of an .onnx file, a name, or a
+                loaded network. None leaves them out.
 
         Raises:
             HeadPoseError: The network, detector or device does not exist, or a file is unusable.
@@ -92,6 +97,11 @@ class HeadPoseEstimator:
 
             detector = create_detector(detector, device=device, threads=threads)
         self.detector: FaceDetector = detector
+        self.landmarks: LandmarkModel | None = (
+            load_landmark_model(landmarks, device=device, threads=threads)
+            if isinstance(landmarks, str | os.PathLike)
+            else landmarks
+        )
 
     def estimate(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
         """Estimate the head poses in an image.
@@ -112,9 +122,7 @@ class HeadPoseEstimator:
             InputError: A given box is empty, not finite, smaller than a pixel, more than ten times as large as the
                 image, or outside of it; or ``color`` is unknown.
         """
-        pixels = as_image(image, color=color)
-        faces = self._faces(pixels, boxes)
-        return self._poses(faces, self._looks(pixels, faces))
+        return self._read(as_image(image, color=color), boxes)
 
     def __call__(self, image: ImageLike, boxes: Boxes | None = None, *, color: Color = "bgr") -> list[HeadPose]:
         """Estimate the head poses in an image; same as ``estimate``."""
@@ -125,7 +133,8 @@ class HeadPoseEstimator:
     ) -> list[list[HeadPose]]:
         """Estimate the head poses in several images, with one call of the network for all faces.
 
-        Images are read one at a time, and only the crops are kept in memory.
+        Images are read one at a time, and only the crops are kept in memory. With a landmark network, which needs the
+        image after the pose, the networks are called for each image.
 
         Args:
             images: Images, each as in ``estimate``. May be a generator.
@@ -150,15 +159,39 @@ class HeadPoseEstimator:
         pictures = ((image, None) for image in images) if boxes is None else _paired(images, boxes)
         found: list[list[Face]] = []
         looks: list[Look] = []
+        located: list[list[HeadPose]] = []
         for index, (image, given) in enumerate(pictures):
             try:
                 pixels = as_image(image, color=color)
+                if self.landmarks is not None:
+                    located.append(self._read(pixels, given))
+                    continue
                 found.append(self._faces(pixels, given))
             except (ImageError, InputError) as error:
                 raise type(error)(f"image {index}: {error}") from None
             looks += self._looks(pixels, found[-1])
+        if self.landmarks is not None:
+            return located
         poses = iter(self._poses([face for faces in found for face in faces], looks))
         return [[next(poses) for _ in faces] for faces in found]
+
+    def with_landmarks(self, image: Image, poses: list[HeadPose]) -> list[HeadPose]:
+        """Return poses with their landmarks, or as they are if there is no landmark network.
+
+        ``estimate`` calls it; it is for poses that were read otherwise.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            poses: Poses of the faces in the image.
+
+        Raises:
+            HeadPoseError: The network fails.
+        """
+        return poses if self.landmarks is None else locate(self.landmarks, image, poses)
+
+    def _read(self, image: Image, boxes: Boxes | None) -> list[HeadPose]:
+        faces = self._faces(image, boxes)
+        return self.with_landmarks(image, self._poses(faces, self._looks(image, faces)))
 
     def _faces(self, image: Image, boxes: Boxes | None) -> list[Face]:
         if boxes is None:

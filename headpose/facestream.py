@@ -116,7 +116,7 @@ class FaceStream:
         self._frames_since += 1
         if "region" in getattr(self.estimator.model, "outputs", ()):
             self._follow(image, time_s)
-            poses = [face.pose for face in self._faces]
+            poses = self.estimator.with_landmarks(image, [face.pose for face in self._faces])
         else:
             self._faces, self._lost = [], []
             self.searches += 1

@@ -1,21 +1,18 @@
 """Inference: ONNX Runtime sessions that predict rotations from crops.
 
 A network's file has one input, ``image`` (N, 3, S, S) float32, and an output ``rotation`` (N, 3, 3), with dynamic N.
-Its metadata has ``headpose.crop``, the JSON of ``CropSpec.to_dict()``, and ``headpose.model``, a JSON object with at
-least ``name``. In contract 2 this object also has ``contract`` (2), ``outputs``, a list of the optional outputs of the
-file (``region`` (N, 4), ``covariance`` (N, 3, 3) and ``face`` (N,), see ``headpose.reading``), and may have
-``calibration`` (``Calibration.to_dict()``). Files without ``contract`` have contract 1: only ``rotation`` is read.
+It may have the optional outputs ``region`` (N, 4), ``covariance`` (N, 3, 3) and ``face`` (N,) (``headpose.reading``).
+``headpose.metadata`` describes its metadata.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,9 +20,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headpose import licenses, weights
-from headpose.errors import HeadPoseError, InputError, WeightsError
-from headpose.reading import CONTRACT, OPTIONAL_OUTPUTS, Calibration, checked
+from headpose import metadata, weights
+from headpose.errors import HeadPoseError, InputError, WeightsError, first_line
+from headpose.reading import OPTIONAL_OUTPUTS, checked
 from headpose.reading import Reading as Reading
 from headpose.types import CropSpec
 
@@ -104,12 +101,12 @@ class OnnxPoseModel:
         self._again = functools.partial(OnnxPoseModel, self.path.absolute(), device=device, threads=threads)
         self._session, self.device = create_session(path, device=device, threads=threads)
         stored = self._session.get_modelmeta().custom_metadata_map
-        self.crop = _stored_crop(stored, self.path)
-        self.metadata = _stored_description(stored, self.path)
+        self.crop = metadata.crop(stored, self.path)
+        self.metadata = metadata.description(stored, self.path, "pose")
         self.name: str = self.metadata["name"]
-        self.outputs = _stored_outputs(self.metadata, self.path)
-        self.calibration = _stored_calibration(self.metadata, self.path)
-        _check_signature(self._session, self.crop, self.outputs, self.path)
+        self.outputs = metadata.optional_outputs(self.metadata, self.path)
+        self.calibration = metadata.calibration(self.metadata, self.path)
+        check_signature(self._session, self.crop, ("rotation", *self.outputs), self.path)
 
     def __reduce__(self) -> tuple[Callable[[], OnnxPoseModel], tuple[()]]:
         return self._again, ()
@@ -180,12 +177,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
         HeadPoseError: ``device`` is unknown or not installed.
     """
     model = OnnxPoseModel(weights.find(name_or_path), device=device, threads=threads)
-    if not weights.is_path(name_or_path):
-        info = weights.lookup(str(name_or_path))
-        if info.crop != model.crop:
-            raise WeightsError(
-                f"the crop in {model.path} differs from that in models.toml for {info.name}: export it again"
-            )
+    weights.check_crop(name_or_path, model.crop, model.path)
     return model
 
 
@@ -215,7 +207,7 @@ class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own ba
             with self._turn:
                 return super().run(output_names, input_feed, run_options)
         except Exception as error:  # ONNX Runtime's own exceptions have no common base
-            raise HeadPoseError(f"ONNX Runtime failed: {_first_line(error)}") from None
+            raise HeadPoseError(f"ONNX Runtime failed: {first_line(error)}") from None
 
 
 def create_session(path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> tuple[Session, str]:
@@ -244,8 +236,8 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
             session = _open(path, candidate, threads)
         except Exception as error:
             if candidate == "cpu":
-                raise WeightsError(f"{path} is not a network that ONNX Runtime can run: {_first_line(error)}") from None
-            failed = failed or f"device {candidate} is installed but does not start ({_first_line(error)})"
+                raise WeightsError(f"{path} is not a network that ONNX Runtime can run: {first_line(error)}") from None
+            failed = failed or f"device {candidate} is installed but does not start ({first_line(error)})"
             continue
         # ONNX Runtime silently drops a provider whose libraries are missing.
         if session.get_providers()[0] == _PROVIDER[candidate]:
@@ -329,60 +321,24 @@ def _candidates(device: str) -> list[str]:
     return [device]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def check_signature(session: Session, crop: CropSpec, outputs: Sequence[str], path: Path) -> None:
+    """Check the input and the outputs of a network's file.
 
+    Args:
+        session: Session of the file.
+        crop: Crop settings in its metadata.
+        outputs: Outputs that it must have, the one of its kind first.
+        path: Path of the file, for messages.
 
-def _stored_crop(stored: dict[str, str], path: Path) -> CropSpec:
-    if "headpose.crop" not in stored:
-        raise WeightsError(f"{path} has no headpose.crop in its metadata: export it with headpose")
-    try:
-        return CropSpec.from_dict(json.loads(stored["headpose.crop"]))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"headpose.crop in the metadata of {path} is damaged: {_first_line(error)}") from None
-
-
-def _stored_description(stored: dict[str, str], path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(stored.get("headpose.model", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {_first_line(error)}") from None
-    if not isinstance(description, dict):
-        raise WeightsError(f"headpose.model in the metadata of {path} is not an object")
-    description = licenses.with_current_keys(description)
-    name = description.get("name", path.stem)
-    if not isinstance(name, str) or not name:
-        raise WeightsError(f"headpose.model in the metadata of {path} has a name that is not text")
-    return {**description, "name": name}
-
-
-def _stored_outputs(description: dict[str, Any], path: Path) -> tuple[str, ...]:
-    contract = description.get("contract", 1)
-    if isinstance(contract, bool) or not isinstance(contract, int) or contract < 1:
-        raise WeightsError(f"headpose.model in the metadata of {path} has no valid contract: {contract!r:.40}")
-    if contract > CONTRACT:
-        raise WeightsError(f"{path} follows contract {contract}, this version knows {CONTRACT}: update headpose")
-    listed = description.get("outputs", []) if contract > 1 else []
-    if not isinstance(listed, list) or any(not isinstance(name, str) for name in listed):
-        raise WeightsError(f"headpose.model in the metadata of {path} has outputs that are not a list of names")
-    if unknown := [name for name in listed if name not in OPTIONAL_OUTPUTS]:
-        raise WeightsError(f"{path} has an unknown output {unknown[0]!r:.40}: known are {', '.join(OPTIONAL_OUTPUTS)}")
-    return tuple(name for name in OPTIONAL_OUTPUTS if name in listed)
-
-
-def _stored_calibration(description: dict[str, Any], path: Path) -> Calibration:
-    try:
-        return Calibration.from_dict(description.get("calibration", {}))
-    except InputError as error:
-        raise WeightsError(f"headpose.model in the metadata of {path} is damaged: {error}") from None
-
-
-def _check_signature(session: Session, crop: CropSpec, optional: tuple[str, ...], path: Path) -> None:
+    Raises:
+        WeightsError: The input is not ``image``, or an output is missing.
+    """
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    outputs = {tensor.name for tensor in session.get_outputs()}
-    if list(inputs) != ["image"] or "rotation" not in outputs:
-        raise WeightsError(f"{path} is not a head pose network: it needs one input, image, and an output rotation")
-    if missing := [name for name in optional if name not in outputs]:
+    missing = [name for name in outputs if name not in {tensor.name for tensor in session.get_outputs()}]
+    if list(inputs) != ["image"] or outputs[0] in missing:
+        kind = "head pose" if outputs[0] == "rotation" else "landmark"
+        raise WeightsError(f"{path} is not a {kind} network: it needs one input, image, and an output {outputs[0]}")
+    if missing:
         raise WeightsError(f"{path} lacks the output {missing[0]} that its metadata lists: export it again")
     shape = inputs["image"].shape
     if inputs["image"].type != "tensor(float)" or len(shape) != 4 or isinstance(shape[0], int):

@@ -5,6 +5,8 @@ Every network has the output ``rotation``. Networks of contract 2 may have three
 * ``region``: where the tight box of the 68 landmarks is in the crop;
 * ``covariance``: how large the error of the rotation is expected to be, and about which axes;
 * ``face``: whether the crop shows a face whose pose can be read.
+
+A landmark network has the output ``landmarks`` alone (``headpose.landmarks``).
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ CONTRACT = 2
 OPTIONAL_OUTPUTS: dict[str, tuple[int, ...]] = {"region": (4,), "covariance": (3, 3), "face": ()}
 """Optional outputs of a network, each with the shape of one face's value."""
 
+LANDMARKS = 68
+"""Number of landmarks of a face, those of 300W."""
+
 # Maximum difference of R^T R from the identity: in fp32 arithmetic, and in fp16 or int8.
 _EXACT, _ROUNDED = 1e-4, 0.1
 _ASYMMETRIC = 1e-3  # maximum |S - S^T|, relative to the largest entry
 _NEGATIVE = 1e-4  # rounding may move an eigenvalue this far below 0, relative to the largest
+_FARTHEST = 100.0  # sides of the crop from its corner to a landmark: only a damaged network has more
 _FLOOR = 1e-9  # such an eigenvalue is raised to this value, relative to the largest
 
 
@@ -162,6 +168,27 @@ def checked(outputs: Mapping[str, NDArray[Any]], count: int, name: str) -> dict[
             raise HeadPoseError(f"model {name} returned no region: its width or height is not above 0")
         result[key] = _covariances(values, name) if key == "covariance" else values
     return result
+
+
+def checked_landmarks(output: NDArray[Any], count: int, name: str) -> F64:
+    """Check the output ``landmarks`` of a network.
+
+    Args:
+        output: Output of the network.
+        count: Number of crops, N.
+        name: Name of the network, for messages.
+
+    Returns:
+        (N, 68, 2) float64, x and y in sides of the crop; see ``Reading.region`` for its axes.
+
+    Raises:
+        HeadPoseError: The shape is wrong, a value is not finite, or a point is far from the crop.
+    """
+    if output.shape != (count, LANDMARKS, 2) or not (np.abs(output) <= _FARTHEST).all():  # also false for NaN
+        raise HeadPoseError(
+            f"model {name} returned no landmarks: shape {list(output.shape)}, or a point that is not near the crop"
+        )
+    return np.asarray(output, np.float64)
 
 
 def _rotations(output: F64, count: int, name: str) -> F64:

@@ -78,6 +78,8 @@ class HeadPose:
         reliable: False if ``readable`` is below the estimator's ``min_confidence``. The pose is then a guess.
         place: Place of the head in camera axes, x (right in the image), y (up), z (towards the camera, so negative) in
             centimeters, from ``headpose.camera``; None without a camera.
+        landmarks: (68, 2) float32 x and y of the landmarks in pixels of the image, in the order of 300W, from
+            ``headpose.landmarks``; None without a landmark network. A tracker or a camera does not change them.
 
     Example:
         >>> HeadPose(Face(Box(10, 20, 40, 80), 0.9), geometry.rotation_from_euler((30, -10, 5)))
@@ -91,6 +93,7 @@ class HeadPose:
     readable: float | None = None
     reliable: bool = True
     place: tuple[float, float, float] | None = None
+    landmarks: NDArray[np.float32] | None = None
 
     @property
     def box(self) -> Box:
@@ -153,13 +156,22 @@ class HeadPose:
         rounded = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
         return {**rounded, "reliable": self.reliable}
 
+    @property
+    def located(self) -> dict[str, list[list[float]]]:
+        """The landmarks as they are written to files: ``landmarks``, 68 times [x, y] in pixels, 2 decimals.
+
+        Empty if there are none.
+        """
+        return {} if self.landmarks is None else {"landmarks": self.landmarks.astype(np.float64).round(2).tolist()}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the pose as a dictionary for ``json.dumps``, with the same keys as ``json_lines``.
 
         Returns:
             ``track`` (None without a tracker), ``box`` ([x1, y1, x2, y2] in pixels), ``score``, ``yaw``, ``pitch``,
             ``roll``, ``azimuth``, ``elevation``, ``tilt`` (degrees), ``rotation`` (list of three rows), the keys of
-            ``doubt``, ``quality`` (``PoseQuality``) and, where it is known, ``place`` ([x, y, z] in centimeters).
+            ``doubt``, ``quality`` (``PoseQuality``) and, where they are known, ``place`` ([x, y, z] in centimeters)
+            and ``landmarks`` (68 times [x, y] in pixels, 2 decimals).
         """
         return {
             "track": self.track,
@@ -172,6 +184,7 @@ class HeadPose:
             **self.doubt,
             "quality": self.quality._asdict(),
             **({} if self.place is None else {"place": list(self.place)}),
+            **self.located,
         }
 
     def __repr__(self) -> str:
@@ -281,6 +294,10 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+Kind = Literal["pose", "landmarks"]
+"""What a network reads off a crop: the pose of the head, or its 68 landmarks."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """Entry of the manifest of weights (``models.toml``).
@@ -297,7 +314,9 @@ class ModelInfo:
         recipe: Name of the recipe.
         parent: Name of the network that it was compressed from, or "".
         crop: Crop settings of its input.
-        metrics: Measured values by name, in degrees. The model card lists the commands.
+        metrics: Measured values by name, in degrees, or for landmarks in percent of the tight box. The model card lists
+            the commands.
+        kind: ``pose`` or ``landmarks``.
     """
 
     name: str
@@ -312,6 +331,7 @@ class ModelInfo:
     parent: str
     crop: CropSpec
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    kind: Kind = "pose"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import platformdirs
 
 from headpose import files, licenses
 from headpose.errors import WeightsError
-from headpose.types import CropSpec, ModelInfo
+from headpose.types import CropSpec, Kind, ModelInfo
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +24,7 @@ else:
 
 _PACKAGE = Path(__file__).parent
 _MANIFEST = _PACKAGE / "models.toml"
+_KINDS: tuple[str, ...] = get_args(Kind)
 _PRECISIONS, _LICENSES = ("fp32", "fp16", "int8"), ("permissive", "research-only")
 
 
@@ -37,11 +38,12 @@ def manifest() -> dict[str, ModelInfo]:
     return dict(_packaged_manifest())
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", kind: Kind = "pose") -> list[str]:
     """List the names of the networks that ``HeadPoseEstimator`` and ``load_model`` accept.
 
     Args:
         pattern: Glob pattern that the names must match, for example ``"student*"``.
+        kind: ``"landmarks"`` lists those that ``load_landmark_model`` accepts instead.
 
     Returns:
         The names, in the order of ``models.toml``; empty if no name matches.
@@ -50,7 +52,7 @@ def list_models(pattern: str = "*") -> list[str]:
         >>> "student" in list_models("student*")
         True
     """
-    return [name for name in manifest() if fnmatch.fnmatchcase(name, pattern)]
+    return [name for name, info in manifest().items() if info.kind == kind and fnmatch.fnmatchcase(name, pattern)]
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, ModelInfo]:
@@ -143,6 +145,21 @@ def verify(path: Path, info: ModelInfo) -> None:
         )
 
 
+def check_crop(name_or_path: str | os.PathLike[str], crop: CropSpec, path: Path) -> None:
+    """Check the crop settings of a loaded network against the manifest, if it was loaded by name.
+
+    Args:
+        name_or_path: Argument of ``find``.
+        crop: Crop settings in the file's metadata.
+        path: Path of the file, for messages.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    if not is_path(name_or_path) and (info := lookup(str(name_or_path))).crop != crop:
+        raise WeightsError(f"the crop in {path} differs from that in models.toml for {info.name}: export it again")
+
+
 def search_folders() -> list[Path]:
     """Return the folders in which ``find`` searches for a named network, in order. They may not exist."""
     named = os.environ.get("HEADPOSE_WEIGHTS")
@@ -169,10 +186,10 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
     fields = {field.name for field in dataclasses.fields(ModelInfo)} - {"name"}
     if unknown := set(table) - fields:
         raise wrong(f"unknown key {', '.join(sorted(unknown))}")
-    if missing := fields - set(table) - {"metrics"}:
+    if missing := fields - set(table) - {"metrics", "kind"}:
         raise wrong(f"missing key {', '.join(sorted(missing))}")
     texts = fields - {"bytes", "crop", "metrics"}
-    if bad := [key for key in sorted(texts) if not isinstance(table[key], str)]:
+    if bad := [key for key in sorted(texts & set(table)) if not isinstance(table[key], str)]:
         raise wrong(f"{bad[0]} must be text")
     if table["file"] in ("", "..") or Path(table["file"]).name != table["file"]:
         raise wrong("file must be a file name without a folder")
@@ -182,6 +199,8 @@ def _entry(name: str, table: Any, path: str | os.PathLike[str]) -> ModelInfo:
         raise wrong("sha256 must be 64 lower-case hexadecimal digits")
     if table["precision"] not in _PRECISIONS or table["license"] not in _LICENSES:
         raise wrong(f"precision must be one of {', '.join(_PRECISIONS)}, license one of {', '.join(_LICENSES)}")
+    if table.get("kind", "pose") not in _KINDS:
+        raise wrong(f"kind must be one of {', '.join(_KINDS)}")
     metrics = table.get("metrics", {})
     if not isinstance(metrics, dict) or not all(_is_finite(value) for value in metrics.values()):
         raise wrong("metrics must be a table of numbers")

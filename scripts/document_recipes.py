@@ -55,7 +55,8 @@ def page() -> str:
             "",
             *_tables(Recipe),
             "`network` may also list `block`, `stem`, `stages`, ... block by block, as in the `recipe.json` of a "
-            "pruned network (`headpose.networks.spec.ResNetSpec`).",
+            "pruned network (`headpose.networks.spec.ResNetSpec`), or be a plain network with `size`, `layers` and "
+            "`head` (`headpose.networks.spec.PlainSpec`).",
             "",
             "## `headpose compress`",
             "",

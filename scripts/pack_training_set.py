@@ -72,6 +72,8 @@ def _main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
     arguments = parser.parse_args()
     loaded = recipe.load(arguments.recipe, arguments.set)
+    if loaded.task != "head-pose":  # landmarks would be lost
+        raise HeadPoseError(f"{arguments.recipe} is for the task {loaded.task}: only data of head poses can be packed")
     if arguments.out.exists():
         raise HeadPoseError(f"{arguments.out} exists: name a new folder with --out")
     pack(loaded.data.sources, arguments.out, arguments.part_mib * 2**20, arguments.face, arguments.faces)

@@ -33,14 +33,13 @@ import numpy as np
 
 from headpose.cli.arguments import named_path, positive
 from headpose.cli.program import imports_from, run_program
-from headpose.datasets import duplicates, manifest, splits
+from headpose.datasets import duplicates, manifest, points, splits
 from headpose.errors import DataError
 from headpose.files import write_text
 from headpose.types import Sample
 
 with imports_from("train", "study_mix"):
     from headpose.recipes import training as recipe
-    from headpose.synth import points
     from headpose.training import data
 
 HELDOUT = Path(__file__).resolve().parents[1] / "eval" / "heldout.py"
@@ -188,7 +187,7 @@ def write_splits(aflw: Path, helen: Path, more: Path, landmarks: Path, out: Path
         aflw: Manifest of AFLW's crops.
         helen: HELEN in 300W-LP's layout.
         more: Folder of labels.csv with the folders lfw, utk and web.
-        landmarks: Landmarks of AFLW's crops (``headpose.synth.points``). Only crops with landmarks are turned.
+        landmarks: Landmarks of AFLW's crops (``headpose.datasets.points``). Only crops with landmarks are turned.
         out: Folder for the manifests.
     """
     own = data.read(_compact(aflw, helen))

@@ -92,6 +92,44 @@ def colour_network(
     return path
 
 
+def landmark_network(
+    path: Path,
+    points: NDArray[np.float64],
+    crop: CropSpec = PLAIN,
+    *,
+    about: Mapping[str, Any] | None = None,
+    output: str = "landmarks",
+) -> Path:
+    """Writes a network that puts ``points`` (68, 2) into every crop, moved right and down by its mean brightness.
+
+    ``about`` changes the description in the metadata; ``output`` is the name of the output.
+    """
+    constants = [
+        numpy_helper.from_array(np.array(value), name)
+        for name, value in (("axes", [1, 2, 3]), ("shape", [-1, 1, 1]), ("points", np.float32(points)))
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["shift"]),
+        helper.make_node("Add", ["shift", "points"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "points",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, crop.size, crop.size])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *points.shape])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    described = {"name": "points", "contract": 2, "kind": "landmarks", "outputs": ["landmarks"], **(about or {})}
+    helper.set_model_props(
+        model, {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps(described)}
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
 def int8_saturates() -> bool:
     """Tell whether ONNX Runtime adds two products of uint8 and int8 in 16 bits here, as on x86 without VNNI."""
     node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])

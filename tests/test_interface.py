@@ -312,6 +312,7 @@ PLAIN = {
     "compression/steps.py",
     "config.py",
     "datasets/matlab5.py",
+    "datasets/points.py",
     "evaluation/adapter_files.py",
     "evaluation/adapters.py",
     "formats.py",
@@ -321,7 +322,6 @@ PLAIN = {
     "recipes/data.py",
     "synth/assets.py",
     "synth/folder.py",
-    "synth/points.py",
     "training/log.py",
     "training/loop.py",
 }

@@ -14,7 +14,7 @@ from headpose.evaluation import accuracy, protocols
 from headpose.inference import load_model
 from headpose.types import Box
 
-MODELS = list(weights.manifest())
+MODELS = weights.list_models()
 # The photo's one face, roughly: yaw and roll are small, whoever reads them.
 FACE = Box(178, 83, 273, 176)
 

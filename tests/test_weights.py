@@ -79,6 +79,7 @@ def test_an_entry_is_read_whole(tmp_path):
     assert entry.name == "small" and entry.bytes == 5_000_000
     assert entry.crop == CropSpec(size=96, scale=1.3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     assert entry.metrics == {"aflw2000_mae": 3.5}
+    assert entry.kind == "pose"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,8 @@ def test_an_entry_is_read_whole(tmp_path):
         ('"fp32"', '"fp64"', "precision"),
         ('"research-only"', '"free"', "license one of permissive, research-only"),
         ("3.5", '"good"', "metrics"),
+        ('recipe = "small"', 'recipe = "small"\nkind = "gaze"', "kind must be one of pose, landmarks"),
+        ('recipe = "small"', 'recipe = "small"\nkind = 3', "kind must be text"),
         ("size = 96", "size = 96, margin = 3", "margin"),
         ("size = 96, ", "", "size"),
         ("size = 96", 'size = "96"', "size|supported"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+_LANDMARKS = "landmarks"  # network of --landmarks without a value
+
 
 def non_empty(text: str) -> str:
     """Return the name of a file or folder. An empty name is an error: ``Path`` would read it as the working folder."""
@@ -73,3 +75,24 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
         help="mark poses as unreliable whose probability of a readable face is below P, 0 to 1 (default: 0); needs a "
         "network with the output face",
     )
+
+
+def add_landmark_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--landmarks``: the landmark network to use, or None."""
+    parser.add_argument(
+        "--landmarks",
+        type=_landmark_network,
+        nargs="?",
+        const=_LANDMARKS,
+        metavar="MODEL",
+        help=f"also locate the 68 landmarks of each face, with a network by name or .onnx file (default: {_LANDMARKS})",
+    )
+
+
+def _landmark_network(text: str) -> str:
+    """Return the name of a landmark network or its file; a SOURCE that follows the option is an error."""
+    if text != _LANDMARKS and not text.endswith(".onnx"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither {_LANDMARKS!r} nor an .onnx file; if it is a SOURCE, give it before --landmarks"
+        )
+    return text

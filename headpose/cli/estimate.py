@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headpose.cli.arguments import add_face_options, non_empty, positive, whole
+from headpose.cli.arguments import add_face_options, add_landmark_option, non_empty, positive, whole
 from headpose.cli.frames import check_tracking, frame_estimator
 from headpose.cli.live import EPILOG, Live, add_live_arguments, check_stdout, events_target
 from headpose.cli.program import INTERRUPTED, NO_READER, printable, sigterm_as_interrupt
@@ -40,8 +40,9 @@ for videos and cameras, time_s (seconds from the first frame) and track (with --
 and tilt (direction of the nose and tilt about it, degrees), rotation (3x3, rows), uncertainty (expected
 error, degrees), readable (probability of a face whose pose can be read; both empty for networks without
 these outputs), reliable (false if readable is below --min-confidence), quality (pose terms of ISO/IEC
-29794-5, 0 to 100), place (with --fov or --camera: x right, y up, z towards the camera, in centimeters).
---csv writes the same columns except rotation, quality and place. headpose train reads this CSV as data, and
+29794-5, 0 to 100), place (with --fov or --camera: x right, y up, z towards the camera, in centimeters),
+landmarks (with --landmarks: 68 times [x, y] in pixels, in the order of 300W).
+--csv writes the same columns except rotation, quality, place and landmarks. headpose train reads this CSV as data, and
 eval/aflw2000.py --score evaluates it. An image or frame without a face adds no line and is not an error.
 
 --out of a video keeps the time of every frame: if the frame rate varies, frames are repeated or dropped.
@@ -84,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=non_empty, metavar="FILE|DIR", help="write the images or video with drawn poses")
     parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="style of --out (axes)")
     add_face_options(parser)
+    add_landmark_option(parser)
     parser.add_argument("--track", action="store_true", help="assign each face of a video a stable track number")
     parser.add_argument("--smooth", action="store_true", help="smooth the angles and boxes; implies --track")
     parser.add_argument(
@@ -239,6 +241,7 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
         threads=args.threads,
         max_faces=args.max_faces,
         min_confidence=args.min_confidence,
+        landmarks=args.landmarks,
     )
     if sys.stderr.isatty() and not args.quiet:
         _print_license(estimator)
@@ -246,11 +249,12 @@ def _estimator(args: argparse.Namespace) -> HeadPoseEstimator:
 
 
 def _print_license(estimator: HeadPoseEstimator) -> None:
-    """Print one line if the license restricts the use of the network or is unknown."""
-    stated = str(getattr(estimator.model, "metadata", {}).get("license"))
-    terms = {"research-only": "are for research only", "unknown": "have an unknown license"}.get(stated)
-    if terms:
-        print(f"headpose: the weights of {estimator.model.name} {terms} (see headpose models)", file=sys.stderr)
+    """Print one line for each network whose license restricts its use or is unknown."""
+    for model in filter(None, (estimator.model, estimator.landmarks)):
+        stated = str(getattr(model, "metadata", {}).get("license"))
+        terms = {"research-only": "are for research only", "unknown": "have an unknown license"}.get(stated)
+        if terms:
+            print(f"headpose: the weights of {model.name} {terms} (see headpose models)", file=sys.stderr)
 
 
 def _row_files(args: argparse.Namespace) -> list[Sink]:
@@ -291,9 +295,9 @@ def _guard_outputs(args: argparse.Namespace) -> None:
         folder = Path(args.out)
         names = (name for file in read for name in (writable_name(file.name), f"{file.stem}.mp4"))
         drawn = [folder, *(folder / name for name in names)]
-    network = args.model if weights.is_path(args.model) else None
+    networks = [name for name in (args.model, args.landmarks) if name and weights.is_path(name)]
     files.check_outputs(
-        [*read, network, args.detector_model, args.camera, args.neutral],
+        [*read, *networks, args.detector_model, args.camera, args.neutral],
         text={"--json": args.json, "--csv": args.csv, "--events": args.events},
         data={"--out": drawn},
     )

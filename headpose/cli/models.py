@@ -56,6 +56,7 @@ def _print_table(models: list[ModelInfo]) -> None:
     rows = [("name", "MB", "precision", "license", "measured")]
     for info in models:
         measured = ", ".join(f"{name} {value:g}" for name, value in info.metrics.items())
+        measured = measured if info.kind == "pose" else f"{info.kind}: {measured}"
         here = "" if _found(info) else " (no file here)"
         name = f"{info.name} *" if info.name == DEFAULT_MODEL else info.name
         rows.append((name, f"{info.bytes / 1e6:.2f}", info.precision, info.license, measured + here))

@@ -15,9 +15,12 @@ from headpose.cli.arguments import non_empty
 from headpose.errors import DataError, RecipeError, WeightsError
 from headpose.files import check_outputs, write_text
 from headpose.inference import OnnxPoseModel
+from headpose.landmarks import OnnxLandmarkModel
 from headpose.networks import checkpoint, pretrained
+from headpose.networks.build import build
 from headpose.networks.export import ModelCard, export_onnx
-from headpose.networks.resnet import HeadPoseNet, build
+from headpose.networks.plain import PlainNet
+from headpose.networks.resnet import HeadPoseNet
 from headpose.recipes import overrides, provenance
 from headpose.recipes import training as recipe
 from headpose.recipes.provenance import UNKNOWN, Origin
@@ -25,11 +28,13 @@ from headpose.training import distributed, forecast, log, sources
 from headpose.training.loop import BEST, INIT, LAST, RECIPE, SPLIT, Trainer
 from headpose.training.tasks.classification import ClassificationTask
 from headpose.training.tasks.head_pose import HeadPoseTask
+from headpose.training.tasks.landmarks import LandmarkTask, predict
 from headpose.training.validation import read
 from headpose.types import Image
 
 _LARGEST_DIFFERENCE = 0.02  # degrees, between PyTorch and ONNX Runtime in float32
 _RELATIVE = 2e-3  # largest relative difference of the optional outputs
+_LARGEST_SHIFT = 1e-4  # of a landmark, in sides of the crop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,20 +136,17 @@ def _finish(trainer: Trainer, settings: recipe.Recipe, folder: Path) -> None:
     )
     if isinstance(task, ClassificationTask):
         print(f"test: {task.test(best).error:.2f} {task.unit}; weights are in {folder / BEST}")
-    elif isinstance(task, HeadPoseTask) and isinstance(best, HeadPoseNet):
-        target = folder / f"{settings.name}.onnx"
-        card = ModelCard(
-            settings.name,
-            "fp32",
-            settings.license,
-            settings.license_terms,
-            settings.data_note,
-            recipe=settings.name,
-            parent=trainer.parent,
-        )
+        return
+    target = folder / f"{settings.name}.onnx"
+    about = settings.license, settings.license_terms, settings.data_note
+    card = ModelCard(settings.name, "fp32", *about, recipe=settings.name, parent=trainer.parent)
+    if isinstance(task, HeadPoseTask) and isinstance(best, HeadPoseNet):
         export_onnx(best, settings.crop, card, target, task.calibration(best))
         _check_parity(best, target, task.validator.crops[:64])
-        print(f"exported to {target}")
+    elif isinstance(task, LandmarkTask) and isinstance(best, PlainNet):
+        export_onnx(best, settings.crop, card, target)
+        _check_landmark_parity(best, target, [view.image for view in task.views[:64]])
+    print(f"exported to {target}")
 
 
 def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
@@ -163,6 +165,19 @@ def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
     for name, values in exported.calibration.apply(optional).items():
         if not np.allclose(getattr(found, name), values, rtol=_RELATIVE, atol=_RELATIVE):
             raise WeightsError(f"the output {name} of {file} differs from the trained network's: do not use it")
+
+
+def _check_landmark_parity(network: PlainNet, file: Path, crops: list[Image]) -> None:
+    """Check that the exported file gives the same landmarks as the network on held-out faces.
+
+    Raises:
+        WeightsError: The landmarks differ.
+    """
+    exported = OnnxLandmarkModel(file, device="cpu")
+    found = exported.predict(crop.normalise(np.stack(crops), exported.crop))
+    difference = np.abs(found - predict(network, crops, exported.crop)).max()
+    if not difference <= _LARGEST_SHIFT:  # also for NaN
+        raise WeightsError(f"{file} differs from the trained network by {difference:.1g} of the crop: do not use it")
 
 
 def _settings(args: argparse.Namespace) -> tuple[recipe.Recipe, Path, _Start | None]:

@@ -18,8 +18,9 @@ from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
 from headpose.losses import cosine_distance, geodesic_distance
+from headpose.networks.build import build
 from headpose.networks.outputs import decode
-from headpose.networks.resnet import ResNet, build
+from headpose.networks.resnet import ResNet
 from headpose.networks.spec import ResNetSpec
 from headpose.training import distributed
 from headpose.training.precision import autocast, computes_bf16

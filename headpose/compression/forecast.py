@@ -10,7 +10,8 @@ from headpose.compression.distillation import Distillation, compared_layers, sta
 from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
-from headpose.networks.resnet import ResNet, build
+from headpose.networks.build import build
+from headpose.networks.resnet import ResNet
 from headpose.training import forecast
 from headpose.training.forecast import PartForecast
 

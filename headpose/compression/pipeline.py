@@ -23,8 +23,9 @@ from headpose.compression.steps import Step, read_json
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
 from headpose.networks import checkpoint
+from headpose.networks.build import build
 from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
-from headpose.networks.resnet import HeadPoseNet, ResNet, build
+from headpose.networks.resnet import HeadPoseNet, ResNet
 from headpose.recipes import provenance
 from headpose.recipes.training import Recipe
 from headpose.training import data, distributed, tasks

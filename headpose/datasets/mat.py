@@ -47,6 +47,27 @@ def read_sample(picture: Path, group: str) -> Sample:
     return Sample(picture, box, EulerAngles(float(yaw), float(pitch), float(roll)), group=group)
 
 
+def read_annotated(picture: Path) -> Array:
+    """Read the annotated landmarks (``pt2d``) of an image from the .mat file of the same name beside it.
+
+    Args:
+        picture: Path of the image file. It is not opened.
+
+    Returns:
+        (68, 2) float64, x and y in pixels; -1 for points that are not visible.
+
+    Raises:
+        DataError: The .mat file is missing or damaged, or has no 68 landmarks.
+    """
+    file = picture.with_suffix(".mat")
+    points = _load(file).get("pt2d", np.zeros((0, 0)))
+    if points.shape not in ((2, 68), (3, 68)):
+        raise DataError(f"{file}: pt2d has shape {points.shape}, it must have 68 landmarks")
+    if not (np.abs(points) <= _LARGEST_COORDINATE).all():
+        raise DataError(f"{file}: pt2d has a coordinate out of range")
+    return np.asarray(points[:2].T, np.float64)
+
+
 def labelled_pictures(folder: Path) -> list[Path]:
     """Return the images of a folder that have a .mat file of the same name, sorted by name.
 

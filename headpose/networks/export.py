@@ -34,15 +34,20 @@ from torch import Tensor, fx, nn
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.licenses import License
+from headpose.networks import spec as specs
+from headpose.networks.build import build
 from headpose.networks.convolution import Conv2d
 from headpose.networks.outputs import decoders
+from headpose.networks.plain import PlainNet
 from headpose.networks.resnet import HeadPoseNet
-from headpose.networks.spec import ResNetSpec
-from headpose.reading import CONTRACT, OPTIONAL_OUTPUTS, Calibration
+from headpose.networks.spec import Spec
+from headpose.reading import CONTRACT, LANDMARKS, OPTIONAL_OUTPUTS, Calibration
 from headpose.types import CropSpec
 
 OPSET = 17
 IR_VERSION = 8
+
+_SHAPES: dict[str, tuple[int, ...]] = {"rotation": (3, 3), **OPTIONAL_OUTPUTS, "landmarks": (LANDMARKS, 2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,16 @@ class ModelCard:
 
 
 def export_onnx(
-    network: HeadPoseNet, crop: CropSpec, card: ModelCard, target: Path, calibration: Calibration | None = None
+    network: HeadPoseNet | PlainNet,
+    crop: CropSpec,
+    card: ModelCard,
+    target: Path,
+    calibration: Calibration | None = None,
 ) -> None:
     """Write ``image`` (N, 3, S, S) float32 -> ``rotation`` (N, 3, 3) float32, N dynamic, atomically.
 
-    The file also has the optional outputs of the network, under their names and not calibrated.
+    The file also has the optional outputs of the network, under their names and not calibrated. A landmark network's
+    file has the output ``landmarks`` (N, 68, 2) instead.
 
     Args:
         network: Network to write.
@@ -76,14 +86,13 @@ def export_onnx(
     raw = writer.write(_Tracer().trace(network), network, "image")
     values = writer.split(raw, list(parts.values())) if len(parts) > 1 else [raw]
     for (name, decode), part in zip(decoders(network.spec).items(), values, strict=True):
-        prefix = "" if name == "rotation" else f"{name}."
+        prefix = f"{name}." if name in OPTIONAL_OUTPUTS else ""
         writer.write(_Tracer().trace(decode), network, part, name, prefix)
-    results = {"rotation": (3, 3), **{name: OPTIONAL_OUTPUTS[name] for name in parts if name != "rotation"}}
     graph = helper.make_graph(
         writer.nodes,
         card.name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, crop.size, crop.size])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in results.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *_SHAPES[name]]) for name in parts],
         writer.initializers,
     )
     model = helper.make_model(
@@ -93,15 +102,15 @@ def export_onnx(
         producer_name="headpose",
     )
     about = {**dataclasses.asdict(card), "architecture": network.spec.to_dict()}
-    if len(parts) > 1:
-        about |= {"contract": CONTRACT, "outputs": [name for name in parts if name != "rotation"]}
+    if named := [name for name in parts if name != "rotation"]:
+        about |= {"contract": CONTRACT, "outputs": named, **({} if "rotation" in parts else {"kind": named[0]})}
         about |= {} if calibration is None else {"calibration": calibration.to_dict()}
     helper.set_model_props(model, {"headpose.crop": json.dumps(crop.to_dict()), "headpose.model": json.dumps(about)})
     onnx.checker.check_model(model, full_check=True)
     write_bytes(target, model.SerializeToString())
 
 
-def state_from_onnx(path: Path) -> tuple[ResNetSpec, CropSpec, dict[str, Tensor]]:
+def state_from_onnx(path: Path) -> tuple[Spec, CropSpec, dict[str, Tensor]]:
     """Read the spec, the crop and the state dict (without step counters) of a file written by ``export_onnx``.
 
     Raises:
@@ -110,9 +119,9 @@ def state_from_onnx(path: Path) -> tuple[ResNetSpec, CropSpec, dict[str, Tensor]
     try:
         model = onnx.load(path)
         properties = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-        spec = ResNetSpec.from_dict(properties["headpose.model"]["architecture"])
+        spec = specs.from_dict(properties["headpose.model"]["architecture"])
         crop = CropSpec.from_dict(properties["headpose.crop"])
-        wanted = HeadPoseNet(spec).state_dict().keys()
+        wanted = build(spec).state_dict().keys()
     except Exception as error:  # protobuf, json and our own checks each raise their own kinds
         raise WeightsError(f"{path} is not a network that this package exported: {error!r:.200}") from error
     state = {
@@ -127,7 +136,7 @@ def state_from_onnx(path: Path) -> tuple[ResNetSpec, CropSpec, dict[str, Tensor]
 
 
 class _Tracer(fx.Tracer):
-    """Trace ``ResNet.raw``, or a function, down to the layers of ``_LAYERS``."""
+    """Trace ``Network.raw``, or a function, down to the layers of ``_LAYERS``."""
 
     traced_func_name = "raw"
 
@@ -267,6 +276,11 @@ def _mean(w: _Writer, inputs: Any, name: str) -> str:
     return w.add("Flatten", [w.add("GlobalAveragePool", [inputs[0]], "pool")], "features", axis=1)
 
 
+def _flatten(w: _Writer, inputs: Any, name: str) -> str:
+    x, axis = inputs
+    return w.add("Flatten", [x], name, axis=axis)
+
+
 def _sum(w: _Writer, inputs: Any, name: str) -> str:
     x, axis, keepdim = inputs
     return w.add("ReduceSum", [x, w.constant([axis])], name, keepdims=int(keepdim))
@@ -319,6 +333,7 @@ _FUNCTIONS: dict[Any, Callable[[_Writer, Any, str], str]] = {
     "sqrt": _same("Sqrt"),
     "square": lambda w, inputs, name: w.add("Mul", [*inputs, *inputs], name),
     "mean": _mean,
+    "flatten": _flatten,
     "sum": _sum,
     "chunk": _chunk,
     operator.getitem: lambda w, inputs, name: f"{inputs[0]}.{inputs[1]}",  # one of _chunk's

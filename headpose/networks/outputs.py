@@ -1,6 +1,6 @@
-"""Decoders of the optional outputs: from values of the last dense layer to region, covariance and face logit.
+"""Decoders: from values of the last dense layer to rotation, region, covariance and face logit, or to landmarks.
 
-``headpose.reading`` defines the outputs, ``ResNetSpec.parts`` says which values belong to which. With values of 0 a
+``headpose.reading`` defines the outputs, ``parts`` of a spec says which values belong to which. With values of 0 a
 region is a face in the middle of a usual crop, and a covariance is that of 5.7 degrees about each axis.
 ``headpose.networks.export`` traces the decoders, so they may only call functions of its table.
 """
@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from headpose.networks.rotations import decoder
-from headpose.networks.spec import ResNetSpec
+from headpose.networks.spec import PlainSpec, Spec
+from headpose.reading import LANDMARKS
 
 _REACH = 3.0  # bound of the logarithms below: a factor of 20 either way
 _SIDE = 0.7  # of a tight box in its crop
 _DEVIATION = 0.1  # radians
 
 
-def decode(raw: Tensor, spec: ResNetSpec) -> dict[str, Tensor]:
-    """Convert the output of ``HeadPoseNet.raw`` to all outputs, in float32 also under autocast.
+def decode(raw: Tensor, spec: Spec) -> dict[str, Tensor]:
+    """Convert the output of ``Network.raw`` to all outputs, in float32 also under autocast.
 
     Args:
         raw: (N, V) values, V = ``spec.values``.
@@ -29,19 +30,21 @@ def decode(raw: Tensor, spec: ResNetSpec) -> dict[str, Tensor]:
 
     Returns:
         ``rotation`` (N, 3, 3), and of ``region`` (N, 4), ``covariance`` (N, 3, 3) and ``face`` (N,) what the network
-        has, not calibrated.
+        has, not calibrated; or ``landmarks`` (N, 68, 2) alone.
     """
     with torch.autocast(raw.device.type, enabled=False):
         return {name: decoders(spec)[name](part) for name, part in split(raw.float(), spec).items()}
 
 
-def split(raw: Tensor, spec: ResNetSpec) -> dict[str, Tensor]:
-    """Return the values of each output, (N, V_i) views of ``raw``, by name; ``rotation`` is the first."""
+def split(raw: Tensor, spec: Spec) -> dict[str, Tensor]:
+    """Return the values of each output, (N, V_i) views of ``raw``, by name; ``rotation`` is the first, if it is one."""
     return dict(zip(spec.parts, torch.split(raw, list(spec.parts.values()), 1), strict=True))
 
 
-def decoders(spec: ResNetSpec) -> dict[str, Callable[[Tensor], Tensor]]:
+def decoders(spec: Spec) -> dict[str, Callable[[Tensor], Tensor]]:
     """Return the decoder of each output of a network, by name."""
+    if isinstance(spec, PlainSpec):
+        return {"landmarks": landmarks}
     known = {"rotation": decoder(spec.output), "region": region, "covariance": covariance, "face": face}
     return {name: known[name] for name in spec.parts}
 
@@ -89,6 +92,11 @@ def covariance(values: Tensor) -> Tensor:
 def face(values: Tensor) -> Tensor:
     """Return the (N,) logits of (N, 1) values."""
     return values.reshape(-1)
+
+
+def landmarks(values: Tensor) -> Tensor:
+    """Decode (N, 136) offsets from the middle of the crop to (N, 68, 2) x and y in sides of the crop."""
+    return values.reshape(-1, LANDMARKS, 2) + 0.5
 
 
 def _bounded(values: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ ResNet weights match by name; the dense layers are head.0, head.1, ....
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 
 from headpose.errors import InputError
 from headpose.networks.convolution import Conv2d
+from headpose.networks.network import Network, dense_layers, quiet_last
 from headpose.networks.outputs import decode
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, StrideOn
 
@@ -70,15 +69,15 @@ def _pool(spec: StemSpec) -> nn.Module:
     return nn.MaxPool2d(3, 2, padding=1) if spec.pool_padding == "around" else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """Residual network from (N, 3, S, S) float32 images to (N, V) values: logits, or values that encode a rotation."""
 
+    spec: ResNetSpec
+
     def __init__(self, spec: ResNetSpec) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         self.conv1 = Conv2d(3, spec.stem.width, spec.stem.kernel, spec.stem.stride)
         self.bn1 = nn.BatchNorm2d(spec.stem.width)
-        self.relu = nn.ReLU(inplace=True)
         self.maxpool = _pool(spec.stem)
         width = spec.stem.width
         self.stages = [f"layer{i + 1}" for i in range(len(spec.stages))]
@@ -88,26 +87,14 @@ class ResNet(nn.Module):
                 blocks.append(_block(width, block, spec))
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
-        widths = (width, *spec.head, spec.values)
-        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.head = dense_layers(width, spec)
         self._initialise()
 
-    def raw(self, images: Tensor) -> Tensor:
-        """Compute the (N, V) raw output: the logits of a classifier, or the values of all outputs (``spec.parts``).
-
-        The values of the rotation are six, or three Euler angles in radians.
-        """
+    def features(self, images: Tensor) -> Tensor:
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        x = x.mean((2, 3))
-        for layer in self.head[:-1]:
-            x = self.relu(layer(x))
-        last: Tensor = self.head[-1](x)
-        return last
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.raw(images)
+        return x.mean((2, 3))
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -117,10 +104,7 @@ class ResNet(nn.Module):
                 nn.init.zeros_(module.bn2.weight)  # each block starts as the identity (Goyal et al. 2017)
             elif isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
-        last = self.head[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)
+        last = quiet_last(self.head)
         if self.spec.output == "6d":  # start with the identity instead of a random rotation
             with torch.no_grad():
                 last.bias[:6] = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
@@ -140,8 +124,3 @@ class HeadPoseNet(ResNet):
     def read(self, images: Tensor) -> dict[str, Tensor]:
         """Compute all outputs by name; see ``outputs.decode``."""
         return decode(self.raw(images), self.spec)
-
-
-def build(spec: ResNetSpec) -> ResNet:
-    """Build the network of a spec with random weights: a classifier, or otherwise a ``HeadPoseNet``."""
-    return ResNet(spec) if spec.output == "classes" else HeadPoseNet(spec)

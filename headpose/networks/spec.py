@@ -1,18 +1,19 @@
-"""Architecture of a residual network as plain data, which is stored beside the weights. It does not need torch."""
+"""Architecture of a network as plain data, which is stored beside the weights. It does not need torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from headpose import config
-from headpose.config import CLOSED, Channels, Flag
+from headpose.config import CLOSED, Channels, Flag, Side
 from headpose.errors import InputError
+from headpose.reading import LANDMARKS
 
 Block = Literal["basic", "bottleneck"]
 Output = Literal["6d", "euler", "classes"]
@@ -140,10 +141,121 @@ class ResNetSpec:
         Raises:
             InputError: The values are not a valid spec.
         """
-        try:
-            return config.read(cls, values)
-        except ValidationError as error:
-            raise InputError(config.line(cls, error)) from error
+        return _read(cls, values)
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class PlainLayerSpec:
+    """Convolution, BatchNorm, ReLU, and an optional 2x2 max-pool with stride 2.
+
+    Attributes:
+        width: Number of channels.
+        kernel: Side of the convolution's kernel, pixels, odd.
+        stride: Stride of the convolution.
+        max_pool: Whether a max-pool follows.
+    """
+
+    width: Channels
+    kernel: Annotated[int, Field(strict=True, ge=1, le=31)] = 3
+    stride: Stride = 1
+    max_pool: Flag = False
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel is odd, got {self.kernel}")
+
+
+@dataclass(frozen=True, slots=True, config=CLOSED)
+class PlainSpec:
+    """Plain network in the manner of VGG (Simonyan & Zisserman, ICLR 2015): convolutions, then dense layers.
+
+    The dense layers see every position of the last map, so the network fits one input size.
+
+    Attributes:
+        size: Side of the input, pixels.
+        layers: Convolutions, in the order of the parameter names (conv1, conv2, ...).
+        head: Widths of the hidden dense layers, each with a ReLU.
+        output: ``landmarks``, x and y of 68 landmarks.
+    """
+
+    size: Side
+    layers: Annotated[tuple[PlainLayerSpec, ...], Field(min_length=1, max_length=64)]
+    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
+    output: Literal["landmarks"] = "landmarks"
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: none."""
+        return 0
+
+    @property
+    def outputs(self) -> tuple[OptionalOutput, ...]:
+        """Optional outputs: none."""
+        return ()
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Number of values of each output in the last dense layer."""
+        return {self.output: 2 * LANDMARKS}
+
+    @property
+    def values(self) -> int:
+        """Number of values of the last dense layer."""
+        return sum(self.parts.values())
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Side of the map after each convolution and its max-pool, pixels."""
+        sides, side = [], self.size
+        for layer in self.layers:
+            side = math.ceil(math.ceil(side / layer.stride) / (2 if layer.max_pool else 1))
+            sides.append(side)
+        return tuple(sides)
+
+    @property
+    def features(self) -> int:
+        """Number of values of the last map, which the first dense layer reads."""
+        return self.layers[-1].width * self.sides[-1] ** 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PlainSpec:
+        """Create a spec from the result of ``to_dict``.
+
+        Raises:
+            InputError: The values are not a valid spec.
+        """
+        return _read(cls, values)
+
+
+Spec: TypeAlias = ResNetSpec | PlainSpec
+"""Architecture of a network of this package."""
+
+_Kind = TypeVar("_Kind", ResNetSpec, PlainSpec)
+
+
+def from_dict(values: dict[str, Any]) -> Spec:
+    """Create the spec of a network from the result of its ``to_dict``.
+
+    Raises:
+        InputError: The values are not a valid spec.
+    """
+    return PlainSpec.from_dict(values) if is_plain(values) else ResNetSpec.from_dict(values)
+
+
+def is_plain(values: Any) -> bool:
+    """Return whether values are those of a ``PlainSpec`` rather than of another network."""
+    return isinstance(values, dict) and "layers" in values
+
+
+def _read(kind: type[_Kind], values: dict[str, Any]) -> _Kind:
+    try:
+        return config.read(kind, values)
+    except ValidationError as error:
+        raise InputError(config.line(kind, error)) from error
 
 
 def resnet(
@@ -177,42 +289,62 @@ def resnet(
     return ResNetSpec(block, stem, stages, tuple(head), output, stride_on, classes, tuple(outputs))
 
 
-def parameters(spec: ResNetSpec) -> int:
+def parameters(spec: Spec) -> int:
     """Count the trained parameters of convolutions, BatchNorm layers and dense layers."""
     return sum(count for count, _ in _layers(spec, 0))
 
 
-def macs(spec: ResNetSpec, size: int) -> int:
-    """Count the multiply-accumulates of convolutions and dense layers for a size x size image."""
+def macs(spec: Spec, size: int) -> int:
+    """Count the multiply-accumulates of convolutions and dense layers for a size x size image.
+
+    Raises:
+        InputError: A plain network does not fit this size.
+    """
+    if isinstance(spec, PlainSpec) and size != spec.size:
+        raise InputError(f"this network takes {spec.size} px only, not {size}")
     return sum(work for _, work in _layers(spec, size))
 
 
-def _layers(spec: ResNetSpec, size: int) -> list[tuple[int, int]]:
+def _layers(spec: Spec, size: int) -> list[tuple[int, int]]:
     """Return (parameters, MACs) of each layer."""
-    layers: list[tuple[int, int]] = []
+    layers, width = _plain_convolutions(spec) if isinstance(spec, PlainSpec) else _residual_convolutions(spec, size)
+    for dense in (*spec.head, spec.values):
+        layers.append((width * dense + dense, width * dense if size else 0))
+        width = dense
+    return layers
 
-    def conv(inputs: int, outputs: int, kernel: int, side: int) -> None:
-        weights = inputs * outputs * kernel * kernel
-        layers.append((weights + 2 * outputs, weights * side * side))
 
+def _convolution(inputs: int, outputs: int, kernel: int, side: int) -> tuple[int, int]:
+    weights = inputs * outputs * kernel * kernel
+    return weights + 2 * outputs, weights * side * side
+
+
+def _plain_convolutions(spec: PlainSpec) -> tuple[list[tuple[int, int]], int]:
+    """Return (parameters, MACs) of each convolution, and the number of values that the dense layers read."""
+    layers, width, side = [], 3, spec.size
+    for layer, after in zip(spec.layers, spec.sides, strict=True):
+        layers.append(_convolution(width, layer.width, layer.kernel, math.ceil(side / layer.stride)))
+        width, side = layer.width, after
+    return layers, spec.features
+
+
+def _residual_convolutions(spec: ResNetSpec, size: int) -> tuple[list[tuple[int, int]], int]:
+    """Return (parameters, MACs) of each convolution, and the number of values that the dense layers read."""
     side = math.ceil(size / spec.stem.stride)
-    conv(3, spec.stem.width, spec.stem.kernel, side)
+    layers = [_convolution(3, spec.stem.width, spec.stem.kernel, side)]
     if spec.stem.max_pool:
         side = math.ceil(side / 2) if spec.stem.pool_padding == "around" else math.ceil((side - 3) / 2) + 1
     width = spec.stem.width
     for block in spec.blocks:
         after = math.ceil(side / block.stride)
         if spec.block == "basic":
-            conv(width, block.inner[0], 3, after)
-            conv(block.inner[0], block.out, 3, after)
+            layers.append(_convolution(width, block.inner[0], 3, after))
+            layers.append(_convolution(block.inner[0], block.out, 3, after))
         else:
-            conv(width, block.inner[0], 1, after if spec.stride_on == "1x1" else side)
-            conv(block.inner[0], block.inner[1], 3, after)
-            conv(block.inner[1], block.out, 1, after)
+            layers.append(_convolution(width, block.inner[0], 1, after if spec.stride_on == "1x1" else side))
+            layers.append(_convolution(block.inner[0], block.inner[1], 3, after))
+            layers.append(_convolution(block.inner[1], block.out, 1, after))
         if block.projects(width):
-            conv(width, block.out, 1, after)
+            layers.append(_convolution(width, block.out, 1, after))
         width, side = block.out, after
-    for dense in (*spec.head, spec.values):
-        layers.append((width * dense + dense, width * dense if size else 0))
-        width = dense
-    return layers
+    return layers, width

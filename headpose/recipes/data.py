@@ -23,6 +23,8 @@ class SourceRecipe:
             face, a folder or a CSV file, for networks with the output ``face``), or for a classifier ``cifar-10`` (a
             folder in the layout of CIFAR-10's binary version).
         path: Path of the folder or the file, relative to the working directory.
+        landmarks: Path of the .npz file with the 68 landmarks of a manifest's pictures, for task ``landmarks``;
+            pictures without landmarks are left out. A folder in 300W-LP's layout has its own.
         weight: Factor on the weights of the source's samples in the loss.
         repeat: Passes over the source in one epoch; 0.5 shows every other sample, drawn again each epoch.
         share: Share of all draws that come from this source; 0 for no fixed share. If every source has a share, they
@@ -35,10 +37,16 @@ class SourceRecipe:
 
     kind: Literal["300w-lp", "manifest", "negatives", "cifar-10"]
     path: PathText
+    landmarks: Annotated[str, Field(pattern=r"^[^\x00]*$", description="a path, or empty")] = ""
     weight: Annotated[float, Field(strict=True, gt=0, le=10**6)] = 1.0
     repeat: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
     share: Annotated[float, Field(strict=True, ge=0, le=10**6)] = 0.0
     near_duplicates: Flag = False
+
+
+def has_landmarks(source: SourceRecipe) -> bool:
+    """Return whether the faces of a source have landmarks."""
+    return source.kind == "300w-lp" if not source.landmarks else source.kind == "manifest"
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)

@@ -99,11 +99,15 @@ def said(changes: Iterable[str]) -> set[str]:
     return {licenses.with_current_key(change).partition("=")[0].strip() for change in changes} & {*KEYS}
 
 
-def places(data: Any) -> list[tuple[Any, Any]]:
-    """Return (kind, path) of each source in the ``data`` of a recipe, which may be any plain value."""
+def places(data: Any) -> list[tuple[Any, ...]]:
+    """Return (kind, path, landmarks) of each source in the ``data`` of a recipe, which may be any plain value."""
     sources = data.get("sources") if isinstance(data, dict) else None
     listed = sources if isinstance(sources, list | tuple) else []
-    return [(source.get("kind"), source.get("path")) for source in listed if isinstance(source, dict)]
+    return [
+        (source.get("kind"), source.get("path"), source.get("landmarks") or "")
+        for source in listed
+        if isinstance(source, dict)
+    ]
 
 
 def combine(data: Statement, origin: Origin, said: Collection[str] = (), link: str = "then") -> Statement:

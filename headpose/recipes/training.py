@@ -18,7 +18,6 @@ from headpose import config, licenses
 from headpose.config import (
     CLOSED,
     Batch,
-    Channels,
     Decay,
     Flag,
     Images,
@@ -31,10 +30,11 @@ from headpose.config import (
 )
 from headpose.errors import RecipeError
 from headpose.licenses import License
-from headpose.networks.spec import Block, OptionalOutput, Output, ResNetSpec, StemSpec, StrideOn, parameters, resnet
+from headpose.networks.spec import PlainSpec, ResNetSpec, Spec, parameters
 from headpose.recipes import overrides, provenance
-from headpose.recipes.data import DataRecipe, Degrees, Seed
+from headpose.recipes.data import DataRecipe, Degrees, Seed, has_landmarks
 from headpose.recipes.loss import LossRecipe
+from headpose.recipes.network import NetworkRecipe, read_network
 from headpose.types import CropSpec
 
 Rate = Annotated[float, Field(strict=True, gt=0, le=100)]
@@ -45,46 +45,13 @@ Sides = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 _PACKAGE = "headpose.recipes"
 _MOST_PARAMETERS = 500 * 10**6  # ONNX files are limited to 2 GB
-RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.path")
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "head-pose": ("6d", "euler"),
+    "classification": ("classes",),
+    "landmarks": ("landmarks",),
+}
+RESUMABLE = re.compile(r"run\.(threads|workers)|data\.cache_gib|data\.sources\.\d+\.(path|landmarks)")
 """Settings that may change when a run is resumed."""
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
-class NetworkRecipe:
-    """Network of a recipe: the arguments of ``spec.resnet``, with one list value per stage.
-
-    Attributes:
-        block: ``basic`` has two 3x3 convolutions, ``bottleneck`` 1x1, 3x3 and 1x1.
-        depths: Number of blocks in each stage.
-        inner: Channels inside the blocks of each stage.
-        out: Channels of the residual stream in each stage.
-        stem: The first convolution.
-        first_stride: Stride of the first stage; all later stages have a stride of 2.
-        head: Widths of hidden dense layers after the average pool.
-        output: ``6d`` (a rotation), ``euler`` (three angles), or ``classes`` of a classifier.
-        stride_on: Convolution of a bottleneck block that has the stride.
-        classes: Number of classes of a classifier; 0 for other networks.
-        outputs: Optional outputs beside the rotation: ``region`` (the tight box in the crop), ``covariance`` (of the
-            rotation's error) and ``face`` (whether the crop shows a readable face; needs a source of ``negatives``).
-    """
-
-    block: Block
-    depths: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=8)]
-    inner: tuple[Channels, ...]
-    out: tuple[Channels, ...]
-    stem: StemSpec
-    first_stride: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
-    head: Annotated[tuple[Channels, ...], Field(max_length=16)] = ()
-    output: Output = "6d"
-    stride_on: StrideOn = "3x3"
-    classes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 0
-    outputs: Annotated[tuple[OptionalOutput, ...], Field(max_length=3)] = ()
-
-    def __post_init__(self) -> None:
-        self.build()  # raises ValueError early
-
-    def build(self) -> ResNetSpec:
-        return resnet(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -212,14 +179,6 @@ class RunRecipe:
     threads: Processors = 0
 
 
-def _network(values: Any) -> Any:
-    """Validate a network, so that errors name the wrong setting instead of both types of a union."""
-    if isinstance(values, ResNetSpec):
-        return values
-    by_blocks = isinstance(values, dict) and "stages" in values
-    return config.read(ResNetSpec if by_blocks else NetworkRecipe, values)
-
-
 @dataclass(frozen=True, slots=True, config=CLOSED)
 class Recipe:
     """All settings of a training run.
@@ -229,8 +188,10 @@ class Recipe:
         license: License of the trained weights: ``permissive`` (any use), ``research-only`` or ``unknown``.
         data_note: Description of the training data; the network's file and card repeat these three keys.
         license_terms: Terms of use of the weights, as free text.
-        network: Widths of the network, stage by stage or, for a network that has been pruned, block by block.
-        task: What the network predicts; a classifier has the output ``classes``.
+        network: Widths of the network, stage by stage or, for a network that has been pruned, block by block; or the
+            layers of a plain network, for landmarks.
+        task: What the network predicts: ``head-pose``, ``classification`` (output ``classes``) or ``landmarks``, the
+            68 points of a face (a plain network).
     """
 
     name: Name
@@ -238,18 +199,18 @@ class Recipe:
     data_note: Text
     license_terms: Text
     data: DataRecipe
-    network: Annotated[NetworkRecipe | ResNetSpec, BeforeValidator(_network)]
+    network: Annotated[NetworkRecipe | ResNetSpec | PlainSpec, BeforeValidator(read_network)]
     crop: Annotated[CropSpec, config.table(CropSpec)]
     run: RunRecipe
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
-    task: Literal["head-pose", "classification"] = "head-pose"
+    task: Literal["head-pose", "classification", "landmarks"] = "head-pose"
 
     @property
-    def spec(self) -> ResNetSpec:
+    def spec(self) -> Spec:
         """Widths of the network."""
-        return self.network if isinstance(self.network, ResNetSpec) else self.network.build()
+        return self.network.build() if isinstance(self.network, NetworkRecipe) else self.network
 
     @property
     def statement(self) -> provenance.Statement:
@@ -356,16 +317,21 @@ def _check(recipe: Recipe) -> None:
     kinds = {source.kind for source in recipe.data.sources}
     by_pose = recipe.data.density.max_repeats or any(source.share for source in recipe.data.sources)
     rules = {
-        f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": (
-            recipe.spec.output == "classes"
-        )
-        == (recipe.task == "classification"),
+        f"network.output {recipe.spec.output!r} does not go with task {recipe.task!r}": recipe.spec.output
+        in _OUTPUTS[recipe.task],
+        f"a plain network has one input size: crop.size is network.size, {recipe.crop.size} here, and run.growing is "
+        "empty": not isinstance(recipe.spec, PlainSpec) or (recipe.spec.size == recipe.crop.size and not run.growing),
         f"network has {size / 1e6:,.0f} M parameters, {_MOST_PARAMETERS / 1e6:,.0f} M are the most": size
         <= _MOST_PARAMETERS,
         f"run.growing: until ascends, below run.images, {run.images}; got {untils}; --set 'run.growing=[]' "
         "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
-        "data.density and data.sources.N.share are for task 'head-pose'": not by_pose or recipe.task == "head-pose",
+        "data.density and data.sources.N.share are for tasks with faces": not by_pose
+        or recipe.task != "classification",
+        "task 'landmarks' takes sources of kind 300w-lp, and of kind manifest with their landmarks; no other task has "
+        "data.sources.N.landmarks": all(map(has_landmarks, recipe.data.sources))
+        if recipe.task == "landmarks"
+        else not any(source.landmarks for source in recipe.data.sources),
         "data.sources has negatives, which teach the output face alone: add it to network.outputs, or leave them out": (
             "negatives" not in kinds or recipe.task != "head-pose" or "face" in recipe.spec.outputs
         ),

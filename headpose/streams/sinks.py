@@ -134,7 +134,7 @@ def json_lines(target: str | os.PathLike[str]) -> RowFile:
     ``box`` [x1, y1, x2, y2] (tight box, pixels); ``score``; ``yaw``, ``pitch``, ``roll``, ``azimuth``,
     ``elevation``, ``tilt`` (degrees); ``rotation`` (3x3, row by row); ``uncertainty`` (degrees), ``readable`` (both
     null if the network has no such output) and ``reliable``; ``quality`` (``PoseQuality``); ``place`` [x, y, z]
-    (centimeters) if it is known.
+    (centimeters) and ``landmarks`` (68 times [x, y], pixels) if they are known.
 
     Args:
         target: File to write, or "-" for stdout.
@@ -259,6 +259,7 @@ def _json_row(frame: Frame, pose: HeadPose, number: int, folder: Path | None) ->
         **pose.doubt,
         "quality": pose.quality._asdict(),
         **({} if pose.place is None else {"place": [round(value, 3) for value in pose.place]}),
+        **pose.located,
     }
     return json.dumps(values) + "\n"
 

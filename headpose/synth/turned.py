@@ -25,12 +25,12 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import files, folders, images
-from headpose.datasets import manifest, w300lp
+from headpose.datasets import manifest, points, w300lp
+from headpose.datasets.points import Landmarks
 from headpose.errors import DataError
-from headpose.synth import layout, points
+from headpose.synth import layout
 from headpose.synth import scene as scenes
 from headpose.synth.anatomy import FRAME
-from headpose.synth.points import Landmarks
 from headpose.synth.turn import FRAMING, Turned, Turner, View
 from headpose.types import EulerAngles, Sample
 
@@ -85,7 +85,7 @@ def read_source(table: str | os.PathLike[str], landmarks: str | os.PathLike[str]
 
     Args:
         table: A manifest (``headpose.datasets.manifest``).
-        landmarks: An .npz file (``headpose.synth.points``), or None.
+        landmarks: An .npz file (``headpose.datasets.points``), or None.
 
     Raises:
         DataError: a file cannot be read or is damaged, or the landmarks are of other photographs.

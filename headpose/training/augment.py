@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import crop, geometry
+from headpose.datasets.points import MIRRORED, Landmarks
 from headpose.recipes.training import AugmentRecipe
 from headpose.types import Box, CropSpec, Image
 
@@ -34,11 +35,14 @@ class View(NamedTuple):
         rotation: (3, 3) float64 rotation from head axes to camera axes.
         region: (4,) float64 tight box of the face in the crop, as ``crop.region_in_crop`` returns it. It is the whole
             box also where the edge of the picture cuts the face.
+        landmarks: Landmarks in units of the crop's side (``crop.points_in_crop``), also those outside of the crop;
+            None for a face without.
     """
 
     image: Image
     rotation: NDArray[np.float64]
     region: NDArray[np.float64]
+    landmarks: Landmarks | None = None
 
 
 class Augmenter:
@@ -49,7 +53,14 @@ class Augmenter:
         self.spec = spec
         self._pixels = _pixel_steps(recipe, spec.size)
 
-    def __call__(self, image: Image, box: Box, rotation: NDArray[np.float64], rng: np.random.Generator) -> View:
+    def __call__(
+        self,
+        image: Image,
+        box: Box,
+        rotation: NDArray[np.float64],
+        rng: np.random.Generator,
+        landmarks: Landmarks | None = None,
+    ) -> View:
         """Draw a random view.
 
         Args:
@@ -57,28 +68,59 @@ class Augmenter:
             box: Tight box in pixels.
             rotation: (3, 3) rotation from head axes to camera axes.
             rng: Generator of this sample.
+            landmarks: Landmarks in pixels of the image, which move with it; None for none.
         """
         recipe = self.recipe
         if recipe.share < 1.0 and rng.random() >= recipe.share:
-            return View(crop.cut(image, box, self.spec), rotation, crop.region_in_crop(box, box, self.spec))
+            return plain_view(image, box, rotation, self.spec, landmarks)
         low, high = recipe.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
         turn = rng.normal(0.0, recipe.turn)
         if rng.random() < recipe.wide_turn:
             turn = rng.uniform(-recipe.wide_turn_degrees, recipe.wide_turn_degrees)
         if recipe.cut and rng.random() < recipe.cut:  # 0 draws no number, so older recipes give the same views
+            old = box
             image, box = cut_through(image, box, rng)
+            landmarks = _shifted(landmarks, box.x1 - old.x1, box.y1 - old.y1)
         spec = dataclasses.replace(self.spec, scale=scale)
         around = _jittered(box, recipe, rng)
         view, region = crop.cut(image, around, spec, turn), crop.region_in_crop(box, around, spec, turn)
         rotation = geometry.turn_picture(rotation, turn)
+        landmarks = _in_crop(landmarks, around, spec, turn)
         if rng.random() < recipe.flip:
             view, rotation = cv2.flip(view, 1), geometry.mirror(rotation)
             region[0] = 1.0 - region[0]
+            landmarks = _mirrored(landmarks)
         if recipe.shade and rng.random() < recipe.shade:  # as for ``cut``
             view = _shaded(view, rng)
         self._pixels.set_random_seed(int(rng.integers(1 << 31)))
-        return View(self._pixels(image=view)["image"], rotation, region)
+        return View(self._pixels(image=view)["image"], rotation, region, landmarks)
+
+
+def plain_view(
+    image: Image, box: Box, rotation: NDArray[np.float64], spec: CropSpec, landmarks: Landmarks | None = None
+) -> View:
+    """Return the view of a face without augmentation. The arguments are those of ``Augmenter``."""
+    where = crop.region_in_crop(box, box, spec)
+    return View(crop.cut(image, box, spec), rotation, where, _in_crop(landmarks, box, spec))
+
+
+def _in_crop(landmarks: Landmarks | None, around: Box, spec: CropSpec, turn: float = 0.0) -> Landmarks | None:
+    if landmarks is None:
+        return None
+    return Landmarks(crop.points_in_crop(landmarks.points, around, spec, turn), landmarks.known)
+
+
+def _shifted(landmarks: Landmarks | None, x: float, y: float) -> Landmarks | None:
+    return None if landmarks is None else Landmarks(landmarks.points + np.array([x, y]), landmarks.known)
+
+
+def _mirrored(landmarks: Landmarks | None) -> Landmarks | None:
+    """Mirror landmarks in units of a crop: each takes the place of its counterpart on the other side of the face."""
+    if landmarks is None:
+        return None
+    points = landmarks.points[MIRRORED] * (-1.0, 1.0) + np.array([1.0, 0.0])
+    return Landmarks(points, landmarks.known[MIRRORED])
 
 
 def _jittered(box: Box, recipe: AugmentRecipe, rng: np.random.Generator) -> Box:

@@ -57,8 +57,8 @@ def read(recipe: DataRecipe) -> Split:
         training += train
         validation += held_out
         sources += [number] * len(train)
-        lines += [_line("training", source, sample) for sample in train]
-        lines += [_line("validation", source, sample) for sample in held_out]
+        lines += [describe("training", source, sample) for sample in train]
+        lines += [describe("validation", source, sample) for sample in held_out]
     digest = hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
     of_source = np.array(sources, np.int64)
     return Split(training, density.repeats(recipe, training, of_source), validation, digest.hexdigest(), of_source)
@@ -87,8 +87,8 @@ def _weight(recipe: DataRecipe, sample: Sample) -> float:
     return max(recipe.spread_floor, sample.weight)
 
 
-def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
-    """Describe a sample for the hash: everything that affects a run except the pixels."""
+def describe(side: str, source: SourceRecipe, sample: Sample) -> str:
+    """Return a line for the hash of the data: everything about a sample that affects a run, except the pixels."""
     root = Path(source.path)
     root = root.parent if source.kind == "manifest" else root
     inside = sample.image.relative_to(root) if sample.image.is_relative_to(root) else sample.image
@@ -96,10 +96,20 @@ def _line(side: str, source: SourceRecipe, sample: Sample) -> str:
 
 
 def _samples(source: SourceRecipe) -> list[Sample]:
+    samples = read_faces(source)
+    return duplicates.group_near_duplicates(samples) if source.near_duplicates else samples
+
+
+def read_faces(source: SourceRecipe) -> list[Sample]:
+    """Read all faces of a source, each in the group that the source names.
+
+    Raises:
+        DataError: The source cannot be read; see the readers.
+        RecipeError: The source does not contain labeled heads.
+    """
     if source.kind == "cifar-10":
         raise RecipeError(f"{source.path}: a source of kind cifar-10 holds no head poses; set task = 'classification'")
-    samples = w300lp.read(source.path) if source.kind == "300w-lp" else manifest.read(source.path)
-    return duplicates.group_near_duplicates(samples) if source.near_duplicates else samples
+    return w300lp.read(source.path) if source.kind == "300w-lp" else manifest.read(source.path)
 
 
 class Pictures:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 
 _log = logging.getLogger("headpose")
 
@@ -117,7 +117,7 @@ class SharedNetwork:
         raw: Function from images to the raw output of the network.
     """
 
-    def __init__(self, network: ResNet, processes: Processes) -> None:
+    def __init__(self, network: Network, processes: Processes) -> None:
         """Wrap a network in DistributedDataParallel if there are several processes."""
         self._count = processes.count
         self._parallel = DistributedDataParallel(_Raw(network)) if processes.count > 1 else None
@@ -135,9 +135,9 @@ class SharedNetwork:
 
 
 class _Raw(nn.Module):
-    """Module whose ``forward`` is ``ResNet.raw``, as DistributedDataParallel requires."""
+    """Module whose ``forward`` is ``Network.raw``, as DistributedDataParallel requires."""
 
-    def __init__(self, network: ResNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 
 
 class WeightAverage:
@@ -20,13 +20,13 @@ class WeightAverage:
         network: Averaged network, in evaluation mode.
     """
 
-    def __init__(self, network: ResNet, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         """Start the average with a copy of ``network``."""
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: ResNet, step: int) -> None:
+    def update(self, network: Network, step: int) -> None:
         """Update the average.
 
         Args:

@@ -14,8 +14,8 @@ from headpose.files import atomic_path, write_text
 FILE = "log.csv"
 """File name of the log in the folder of a run."""
 
-OTHER_UNITS = ("region_iou", "nll", "face_accuracy", "face_auc")
-"""Figures that are no errors in the unit of the others; ``validation.OutputValidator`` explains them."""
+OTHER_UNITS = ("region_iou", "nll", "face_accuracy", "face_auc", "failures")
+"""Figures in other units: ``validation.OutputValidator`` and ``evaluation.landmarks`` explain them."""
 
 _FIRST = ("step", "images", "rate", "loss")
 

@@ -22,8 +22,9 @@ from headpose import config
 from headpose.errors import DataError, RecipeError
 from headpose.files import sha256_of, write_text
 from headpose.networks import checkpoint
+from headpose.networks.build import build
+from headpose.networks.network import Network
 from headpose.networks.pretrained import Match, initialise
-from headpose.networks.resnet import ResNet, build
 from headpose.recipes import provenance
 from headpose.recipes.training import Recipe
 from headpose.training import distributed, log, schedule, tasks
@@ -78,7 +79,7 @@ class Trainer:
         resume: bool = False,
         *,
         task: Task | None = None,
-        network: ResNet | None = None,
+        network: Network | None = None,
         objective: Objective | None = None,
         changed_data: bool = False,
     ) -> None:
@@ -360,7 +361,7 @@ class Trainer:
             raise DataError(f"{self.folder} holds a run already: add --resume, or give another folder with --out")
 
 
-def contiguous_state(network: ResNet) -> dict[str, Tensor]:
+def contiguous_state(network: Network) -> dict[str, Tensor]:
     """Return the state dict without BatchNorm's step counters, ready for safetensors."""
     return {
         name: value.detach().contiguous().clone()
@@ -369,7 +370,7 @@ def contiguous_state(network: ResNet) -> dict[str, Tensor]:
     }
 
 
-def _optimiser(recipe: Recipe, network: ResNet) -> torch.optim.Optimizer:
+def _optimiser(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     """Create the optimizer. Weight decay applies to convolution and dense weights, not to BatchNorm and biases."""
     settings = recipe.optimiser
     decayed = [p for p in network.parameters() if p.ndim > 1]

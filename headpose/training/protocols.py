@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headpose.errors import DataError
 from headpose.files import write_text
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.recipes.training import Recipe
 
 
@@ -130,7 +130,7 @@ class Task(Protocol):
         """Yield the held-out data in order, without augmentation, in batches of ``batch``."""
         ...
 
-    def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
+    def evaluate(self, network: Network, sheet: Path | None = None) -> Score:
         """Evaluate a network on the held-out data.
 
         Args:

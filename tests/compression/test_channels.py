@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headpose.compression import channels
 from headpose.compression.channels import Group
 from headpose.errors import InputError
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.networks.spec import BlockSpec, ResNetSpec, StemSpec, macs, parameters, resnet
 from tests.compression.networks import specs
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from headpose import cli
 from headpose.compression import recipe as recipes
 from headpose.inference import OnnxPoseModel
+from headpose.networks.build import build
 from headpose.networks.export import ModelCard, export_onnx
-from headpose.networks.resnet import build
 from headpose.recipes import provenance
 from headpose.recipes import training as recipe
 from headpose.training.loop import contiguous_state

@@ -17,7 +17,7 @@ from headpose.compression.finetune import FineTuner
 from headpose.compression.recipe import RunRecipe, StageRecipe, StudentRecipe
 from headpose.errors import RecipeError
 from headpose.losses import geodesic_distance
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.networks.spec import StemSpec, parameters, resnet
 from headpose.recipes import training as recipe
 from headpose.recipes.training import OptimiserRecipe

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.recipe import RunRecipe
 from headpose.errors import DataError, WeightsError
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.recipes import training as recipe
 from headpose.recipes.training import OptimiserRecipe
 from headpose.training.loop import BEST, LAST, Trainer

@@ -230,7 +230,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bits(tmp_path):
         "from headpose.compression.selection import Rule\n"
         "from headpose.recipes import training as recipe\n"
         "from headpose.training import tasks\n"
-        "from headpose.networks.resnet import build\n"
+        "from headpose.networks.build import build\n"
         "settings = recipe.from_dict(json.loads(pathlib.Path(sys.argv[1]).read_text()))\n"
         "tuner = FineTuner(tasks.of(settings), settings, RunRecipe(batch=16, ema=0.9, bf16='off', threads=1))\n"
         "torch.set_num_threads(1)\n"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from headpose import HeadPoseEstimator, weights
 from headpose.errors import HeadPoseError, WeightsError
 from headpose.inference import OnnxPoseModel
-from headpose.types import Box
+from headpose.landmarks import OnnxLandmarkModel, locate
+from headpose.types import Box, Face, HeadPose
 from tests.fuzz.damage import damaged, odd_values, spoiled
 from tests.fuzz.test_readers import only
-from tests.network_files import PLAIN, colour_network
+from tests.network_files import PLAIN, colour_network, landmark_network
 
 BOXES = [Box(5, 6, 40, 50), Box(-10, 30, 20, 90), Box(30, 30, 31, 31)]
 CARD = {"name": "colour", "precision": "fp32", "license": "permissive", "parent": "", "architecture": {"stem": [1, 2]}}
@@ -52,6 +53,40 @@ class NoFaces:
 
     def detect(self, image):
         return []
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    file = tmp_path_factory.mktemp("network") / "points.onnx"
+    return landmark_network(file, np.random.default_rng(0).uniform(size=(68, 2))).read_bytes()
+
+
+def read_landmarks(path, picture):
+    """All the way from a file to pixels."""
+    with only(HeadPoseError):
+        model = OnnxLandmarkModel(path, device="cpu", threads=1)
+        for pose in locate(model, picture, [HeadPose(Face(box, 1.0), np.eye(3)) for box in BOXES]):
+            assert pose.landmarks.shape == (68, 2)
+            assert np.isfinite(pose.landmarks).all()
+
+
+@given(data=st.data())
+def test_damaged_landmark_files(points, path, picture, data):
+    path.write_bytes(data.draw(damaged([points], changes=3)))
+    read_landmarks(path, picture)
+
+
+@given(kind=odd_values, contract=odd_values, listed=odd_values)
+def test_odd_kinds(points, path, picture, kind, contract, listed):
+    model = onnx.load_from_string(points)
+    about = {"name": "points", "kind": kind, "contract": contract, "outputs": listed}
+    texts = {"headpose.crop": json.dumps(PLAIN.to_dict()), "headpose.model": json.dumps(about)}
+    del model.metadata_props[:]
+    for key, text in texts.items():
+        model.metadata_props.add(key=key, value=text.encode("utf-8", "replace").decode())
+    onnx.save(model, path)
+    read_landmarks(path, picture)
+    read_poses(path, picture)
 
 
 @given(data=st.data())

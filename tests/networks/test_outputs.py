@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from headpose import reading
 from headpose.errors import InputError
 from headpose.networks import outputs
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.networks.spec import ResNetSpec
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network
 

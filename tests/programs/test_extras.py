@@ -39,6 +39,7 @@ print(json.dumps(results))
 NEEDED = {
     "apps/gradio_ui.py": "apps",
     "eval/heldout.py": "train",
+    "eval/landmarks.py": "train",
     "scripts/convert_blazeface.py": "test",
     "scripts/digits_as_cifar10.py": "test",
     "scripts/document_recipes.py": "train",

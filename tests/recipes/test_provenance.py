@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from headpose import cli
 from headpose.datasets import manifest
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.recipes import provenance
 from headpose.recipes import training as recipe
 from headpose.recipes.provenance import RENDERED, Origin, Statement, combine

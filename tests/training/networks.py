@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from headpose import geometry
-from headpose.networks.resnet import ResNet, build
-from headpose.networks.spec import ResNetSpec, StemSpec, resnet
+from headpose.networks.build import build
+from headpose.networks.network import Network
+from headpose.networks.spec import Spec, StemSpec, resnet
 
 TINY_BASIC = resnet("basic", (1, 2), (5, 7), (8, 12), StemSpec(6, 3, 2, False))
 TINY_BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), head=(10, 6), output="euler")
@@ -17,7 +18,7 @@ TINY_BOTTLENECK = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8), he
 TINY_CAFFE = resnet("bottleneck", (1, 2), (4, 6), (16, 24), StemSpec(8, pool_padding="end"), stride_on="1x1")
 
 
-def network(spec: ResNetSpec, seed: int = 0) -> ResNet:
+def network(spec: Spec, seed: int = 0) -> Network:
     """A network whose every parameter and statistic matters: none is 0 or 1 as it starts."""
     torch.manual_seed(seed)
     net = build(spec)

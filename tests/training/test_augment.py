@@ -45,7 +45,7 @@ def test_the_label_turns_with_the_picture(change):
     start = geometry.rotation_from_euler([35.0, -30.0, 20.0])
     labels = []
     for seed in range(12):
-        view, rotation, _ = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
+        view, rotation, *_ = augmenter(drawn(start), BOX, start, np.random.default_rng(seed))
         np.testing.assert_allclose(seen(view), rotation[:2, 1:].T, atol=0.06)
         labels.append(rotation)
     if "flip" not in change:
@@ -102,7 +102,7 @@ def test_the_region_is_where_the_face_is(change):
     wide = {"wide_turn_degrees": 180.0, "scale": (1.8, 1.8)}
     augmenter = Augmenter(dataclasses.replace(STILL, **{**wide, **change}), dataclasses.replace(SPEC, border="black"))
     for seed in range(8):
-        view, _, region = augmenter(picture, box, np.eye(3), np.random.default_rng(seed))
+        view, _, region, _ = augmenter(picture, box, np.eye(3), np.random.default_rng(seed))
         rows, columns = np.nonzero(view[..., 0] > 127)
         found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         wanted = 96 * np.concatenate([region[:2] - region[2:] / 2, region[:2] + region[2:] / 2])
@@ -112,7 +112,7 @@ def test_the_region_is_where_the_face_is(change):
 
 def test_everything_off_is_the_plain_crop():
     picture = np.random.default_rng(0).integers(0, 256, (300, 320, 3), np.uint8)
-    view, rotation, _ = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
+    view, rotation, *_ = Augmenter(STILL, SPEC)(picture, BOX, np.eye(3), np.random.default_rng(0))
     np.testing.assert_array_equal(view, crop.cut(picture, BOX, SPEC))
     np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
 
@@ -213,7 +213,7 @@ def test_a_cut_leaves_the_label_and_fills_with_the_border():
     edge = Augmenter(dataclasses.replace(STILL, cut=1.0), SPEC)
     whole = crop.cut(picture, BOX, SPEC)
     for seed in range(20):
-        view, rotation, region = black(picture, BOX, start, np.random.default_rng(seed))
+        view, rotation, region, _ = black(picture, BOX, start, np.random.default_rng(seed))
         np.testing.assert_array_equal(rotation, start)
         np.testing.assert_allclose(region, [0.5, 0.5, 1 / 1.3, 1 / 1.3])  # the whole box, also what is cut off
         empty = (view == 0).all(2)

@@ -4,7 +4,7 @@ import torch
 
 from headpose import cli
 from headpose.errors import DataError, RecipeError
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.recipes import training as recipe
 from headpose.training import log, tasks
 from headpose.training.loop import Trainer

@@ -13,7 +13,7 @@ import torch
 from headpose import cli, crop, geometry
 from headpose.errors import RecipeError
 from headpose.inference import load_model
-from headpose.networks.resnet import build
+from headpose.networks.build import build
 from headpose.recipes import training as recipe
 from headpose.training import forecast, log
 from headpose.training.negatives import NegativeSplit

@@ -99,3 +99,11 @@ def test_parts_are_limited_and_a_folder_that_exists_is_kept(repo, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "exists: name a new folder" in done.stderr and done.stderr.count("\n") == 1
     assert [part for part in tmp_path.iterdir() if part.name.startswith(".")] == []
+
+
+def test_other_tasks_are_refused(load_program, monkeypatch, tmp_path, capsys):
+    program = load_program("scripts/pack_training_set.py")
+    monkeypatch.setattr(sys, "argv", ["pack_training_set", "landmarks-vgg", "--out", str(tmp_path / "parts")])
+    assert program.main() == 1
+    assert "landmarks-vgg is for the task landmarks: only data of head poses" in capsys.readouterr().err
+    assert not (tmp_path / "parts").exists()

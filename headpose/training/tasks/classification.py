@@ -19,7 +19,7 @@ from headpose import crop
 from headpose.datasets import cifar10
 from headpose.errors import DataError, RecipeError
 from headpose.losses import cross_entropy
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.recipes.data import DataRecipe
 from headpose.recipes.training import AugmentRecipe, Recipe
 from headpose.training import sampling as stream
@@ -110,10 +110,10 @@ class ClassificationTask:
     def held_out(self, batch: int) -> Iterator[Batch]:
         return _in_order(self.split.validation, self.crop, batch)
 
-    def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
+    def evaluate(self, network: Network, sheet: Path | None = None) -> Score:
         return _score(network, _in_order(self.split.validation, self.crop, _BATCH))
 
-    def test(self, network: ResNet) -> Score:
+    def test(self, network: Network) -> Score:
         """Evaluate a network on ``test_batch.bin``, which is not used for model selection."""
         return _score(network, _in_order(cifar10.read_test(self._folder), self.crop, _BATCH))
 
@@ -168,7 +168,7 @@ def _in_order(images: cifar10.LabelledImages, spec: CropSpec, batch: int) -> Ite
 
 
 @torch.no_grad()
-def _score(network: ResNet, batches: Iterator[Batch]) -> Score:
+def _score(network: Network, batches: Iterator[Batch]) -> Score:
     training, device = network.training, next(network.parameters()).device
     network.eval()
     wrong, loss, seen = 0, 0.0, 0

@@ -24,8 +24,9 @@ from headpose.losses import (
     geodesic_distance,
     laplace_likelihood,
 )
+from headpose.networks.network import Network
 from headpose.networks.outputs import decode, scale_tril, split
-from headpose.networks.resnet import HeadPoseNet, ResNet
+from headpose.networks.resnet import HeadPoseNet
 from headpose.networks.rotations import rotation_vectors
 from headpose.reading import OPTIONAL_OUTPUTS, Calibration, Reading
 from headpose.recipes.training import Recipe
@@ -147,7 +148,7 @@ class HeadPoseTask:
             some = zip(crops[start : start + batch], samples[start : start + batch], strict=True)
             yield collate([(_plain(view, sample, self.crop), sample.weight, True) for view, sample in some])
 
-    def evaluate(self, network: ResNet, sheet: Path | None = None) -> Score:
+    def evaluate(self, network: Network, sheet: Path | None = None) -> Score:
         assert isinstance(network, HeadPoseNet)
         validator = self.validator
         reading = validator.read(network)

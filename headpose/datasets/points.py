@@ -1,34 +1,110 @@
-"""Landmarks of photographs, read from an .npz file."""
+"""The 68 landmarks of photographs, in the order of 300W: from an .npz file, or from .mat files in 300W-LP's layout.
+
+From 0: 0 to 16 the outline from the right ear over the chin, 17 to 26 the brows, 27 to 35 the nose, 36 to 47 the eyes,
+48 to 67 the mouth. Right is that of the person.
+"""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headpose.datasets import mat
 from headpose.errors import DataError
 from headpose.files import numpy_reason
 from headpose.geometry import Array
+from headpose.types import Sample
 
 _KNOWN = np.array([0.0, 0.4, 1.0])  # weight by state: turned away, covered, seen
+MIRRORED = np.array(
+    [
+        *(*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)),
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+        *(*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65),
+    ]
+)
+"""(68,) index of the landmark on the other side of the face: in a mirrored picture, landmark i is ``MIRRORED[i]``."""
+
 _INTEGER_UNIT = 0.125  # pixels: integers are eighths unless the file says otherwise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:
-    """The 68 landmarks of one photograph.
+    """The 68 landmarks of one face.
 
     Attributes:
-        points: (68, 2) float64, x and y in pixels.
+        points: (68, 2) float64, x and y in pixels, or in sides of a crop.
         known: (68,) float64 weight in [0, 1]; 0 where there is no point.
     """
 
     points: Array
     known: Array
+
+    @property
+    def side(self) -> float:
+        """Square root of the area of the tight box of the known points, in their unit; 0 if they span none."""
+        known = self.points[self.known > 0]
+        return float(np.sqrt(np.prod(np.ptp(known, axis=0)))) if len(known) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkSample:
+    """A labeled face with its landmarks.
+
+    Attributes:
+        sample: Image, box, pose and group.
+        landmarks: Landmarks in pixels of the image, which span an area.
+    """
+
+    sample: Sample
+    landmarks: Landmarks
+
+    @property
+    def image(self) -> Path:
+        return self.sample.image
+
+    @property
+    def group(self) -> str:
+        return self.sample.group
+
+
+def join(samples: Sequence[Sample], file: str | os.PathLike[str]) -> list[LandmarkSample]:
+    """Join samples with the landmarks of a file (``read``), by the stem of the picture's name.
+
+    Samples without landmarks are left out.
+
+    Raises:
+        DataError: The file cannot be read or names none of the pictures, or landmarks span no area.
+    """
+    known = read(file)
+    joined = [LandmarkSample(each, known[each.image.stem]) for each in samples if each.image.stem in known]
+    if not joined:
+        raise DataError(f"the landmarks {file} name none of the {len(samples)} pictures")
+    if flat := [each for each in joined if not each.landmarks.side > 0]:
+        raise DataError(f"the landmarks {file}: those of {flat[0].image.stem} span no area")
+    return joined
+
+
+def of_mat(samples: Sequence[Sample]) -> list[LandmarkSample]:
+    """Read the annotated landmarks (``pt2d``) in the .mat files beside the pictures; all points count as seen.
+
+    Raises:
+        DataError: A file is damaged, or has no ``pt2d`` with 68 landmarks.
+    """
+    return [LandmarkSample(each, _annotated(each)) for each in samples]
+
+
+def _annotated(sample: Sample) -> Landmarks:
+    points = mat.read_annotated(sample.image)
+    landmarks = Landmarks(points, (points != -1).all(1).astype(np.float64))  # -1 marks a point that is not visible
+    if not landmarks.side > 0:
+        raise DataError(f"{sample.image.with_suffix('.mat')}: the landmarks of pt2d span no area")
+    return landmarks
 
 
 def read(file: str | os.PathLike[str]) -> Mapping[str, Landmarks]:

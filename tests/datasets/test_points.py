@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headpose.datasets import points, w300lp
+from headpose.datasets.points import MIRRORED
 from headpose.errors import DataError
-from headpose.synth import points
+from tests.datasets.labels import landmarks, write_face
 
 POINTS = np.arange(2 * 68 * 2).reshape(2, 68, 2)
 
@@ -72,3 +74,45 @@ def test_files_that_cannot_be_read(tmp_path):
     np.save(tmp_path / "single.npy", POINTS)
     with pytest.raises(DataError, match="it is a single array"):
         points.read(tmp_path / "single.npy")
+
+
+def test_the_annotated_points_of_a_mat_file_are_read_and_unseen_ones_are_none(tmp_path):
+    seen = landmarks((10, 20, 50, 70), rows=2)
+    seen[:, 5] = -1  # not visible
+    write_face(tmp_path / "HELEN" / "a.jpg", pt2d=seen)
+    (face,) = points.of_mat(w300lp.read(tmp_path))
+    assert face.landmarks.known.tolist() == [float(i != 5) for i in range(68)]
+    np.testing.assert_allclose(face.landmarks.points[[0, 9]], seen[:, [0, 9]].T)
+    assert face.landmarks.side == pytest.approx((40 * 50) ** 0.5)
+    assert (face.image.name, face.group) == ("a.jpg", "a")
+
+
+@pytest.mark.parametrize(
+    ("pt2d", "message"),
+    [
+        (None, r"a.mat: pt2d has shape \(0, 0\), it must have 68 landmarks"),
+        (np.full((2, 21), 3.0), r"a.mat: pt2d has shape \(2, 21\), it must have 68 landmarks"),
+        (np.full((2, 68), 1e9), "pt2d has a coordinate out of range"),
+        (np.full((2, 68), np.nan), "pt2d has a coordinate out of range"),
+        (np.full((2, 68), -1.0), "the landmarks of pt2d span no area"),
+    ],
+)
+def test_a_mat_file_without_landmarks_is_one_clear_error(tmp_path, pt2d, message):
+    write_face(tmp_path / "HELEN" / "a.jpg", pt2d=pt2d)
+    with pytest.raises(DataError, match=message):
+        points.of_mat(w300lp.read(tmp_path))
+
+
+@pytest.mark.data
+def test_the_counterparts_are_those_of_real_faces(data_dir):
+    """The mean frontal face, mirrored, lies on itself."""
+    faces = points.read(data_dir / "aflw" / "landmarks68.npz")
+    assert len(faces) == 10_266
+    whole = np.stack([face.points for face in faces.values() if (face.known > 0).all()])
+    mean = (whole - whole.mean(1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(mean[MIRRORED] * (-1, 1), mean, atol=2.0)  # pixels, of 80
+    wrong = np.abs(mean[::-1] * (-1, 1) - mean).max()
+    assert wrong > 20
+    for face in points.of_mat(w300lp.read(data_dir / "helen")):
+        assert (face.landmarks.known == 1).all()
+        assert face.landmarks.side == pytest.approx(np.sqrt(face.sample.box.width * face.sample.box.height), rel=1e-3)

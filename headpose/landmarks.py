@@ -1,0 +1,134 @@
+"""The 68 landmarks of faces: a second network, which reads them off a crop of each face.
+
+A landmark network's file has one input, ``image`` (N, 3, S, S) float32, and one output, ``landmarks`` (N, 68, 2), x and
+y in sides of the crop, with dynamic N. ``headpose.metadata`` describes its metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headpose import crop, metadata, weights
+from headpose.errors import HeadPoseError
+from headpose.inference import check_signature, create_session
+from headpose.reading import LANDMARKS, checked_landmarks
+from headpose.types import CropSpec, HeadPose, Image
+
+
+class LandmarkModel(Protocol):
+    """Interface of a landmark network.
+
+    Attributes:
+        name: Name of the network.
+        crop: Crop settings of its input.
+    """
+
+    name: str
+    crop: CropSpec
+
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Predict (N, 68, 2) float64 landmarks in sides of the crop from (N, 3, S, S) float32; N may be 0."""
+        ...
+
+
+class OnnxLandmarkModel:
+    """Landmark network in an ONNX Runtime session. Threads may share it, and it can be pickled.
+
+    Attributes:
+        name: Name in the file's metadata.
+        crop: Crop settings in the file's metadata.
+        metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
+        path: Path of the file.
+        device: Device that it runs on: one of ``inference.DEVICES`` except "auto".
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> None:
+        """Load a file. ``load_landmark_model`` also takes names.
+
+        Args:
+            path: Path of the .onnx file.
+            device: One of ``inference.DEVICES``. "auto" selects the best one that is installed and works.
+            threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
+
+        Raises:
+            WeightsError: The file does not exist, is not a landmark network, or its tensors or metadata are wrong.
+            HeadPoseError: ``device`` is unknown or not installed.
+        """
+        self.path = Path(path)
+        self._again = functools.partial(OnnxLandmarkModel, self.path.absolute(), device=device, threads=threads)
+        self._session, self.device = create_session(path, device=device, threads=threads)
+        stored = self._session.get_modelmeta().custom_metadata_map
+        self.crop = metadata.crop(stored, self.path)
+        self.metadata = metadata.description(stored, self.path, "landmarks")
+        self.name: str = self.metadata["name"]
+        check_signature(self._session, self.crop, ("landmarks",), self.path)
+
+    def __reduce__(self) -> tuple[Callable[[], OnnxLandmarkModel], tuple[()]]:
+        return self._again, ()
+
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Predict landmarks.
+
+        Args:
+            inputs: (N, 3, S, S) float32 crops from ``crop.network_input``; N may be 0.
+
+        Returns:
+            (N, 68, 2) float64 x and y in sides of the crop, in the order of 300W.
+
+        Raises:
+            HeadPoseError: An input value is not finite, the output is invalid, or the device fails.
+        """
+        if len(inputs) == 0:
+            return np.zeros((0, LANDMARKS, 2))
+        if not np.isfinite(inputs).all():  # an INT8 network would return points
+            raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
+        (output,) = self._session.run(["landmarks"], {"image": inputs})
+        return checked_landmarks(output, len(inputs), self.name)
+
+
+def load_landmark_model(
+    name_or_path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0
+) -> OnnxLandmarkModel:
+    """Load a landmark network by name or path.
+
+    Args:
+        name_or_path: Name in the manifest, or path of an .onnx file.
+        device: One of ``inference.DEVICES``. "auto" selects the best one that is installed and works.
+        threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
+
+    Raises:
+        WeightsError: There is no such network, or its file is not a landmark network or does not match the manifest.
+        HeadPoseError: ``device`` is unknown or not installed.
+    """
+    model = OnnxLandmarkModel(weights.find(name_or_path), device=device, threads=threads)
+    weights.check_crop(name_or_path, model.crop, model.path)
+    return model
+
+
+def locate(model: LandmarkModel, image: Image, poses: Sequence[HeadPose]) -> list[HeadPose]:
+    """Return poses with their landmarks.
+
+    Each face is cut where its pose was read: upright in its region if it has one, otherwise by its box.
+
+    Args:
+        model: Landmark network.
+        image: (H, W, 3) uint8 BGR.
+        poses: Poses of the faces in the image.
+
+    Raises:
+        HeadPoseError: The network fails.
+    """
+    places = [pose.face.region or pose.box for pose in poses]
+    found = model.predict(crop.network_input(image, places, model.crop))
+    return [
+        dataclasses.replace(pose, landmarks=crop.points_in_image(points, place, model.crop).astype(np.float32))
+        for pose, place, points in zip(poses, places, found, strict=True)
+    ]
