@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headpose import crop, weights
+from headpose import coded, crop, weights
 from headpose.compression import surgery
 from headpose.compression.distillation import student_spec, train_student
 from headpose.compression.finetune import NETWORK, FineTuner
@@ -291,7 +291,7 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
         RecipeError: The crop of the network differs from that of the recipe.
     """
     path = Path(name_or_path)
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" or coded.is_coded(path):
         spec, cut, state = state_from_onnx(weights.find(name_or_path))
         if cut != training.crop:
             raise RecipeError(f"{name_or_path} and the training recipe {training.name} have different crops")
