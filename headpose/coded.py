@@ -106,6 +106,15 @@ def is_coded(path: str | os.PathLike[str]) -> bool:
     return ENTRY in header.get("__metadata__", {})
 
 
+def openable(path: str | os.PathLike[str]) -> str | bytes:
+    """Return what ONNX Runtime opens: the path of an .onnx file, or the bytes that a file of this module decodes to.
+
+    Raises:
+        WeightsError: As ``read_onnx``, for a .safetensors file.
+    """
+    return read_onnx(path) if Path(path).suffix.lower() == SUFFIX else str(path)
+
+
 def read_onnx(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of the ONNX file: those of the file itself, or those that it decodes to.
 
@@ -123,14 +132,14 @@ def read_onnx(path: str | os.PathLike[str]) -> bytes:
         return data
     try:
         return _decode(data)
-    except _Unfit as error:
+    except _UnfitError as error:
         raise WeightsError(f"{path} {error}") from None
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError, zlib.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} is damaged: {reason:.200}; get or write it again") from None
 
 
-class _Unfit(Exception):
+class _UnfitError(Exception):
     """The file is in order, but not for this reader."""
 
 
@@ -138,10 +147,12 @@ def _decode(data: bytes) -> bytes:
     header, body = _header(data)
     about = header.get("__metadata__", {})
     if ENTRY not in about:
-        raise _Unfit("is not a network to run: give an .onnx file, or one that headpose compress stored as codewords")
+        raise _UnfitError(
+            "is not a network to run: give an .onnx file, or one that headpose compress stored as codewords"
+        )
     layout = json.loads(about[ENTRY])
     if layout["version"] != VERSION:
-        raise _Unfit(f"has version {layout['version']!r:.20}, this headpose reads {VERSION}: update headpose")
+        raise _UnfitError(f"has version {layout['version']!r:.20}, this headpose reads {VERSION}: update headpose")
     size = layout["bytes"]
     if not isinstance(size, int) or not 0 <= size <= _MOST_BYTES:
         raise ValueError(f"it claims {size!r:.20} bytes")
@@ -222,7 +233,7 @@ class _Layer:
 def _codes(parts: dict[str, memoryview], layers: Sequence[_Layer]) -> list[Codes]:
     """Cut the tensors of the file into those of the layers."""
     sizes = [layer.sizes for layer in layers]
-    pieces = {name: _cut(_inflated(parts[name], sum(s[name] for s in sizes)), [s[name] for s in sizes]) for name in KINDS}
+    pieces = {name: _cut(parts[name], [each[name] for each in sizes]) for name in KINDS}
     found = []
     for number, layer in enumerate(layers):
         books, indices, signs, masks = (np.frombuffer(pieces[name][number], np.uint8) for name in KINDS)
@@ -236,7 +247,8 @@ def _codes(parts: dict[str, memoryview], layers: Sequence[_Layer]) -> list[Codes
     return found
 
 
-def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
+def _cut(packed: memoryview, sizes: Sequence[int]) -> list[bytes]:
+    data = _inflated(packed, sum(sizes))
     ends = list(itertools.accumulate(sizes, initial=0))
     return [data[start:end] for start, end in itertools.pairwise(ends)]
 

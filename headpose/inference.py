@@ -231,7 +231,7 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
     if not Path(path).is_file():
         raise WeightsError(f"model file {path} does not exist")
     threads = bounded_threads(threads)
-    network = coded.read_onnx(path) if coded.is_coded(path) else str(path)
+    network = coded.openable(path)
     failed = ""
     for candidate in _candidates(device):
         try:

@@ -16,6 +16,7 @@ from headpose.compression import channels, surgery
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
+from headpose.compression.weights_recipe import GuideRecipe
 from headpose.errors import RecipeError
 from headpose.losses import cosine_distance, geodesic_distance
 from headpose.networks.build import build
@@ -184,6 +185,27 @@ class Distillation:
         """Remove the hooks from both networks."""
         for taps in self._taps:
             taps.remove()
+
+
+def guide(whole: ResNet, network: ResNet, task: Task, recipe: GuideRecipe, bf16: str) -> Distillation | None:
+    """Return the objective of a fine-tuning: distillation from the network before its compression, or None for labels.
+
+    The maps of the deeper half of the streams are compared, or of the groups of a network without streams. Those of the
+    others are so large that they would double the time of a step.
+
+    Args:
+        whole: Network before its compression; not changed.
+        network: Network that is trained.
+        task: Task of the training.
+        recipe: Weights of the losses.
+        bf16: As in ``Distillation``.
+    """
+    if not recipe.features and not recipe.output:
+        return None
+    found = channels.groups(network.spec)
+    names = [group.name for group in found if group.kind == "stream"] or [group.name for group in found]
+    stage = StageRecipe(1, features=recipe.features, output=recipe.output, labels=recipe.labels)
+    return Distillation(whole, network, task, stage, names[len(names) // 2 :], bf16)
 
 
 def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:

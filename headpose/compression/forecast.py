@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from headpose.compression import surgery
-from headpose.compression.distillation import Distillation, compared_layers, stage_tuning, student_spec
+from headpose.compression import coding, surgery
+from headpose.compression.distillation import Distillation, compared_layers, guide, stage_tuning, student_spec
 from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
@@ -68,6 +68,7 @@ def measure(compression: Compression, stages: Collection[str], students: list[st
     found = [
         *_pruning(compression, stages),
         *(_students(compression, teacher, students) if "distill" in stages else ()),
+        *(_coded(compression) if "encode" in stages else ()),
     ]
     return Forecast(found, pruned)
 
@@ -117,6 +118,21 @@ def _students(compression: Compression, teacher: ResNet, names: list[str] | None
             objective = Distillation(teacher, student, tuner.task, stage, layers, tuner.run.bf16)
             tuning = stage_tuning(tuner, recipe, name, number)
             yield StageForecast(tuning.name, 1, _time(compression, student, tuning, objective))
+
+
+def _coded(compression: Compression) -> Iterator[StageForecast]:
+    tuner = compression.tuner
+    for name, recipe in compression.recipe.product.items():
+        try:
+            whole = compression.source(recipe.network)
+        except WeightsError:
+            whole = compression.baseline
+        steps = [tuning for _, tuning in coding.tunings(whole, recipe, name, tuner.run.seed) if tuning.images]
+        for tuning, times in ((steps[0], len(steps) - 1), (steps[-1], 1)) if steps else ():
+            if times:
+                network = surgery.prune(whole, {})
+                objective = guide(whole, network, tuner.task, recipe.guide, tuner.run.bf16)
+                yield StageForecast(tuning.name, times, _time(compression, network, tuning, objective))
 
 
 def _time(

@@ -1,10 +1,11 @@
-"""Pipeline of a compression: baseline -> pruned teacher -> students -> files, in one folder, each part resumable."""
+"""Pipeline of a compression: baseline -> pruned teacher -> students -> codewords -> files; each part is resumable."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 import numpy as np
 
 from headpose import coded, crop, weights
-from headpose.compression import surgery
+from headpose.coded import SUFFIX, Codes
+from headpose.compression import product_file, surgery
+from headpose.compression.coding import CODES, quantise_network, quantised_layers
 from headpose.compression.distillation import student_spec, train_student
 from headpose.compression.finetune import NETWORK, FineTuner
 from headpose.compression.pruning import ROUNDED, Pruner
 from headpose.compression.quantization import LIMITS, quantize
 from headpose.compression.recipe import CompressionRecipe, StudentRecipe
 from headpose.compression.steps import Step, read_json
+from headpose.compression.weights_recipe import ProductRecipe
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
 from headpose.networks import checkpoint
@@ -42,7 +46,8 @@ class Compression:
     """One compression in one folder.
 
     The folder contains ``prune/`` and ``control/`` (a folder for each step, and ``rounded``), ``students/NAME/`` (a
-    folder for each stage), the networks as ONNX files, and the report. Each part stores the recipe that it was made
+    folder for each stage), ``product/NAME/`` (a folder for each step), the networks as ONNX files, those of product
+    quantization as .safetensors files, and the report. Each part stores the recipe that it was made
     with. A part that was made with other settings is rejected.
     """
 
@@ -154,6 +159,41 @@ class Compression:
                 raise RecipeError(f"the recipe has no student {name!r}; it has {', '.join(self.recipe.students)}")
         return {name: each for name, each in self.recipe.students.items() if names is None or name in names}
 
+    def encode(self) -> None:
+        """Quantize the networks of ``product`` and train their codewords, in the order of the recipe.
+
+        Raises:
+            RecipeError: The network is a classifier, or ``exempt`` does not fit it.
+            WeightsError: The network to quantize has not been made yet.
+        """
+        for name, recipe in self.recipe.product.items():
+            self.coded(name, recipe)
+
+    def coded(self, name: str, recipe: ProductRecipe) -> tuple[ResNet, dict[str, Codes]]:
+        """Return a network of ``product`` and its codes; they are made if they are missing. See ``encode``."""
+        network, part = self.source(recipe.network), self._part("prune")
+        if not isinstance(network, HeadPoseNet):
+            raise RecipeError("recipe: product: only head pose networks are written as files; leave it empty")
+        quantised_layers(network, recipe)  # raises before the folder is claimed
+        if recipe.network in self.recipe.students:
+            part["student"] = dataclasses.asdict(self.recipe.students[recipe.network])
+        folder = self.folder / "product" / name
+        self._claim(folder, {**part, "product": dataclasses.asdict(recipe)})
+        return quantise_network(self.tuner, network, recipe, name, folder)
+
+    def source(self, name: str) -> ResNet:
+        """Return the network that ``product`` names: ``baseline``, ``teacher`` or a student.
+
+        Raises:
+            WeightsError: It has not been made yet.
+        """
+        if name in (BASELINE, TEACHER):
+            return self.baseline if name == BASELINE else self.teacher()
+        file = self._student_file(name)
+        if not file.is_file():
+            raise WeightsError(f"there is no student {name} in {self.folder}: run the stage distill first")
+        return surgery.load(file)
+
     def teacher(self) -> ResNet:
         """Return the teacher that was made, or the one named in the recipe.
 
@@ -168,30 +208,41 @@ class Compression:
         return surgery.load(file)
 
     def networks(self) -> dict[str, ResNet]:
-        """Return all networks that exist: the baseline, the teacher, its control, and completed students."""
+        """Return all networks that exist: the baseline, the teacher, its control, students, those of ``product``."""
         named = {TEACHER: self.teacher()} if self.recipe.baseline.teacher else {}
         files = {
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
             CONTROL: self.folder / "control" / ROUNDED / NETWORK,
-            **{
-                name: self.folder / "students" / name / f"stage-{len(student.stages)}" / NETWORK
-                for name, student in self.recipe.students.items()
-            },
+            **{name: self._student_file(name) for name in self.recipe.students},
+            **{name: self.folder / "product" / name / NETWORK for name in self.recipe.product},
         }
         found = {name: surgery.load(file) for name, file in files.items() if file.is_file()}
         return {BASELINE: self.baseline, **named, **found}
 
     def export(self) -> dict[str, Path]:
-        """Write each existing head pose network as NAME.onnx, and return the files by name."""
+        """Write each existing head pose network, and return the files by name.
+
+        The files are NAME.onnx, or NAME.safetensors for a network of ``product``.
+        """
         files = {}
         for name, network in self.networks().items():
             if isinstance(network, HeadPoseNet):
-                files[name] = self.folder / f"{name}.onnx"
                 calibration = None
                 if network.spec.outputs and isinstance(self.task, HeadPoseTask):
                     calibration = self.task.calibration(network)
-                export_onnx(network, self.training.crop, self._card(name), files[name], calibration)
+                files[name] = self.folder / f"{name}.onnx"
+                with tempfile.TemporaryDirectory() as folder:
+                    coded = name in self.recipe.product
+                    target = Path(folder) / "decoded.onnx" if coded else files[name]
+                    export_onnx(network, self.training.crop, self._card(name), target, calibration)
+                    if coded:
+                        files[name] = files[name].with_suffix(SUFFIX)
+                        codes = product_file.load_codes(self.folder / "product" / name / CODES)
+                        product_file.write(files[name], target, codes)
         return files
+
+    def _student_file(self, name: str) -> Path:
+        return self.folder / "students" / name / f"stage-{len(self.recipe.students[name].stages)}" / NETWORK
 
     def quantize(self, sources: Mapping[str, Path]) -> dict[str, Path]:
         """Write FP16 and INT8 variants of the students in ``quantize.students``, and return the files by name.
@@ -230,11 +281,14 @@ class Compression:
     def _card(self, name: str) -> ModelCard:
         """Return the model card of a network. Networks named in the recipe keep the license statement of their file."""
         student, statement = self.recipe.students.get(name), self.training.statement
+        product = self.recipe.product.get(name)
         parent = BASELINE if name in (TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
             statement = origin.statement if origin.statement.license != provenance.UNKNOWN else statement
             nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
             parent = origin.parent if origin.name in (name, nameless) else origin.name
+        elif product:
+            parent = product.network
         elif student:
             parent, statement = (TEACHER, statement) if _has_teacher(student) else ("", self._data)
         recipe = self.training.name if name == BASELINE else self.recipe.name

@@ -168,8 +168,8 @@ def seed_of(name: str, seed: int) -> int:
 def shorten(network: ResNet, names: Sequence[str]) -> None:
     """Round all tensors but the weights of the named layers to float16's 11 bits, in float32's range.
 
-    The zeros that this leaves compress to nothing. It halves the bytes of BatchNorm and of the layers without codes, and
-    a variance beyond float16's range keeps its size.
+    The zeros that this leaves compress to nothing: BatchNorm and the layers without codes take half the bytes. A
+    variance beyond float16's range keeps its size.
     """
     coded = {f"{name}.weight" for name in names}
     for name, value in network.state_dict().items():
@@ -218,7 +218,7 @@ class _Tie:
 
 def _mask(weight: Tensor) -> Tensor | None:
     """Return which connections of a layer have weights other than zero; None for all."""
-    mask = (weight.detach().flatten(0, 1).flatten(1) if weight.ndim > 2 else weight.detach().reshape(-1, 1)).ne(0).any(1)
+    mask = weight.detach().reshape(weight.shape[0] * weight.shape[1], -1).ne(0).any(1)
     return None if bool(mask.all()) else mask
 
 

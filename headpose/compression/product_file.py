@@ -38,7 +38,9 @@ def write(target: Path, onnx_file: Path, codes: Mapping[str, Codes]) -> None:
         HeadPoseError: The file cannot be written.
     """
     network, template, end, places = onnx_file.read_bytes(), b"", 0, []
-    initializers = [value.name.removesuffix(".weight") for value in onnx.load_model_from_string(network).graph.initializer]
+    initializers = [
+        value.name.removesuffix(".weight") for value in onnx.load_model_from_string(network).graph.initializer
+    ]
     if lacking := codes.keys() - set(initializers):
         raise WeightsError(f"{onnx_file} has no layer {min(lacking)}: export the network that was quantized")
     for name in initializers:
@@ -90,7 +92,11 @@ def load_codes(path: Path) -> dict[str, Codes]:
             def part(name: str, kind: str) -> NDArray[Any] | None:
                 return file.get_tensor(f"{name}.{kind}") if f"{name}.{kind}" in there else None
 
-            found = {name: Codes(tuple(shape), *(part(name, kind) for kind in _PARTS)) for name, shape in shapes.items()}  # type: ignore[arg-type]
+            found = {}
+            for name, shape in shapes.items():
+                codebook, indices, signs, mask = (part(name, kind) for kind in _PARTS)
+                assert codebook is not None and indices is not None
+                found[name] = Codes(tuple(shape), codebook, indices, signs, mask)
         for each in found.values():
             each.decode()
     except Exception as error:  # safetensors, json and NumPy each raise their own kinds

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from headpose.compression import channels, surgery
 from headpose.compression.codec import CODECS
-from headpose.compression.distillation import Distillation
+from headpose.compression.distillation import Distillation, guide
 from headpose.compression.finetune import FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.measure import latency_of, size_of
-from headpose.compression.recipe import PruneRecipe, StageRecipe
+from headpose.compression.recipe import PruneRecipe
 from headpose.compression.selection import Removal, removals, round_widths, select
 from headpose.compression.steps import Step, read_json, read_step
 from headpose.errors import RecipeError
@@ -69,10 +69,10 @@ class Pruner:
         steps = self.steps()
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
-        guide = self.objective(network)
-        network = self.tuner.train(network, self.last_tuning(), self.folder / ROUNDED, guide)
-        if guide is not None:
-            guide.close()
+        objective = self.objective(network)
+        network = self.tuner.train(network, self.last_tuning(), self.folder / ROUNDED, objective)
+        if objective is not None:
+            objective.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
         return network
 
@@ -87,18 +87,8 @@ class Pruner:
         return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
 
     def objective(self, network: ResNet) -> Distillation | None:
-        """Return the objective of the last fine-tuning: distillation from the unpruned network, or None for labels.
-
-        The maps of the deeper half of the streams are compared. Those of the others are so large that they would double
-        the time of a step.
-        """
-        guide = self.recipe.guide
-        if not guide.features and not guide.output:
-            return None
-        streams = [group.name for group in channels.groups(network.spec) if group.kind == "stream"]
-        deeper = streams[len(streams) // 2 :]
-        stage = StageRecipe(1, features=guide.features, output=guide.output, labels=guide.labels)
-        return Distillation(self.baseline, network, self.tuner.task, stage, deeper, self.tuner.run.bf16)
+        """Return the objective of the last fine-tuning; see ``distillation.guide``."""
+        return guide(self.baseline, network, self.tuner.task, self.recipe.guide, self.tuner.run.bf16)
 
     def steps(self) -> list[Step]:
         """Return all steps, the baseline first. Steps missing in the folder are made. The last may not be accepted."""

@@ -17,6 +17,7 @@ from headpose.compression.codec import CODECS
 from headpose.compression.importance import CRITERIA
 from headpose.compression.quantization import LIMITS
 from headpose.compression.selection import Rule
+from headpose.compression.weights_recipe import GuideRecipe, ProductRecipe
 from headpose.config import (
     CLOSED,
     Batch,
@@ -93,22 +94,6 @@ class StopRecipe:
     megabytes: Limit = 0.0
     macs: Limit = 0.0
     latency_ms: Limit = 0.0
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
-class GuideRecipe:
-    """Losses of the last fine-tuning of a pruned network; by default only the loss on the labels.
-
-    Attributes:
-        features: Weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
-            network, after each block (ours).
-        output: Weight of the cosine distance between the output vectors of pruned and unpruned.
-        labels: Weight of the task's loss on the labels, as in the paper.
-    """
-
-    features: Weight = 0.0
-    output: Weight = 0.0
-    labels: Weight = 1.0
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
@@ -266,12 +251,14 @@ class CompressionRecipe:
     Attributes:
         name: Name of the run; the pruned network is called ``teacher``.
         students: Students by name, trained in this order.
+        product: Networks stored by product quantisation, by name.
     """
 
     name: Name
     baseline: BaselineRecipe
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     students: dict[Name, StudentRecipe] = field(default_factory=dict)
+    product: dict[Name, ProductRecipe] = field(default_factory=dict)
     quantize: QuantizeRecipe = field(default_factory=QuantizeRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
 
@@ -343,6 +330,17 @@ def _check(parsed: CompressionRecipe) -> None:
         for number, stage in enumerate(student.stages):
             loss = f"students.{name}.stages.{number} needs a loss: features, output, rotation or labels above 0"
             rules[loss] = any((stage.features, stage.output, stage.rotation, stage.labels))
+    for name, product in parsed.product.items():
+        known = ["baseline", "teacher", *students]
+        rules[f"product.{name}.network must be one of {', '.join(known)}; got {product.network!r}"] = (
+            product.network in known
+        )
+        free = name not in {*_taken(parsed), *students}
+        rules[f"product.{name} is the name of another network: choose another name"] = free
+        guide_of = product.guide
+        rules[f"product.{name}.guide needs a loss: features, output or labels above 0"] = any(
+            (guide_of.features, guide_of.output, guide_of.labels)
+        )
     for name in parsed.quantize.students:
         rules[f"quantize.students: no student {name!r}; the recipe has {', '.join(students) or 'none'}"] = (
             name in students

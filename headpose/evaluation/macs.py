@@ -77,8 +77,7 @@ def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
-            network = coded.read_onnx(path) if coded.is_coded(path) else str(path)
-            session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(coded.openable(path), options, providers=["CPUExecutionProvider"])
             (tensor,) = session.get_inputs()
             session.run(None, {tensor.name: np.zeros(shape, _TYPES[tensor.type])})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
