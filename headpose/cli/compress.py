@@ -10,7 +10,7 @@ from headpose import folders
 from headpose.cli.arguments import named_path
 from headpose.coded import SUFFIX
 from headpose.compression import forecast, recipe, report
-from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
+from headpose.compression.pipeline import BASELINE, CONTROL, STRIDED, TEACHER, Compression
 from headpose.files import check_outputs, write_text
 from headpose.recipes import overrides
 from headpose.report import page
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             changes.append(f"prune.stop.{key}={value}")
     settings = recipe.load(args.recipe, changes, sources.read(args.data))
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
-    networks = [BASELINE, TEACHER, CONTROL, *settings.students]
+    networks = [BASELINE, STRIDED, TEACHER, CONTROL, *settings.students]
     names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
     names += [f"{network}{SUFFIX}" for network in settings.product]
     check_outputs(

@@ -10,13 +10,13 @@ from headpose.compression.distillation import guide
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.weights_recipe import FIRST, LAST, ProductRecipe
 from headpose.errors import RecipeError
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.training import distributed
 
 CODES = "codes.safetensors"
 
 
-def quantised_layers(network: ResNet, recipe: ProductRecipe) -> list[str]:
+def quantised_layers(network: Network, recipe: ProductRecipe) -> list[str]:
     """Return the names of the layers to quantize, in network order.
 
     Raises:
@@ -31,7 +31,7 @@ def quantised_layers(network: ResNet, recipe: ProductRecipe) -> list[str]:
     return left
 
 
-def tunings(network: ResNet, recipe: ProductRecipe, name: str, seed: int) -> list[tuple[list[str], FineTuning]]:
+def tunings(network: Network, recipe: ProductRecipe, name: str, seed: int) -> list[tuple[list[str], FineTuning]]:
     """Return the layers that each step quantizes, and the training that follows.
 
     Args:
@@ -54,8 +54,8 @@ def tunings(network: ResNet, recipe: ProductRecipe, name: str, seed: int) -> lis
 
 
 def quantise_network(
-    tuner: FineTuner, network: ResNet, recipe: ProductRecipe, name: str, folder: Path
-) -> tuple[ResNet, dict[str, Codes]]:
+    tuner: FineTuner, network: Network, recipe: ProductRecipe, name: str, folder: Path
+) -> tuple[Network, dict[str, Codes]]:
     """Quantize the layers of a network and train their codewords, or resume from the state of the folder.
 
     Args:
@@ -100,13 +100,13 @@ def quantise_network(
 
 def _train(
     tuner: FineTuner,
-    whole: ResNet,
-    network: ResNet,
+    whole: Network,
+    network: Network,
     codes: dict[str, Codes],
     recipe: ProductRecipe,
     tuning: FineTuning,
     folder: Path,
-) -> tuple[ResNet, dict[str, Codes]]:
+) -> tuple[Network, dict[str, Codes]]:
     """Train a network with the weights of codes; return it with the trained codewords, and their codes."""
     objective = guide(whole, network, tuner.task, recipe.guide, tuner.run.bf16)
     with product.tied(network, codes):

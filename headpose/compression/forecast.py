@@ -11,7 +11,7 @@ from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
 from headpose.networks.build import build
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.training import forecast
 from headpose.training.forecast import PartForecast
 
@@ -97,6 +97,10 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
     if compression.recipe.baseline.teacher or not {"prune", "control"} & {*stages}:
         return
     pruner = compression.pruner
+    if prune.pooling == "stride" and "prune" in stages:
+        tuning = FineTuning("strides", prune.pooling_images, prune.last_optimiser, 0)
+        strided = surgery.stride_for_pooling(compression.baseline)
+        yield StageForecast("strides in place of max-pools", 1, _time(compression, strided, tuning))
     network = surgery.prune(compression.baseline, {})
     steps = _time(compression, network, pruner.tuning(1)) if prune.steps else []
     network = surgery.prune(compression.baseline, {})
@@ -109,7 +113,7 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
         yield StageForecast(f"{name}, last fine-tuning", 1, last)
 
 
-def _students(compression: Compression, teacher: ResNet, names: list[str] | None) -> Iterator[StageForecast]:
+def _students(compression: Compression, teacher: Network, names: list[str] | None) -> Iterator[StageForecast]:
     tuner = compression.tuner
     for name, recipe in compression.students(names).items():
         layers = compared_layers(teacher.spec, recipe.layers)
@@ -136,7 +140,7 @@ def _coded(compression: Compression) -> Iterator[StageForecast]:
 
 
 def _time(
-    compression: Compression, network: ResNet, tuning: FineTuning, objective: Distillation | None = None
+    compression: Compression, network: Network, tuning: FineTuning, objective: Distillation | None = None
 ) -> list[PartForecast]:
     """Time a few training steps. They change the network's weights."""
     trainer = compression.tuner.trainer(network, tuning, compression.folder / "forecast", objective)

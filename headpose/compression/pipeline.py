@@ -18,7 +18,7 @@ from headpose.coded import SUFFIX, Codes
 from headpose.compression import product_file, surgery
 from headpose.compression.coding import CODES, quantise_network, quantised_layers
 from headpose.compression.distillation import student_spec, train_student
-from headpose.compression.finetune import NETWORK, FineTuner
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.pruning import ROUNDED, Pruner
 from headpose.compression.quantization import LIMITS, quantize
 from headpose.compression.recipe import CompressionRecipe, StudentRecipe
@@ -29,7 +29,9 @@ from headpose.files import write_text
 from headpose.networks import checkpoint
 from headpose.networks.build import build
 from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
-from headpose.networks.resnet import HeadPoseNet, ResNet
+from headpose.networks.network import Network
+from headpose.networks.plain import PlainNet
+from headpose.networks.resnet import HeadPoseNet
 from headpose.recipes import provenance
 from headpose.recipes.training import Recipe
 from headpose.training import data, distributed, tasks
@@ -38,17 +40,17 @@ from headpose.training.protocols import Task, check_data, write_data
 from headpose.training.tasks.head_pose import HeadPoseTask
 from headpose.types import Image
 
-BASELINE, TEACHER, CONTROL = "baseline", "teacher", "teacher-random"
+BASELINE, STRIDED, TEACHER, CONTROL = "baseline", "strided", "teacher", "teacher-random"
 RECIPE = "recipe.json"
 
 
 class Compression:
     """One compression in one folder.
 
-    The folder contains ``prune/`` and ``control/`` (a folder for each step, and ``rounded``), ``students/NAME/`` (a
-    folder for each stage), ``product/NAME/`` (a folder for each step), the networks as ONNX files, those of product
-    quantization as .safetensors files, and the report. Each part stores the recipe that it was made
-    with. A part that was made with other settings is rejected.
+    The folder contains ``strided/``, ``prune/`` and ``control/`` (a folder for each step, and ``rounded``),
+    ``students/NAME/`` (a folder for each stage), ``product/NAME/`` (a folder for each step), the networks as ONNX or,
+    after product quantization, .safetensors files, and the report. Each part stores the recipe that it was made with. A
+    part that was made with other settings is rejected.
     """
 
     def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
@@ -93,14 +95,16 @@ class Compression:
         return self.tuner.task
 
     @cached_property
-    def baseline(self) -> ResNet:
+    def baseline(self) -> Network:
         """Network that is compressed, in eval mode."""
         return read_network(self.recipe.baseline.weights, self.training).eval()
 
-    def prune(self) -> ResNet:
+    def prune(self) -> Network:
         """Make and return the teacher: the pruned and fine-tuned baseline, or the network named in the recipe."""
         if self.recipe.baseline.teacher:
             return self.teacher()
+        if self.recipe.prune.pooling == "stride":
+            self.stride()
         pruner = self.pruner  # reads its input first: a run that cannot start must not claim the folder
         self._claim(self.folder / "prune", self._part("prune"))
         if self.recipe.prune.scan and self.recipe.prune.scan_images:
@@ -119,11 +123,31 @@ class Compression:
             raise WeightsError(f"there is no pruned teacher in {self.folder}: run the stage prune first")
         self._claim(self.folder / "control", self._part("prune"))
         chance = dataclasses.replace(self.recipe.prune, importance="random")
-        Pruner(self.tuner, self.baseline, chance, self.folder / "control", self.steps()).run()
+        Pruner(self.tuner, self.unpruned, chance, self.folder / "control", self.steps()).run()
 
     @property
     def pruner(self) -> Pruner:
-        return Pruner(self.tuner, self.baseline, self.recipe.prune, self.folder / "prune")
+        return Pruner(self.tuner, self.unpruned, self.recipe.prune, self.folder / "prune")
+
+    @property
+    def unpruned(self) -> Network:
+        """Network that is pruned: the baseline, or the one with strides in place of its max-pools if it was made."""
+        file = self.folder / STRIDED / NETWORK
+        return surgery.load(file) if self.recipe.prune.pooling == "stride" and file.is_file() else self.baseline
+
+    def stride(self) -> Network:
+        """Replace the max-pools of the baseline by strides, and train the result; see ``prune.pooling``.
+
+        Raises:
+            RecipeError: The baseline has no max-pool.
+        """
+        network, prune = surgery.stride_for_pooling(self.baseline), self.recipe.prune
+        if network.spec == self.baseline.spec:
+            raise RecipeError("recipe: prune.pooling: the baseline has no max-pool: leave it out")
+        tuner, folder = self.tuner, self.folder / STRIDED
+        self._claim(folder, self._part("prune"))
+        tuning = FineTuning(STRIDED, prune.pooling_images, prune.last_optimiser, tuner.run.seed + 3000)
+        return tuner.train(network, tuning, folder)
 
     def steps(self) -> list[Step]:
         """Return the accepted pruning steps, the baseline first. Missing steps are made."""
@@ -169,11 +193,11 @@ class Compression:
         for name, recipe in self.recipe.product.items():
             self.coded(name, recipe)
 
-    def coded(self, name: str, recipe: ProductRecipe) -> tuple[ResNet, dict[str, Codes]]:
+    def coded(self, name: str, recipe: ProductRecipe) -> tuple[Network, dict[str, Codes]]:
         """Return a network of ``product`` and its codes; they are made if they are missing. See ``encode``."""
         network, part = self.source(recipe.network), self._part("prune")
-        if not isinstance(network, HeadPoseNet):
-            raise RecipeError("recipe: product: only head pose networks are written as files; leave it empty")
+        if not isinstance(network, HeadPoseNet | PlainNet):
+            raise RecipeError("recipe: product: no file can be written of a classifier; leave it empty")
         quantised_layers(network, recipe)  # raises before the folder is claimed
         if recipe.network in self.recipe.students:
             part["student"] = dataclasses.asdict(self.recipe.students[recipe.network])
@@ -181,7 +205,7 @@ class Compression:
         self._claim(folder, {**part, "product": dataclasses.asdict(recipe)})
         return quantise_network(self.tuner, network, recipe, name, folder)
 
-    def source(self, name: str) -> ResNet:
+    def source(self, name: str) -> Network:
         """Return the network that ``product`` names: ``baseline``, ``teacher`` or a student.
 
         Raises:
@@ -194,7 +218,7 @@ class Compression:
             raise WeightsError(f"there is no student {name} in {self.folder}: run the stage distill first")
         return surgery.load(file)
 
-    def teacher(self) -> ResNet:
+    def teacher(self) -> Network:
         """Return the teacher that was made, or the one named in the recipe.
 
         Raises:
@@ -207,10 +231,11 @@ class Compression:
             raise WeightsError(f"there is no teacher in {self.folder}: run the stage prune first")
         return surgery.load(file)
 
-    def networks(self) -> dict[str, ResNet]:
-        """Return all networks that exist: the baseline, the teacher, its control, students, those of ``product``."""
+    def networks(self) -> dict[str, Network]:
+        """Return all networks that exist, by name, in the order in which they are made."""
         named = {TEACHER: self.teacher()} if self.recipe.baseline.teacher else {}
         files = {
+            STRIDED: self.folder / STRIDED / NETWORK,
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
             CONTROL: self.folder / "control" / ROUNDED / NETWORK,
             **{name: self._student_file(name) for name in self.recipe.students},
@@ -226,9 +251,9 @@ class Compression:
         """
         files = {}
         for name, network in self.networks().items():
-            if isinstance(network, HeadPoseNet):
+            if isinstance(network, HeadPoseNet | PlainNet):
                 calibration = None
-                if network.spec.outputs and isinstance(self.task, HeadPoseTask):
+                if isinstance(network, HeadPoseNet) and network.spec.outputs and isinstance(self.task, HeadPoseTask):
                     calibration = self.task.calibration(network)
                 files[name] = self.folder / f"{name}.onnx"
                 with tempfile.TemporaryDirectory() as folder:
@@ -282,7 +307,7 @@ class Compression:
         """Return the model card of a network. Networks named in the recipe keep the license statement of their file."""
         student, statement = self.recipe.students.get(name), self.training.statement
         product = self.recipe.product.get(name)
-        parent = BASELINE if name in (TEACHER, CONTROL) else ""
+        parent = BASELINE if name in (STRIDED, TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
             statement = origin.statement if origin.statement.license != provenance.UNKNOWN else statement
             nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
@@ -333,7 +358,7 @@ class Compression:
             write_data(self.folder / SPLIT, self.task)
 
 
-def read_network(name_or_path: str, training: Recipe) -> ResNet:
+def read_network(name_or_path: str, training: Recipe) -> Network:
     """Return the network to compress.
 
     Args:
@@ -364,7 +389,7 @@ def read_network(name_or_path: str, training: Recipe) -> ResNet:
     return network
 
 
-def _checked(network: ResNet, name: str, training: Recipe) -> ResNet:
+def _checked(network: Network, name: str, training: Recipe) -> Network:
     """Return the network; raise RecipeError if its outputs are not those whose losses the recipe computes."""
     found, wanted = ((spec.output, sorted(spec.outputs)) for spec in (network.spec, training.spec))
     if found != wanted:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from headpose.coded import MOST_CODEWORDS, Codes
 from headpose.errors import InputError
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 
 _ROUNDS = 25  # of k-means; the distortion of student's layers falls by less than 0.1 % in the next 25
 _AT_ONCE = 2**22  # distances that are in memory at once
@@ -58,7 +58,7 @@ class Codec:
         return self.kernel_length if tuple(shape[2:]) == (3, 3) else self.length
 
 
-def layers(network: ResNet) -> list[str]:
+def layers(network: Network) -> list[str]:
     """Return the names of all convolutions and dense layers, in network order."""
     return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
@@ -134,7 +134,7 @@ def refit(weight: Tensor, codes: Codes) -> Codes:
 
 
 @contextlib.contextmanager
-def tied(network: ResNet, codes: Mapping[str, Codes]) -> Iterator[None]:
+def tied(network: Network, codes: Mapping[str, Codes]) -> Iterator[None]:
     """Train codewords instead of weights, inside the context.
 
     All weights that share a codeword get the mean of their gradients, and pruned connections get none. Optimizers
@@ -147,11 +147,12 @@ def tied(network: ResNet, codes: Mapping[str, Codes]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name, each in codes.items():
             weight = network.get_parameter(f"{name}.weight")
-            stack.callback(weight.register_hook(_Tie(each, weight)).remove)
+            hook = weight.register_hook(_Tie(each, weight))  # type: ignore[no-untyped-call]
+            stack.callback(hook.remove)
         yield
 
 
-def insert(network: ResNet, codes: Mapping[str, Codes]) -> None:
+def insert(network: Network, codes: Mapping[str, Codes]) -> None:
     """Set the weights of layers to those that their codes decode to."""
     with torch.no_grad():
         for name, each in codes.items():
@@ -165,7 +166,7 @@ def seed_of(name: str, seed: int) -> int:
 
 
 @torch.no_grad()
-def shorten(network: ResNet, names: Sequence[str]) -> None:
+def shorten(network: Network, names: Sequence[str]) -> None:
     """Round all tensors but the weights of the named layers to float16's 11 bits, in float32's range.
 
     The zeros that this leaves compress to nothing: BatchNorm and the layers without codes take half the bytes. A

@@ -25,7 +25,7 @@ from headpose.compression.selection import Removal, removals, round_widths, sele
 from headpose.compression.steps import Step, read_json, read_step
 from headpose.errors import RecipeError
 from headpose.files import write_text
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.training.loop import contiguous_state
 from headpose.training.protocols import Batch, Score, Task
 
@@ -45,7 +45,7 @@ class Pruner:
     """
 
     tuner: FineTuner
-    baseline: ResNet
+    baseline: Network
     recipe: PruneRecipe
     folder: Path
     leader: list[Step] | None = None
@@ -64,7 +64,7 @@ class Pruner:
         allowed = channels.prunable(self.baseline.spec, self.recipe.groups)
         return [name for name in allowed if name not in self.recipe.protected]
 
-    def run(self) -> ResNet:
+    def run(self) -> Network:
         """Prune, round the widths, and fine-tune for the last time. Return the network in eval mode."""
         steps = self.steps()
         accepted = [step for step in steps if step.accepted]
@@ -86,7 +86,7 @@ class Pruner:
         seed = self.tuner.run.seed + 1000
         return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
 
-    def objective(self, network: ResNet) -> Distillation | None:
+    def objective(self, network: Network) -> Distillation | None:
         """Return the objective of the last fine-tuning; see ``distillation.guide``."""
         return guide(self.baseline, network, self.tuner.task, self.recipe.guide, self.tuner.run.bf16)
 
@@ -146,7 +146,7 @@ class Pruner:
         kept = {name: list(range(width)) for name, width in channels.widths(self.baseline.spec).items()}
         return self._write(0, kept, {}, score.error, score, self.baseline, score.error)
 
-    def _make(self, network: ResNet, steps: list[Step]) -> Step | None:
+    def _make(self, network: Network, steps: list[Step]) -> Step | None:
         """Make the next step. Return None if no channel can be removed."""
         number, before = len(steps), steps[-1]
         names = self._names_of(number)
@@ -178,19 +178,20 @@ class Pruner:
             name: values.argsort(descending=True)[: widths[name]].sort().values for name, values in importance.items()
         }
 
-    def _rounded(self, accepted: list[Step]) -> tuple[dict[str, Tensor], ResNet]:
+    def _rounded(self, accepted: list[Step]) -> tuple[dict[str, Tensor], Network]:
         """Return the channels of the last accepted step with rounded widths, and the network with these channels.
 
         Channels that the rounding restores have the weights that they had before their removal.
         """
         last, axes = accepted[-1], channels.axes(self.baseline.spec)
+        repeats = channels.repeats(self.baseline.spec)
         removed: dict[str, dict[int, Removal]] = {}
         state = {k: v for k, v in self.baseline.state_dict().items() if k in axes}
         for step in accepted[1:]:
             for name, found in step.removed.items():
                 removed.setdefault(name, {}).update({i: Removal(step.number, value) for i, value in found.items()})
             network = surgery.load(self._step_folder(step.number) / "network.safetensors")
-            state = surgery.scatter_state(state, contiguous_state(network), axes, step.keep)
+            state = surgery.scatter_state(state, contiguous_state(network), axes, step.keep, repeats)
         prunable = {name: indices for name, indices in last.keep.items() if name in self.names}
         keep = round_widths(prunable, removed, self.recipe.multiple, channels.widths(self.baseline.spec))
         full = surgery.prune(self.baseline, {})
@@ -199,7 +200,7 @@ class Pruner:
         surgery.recalibrate(network, self._recalibration_images(1000, self.tuner.task))
         return keep, network
 
-    def _importance(self, network: ResNet, names: list[str], number: int) -> dict[str, Tensor]:
+    def _importance(self, network: Network, names: list[str], number: int) -> dict[str, Tensor]:
         evidence = self.tuner.evidence(self._task, self.tuner.run.seed + number)
         return CRITERIA[self.recipe.importance](network, names, evidence)
 
@@ -219,7 +220,7 @@ class Pruner:
         return list(itertools.islice(self._task.held_out(size), 0, None, every))
 
     @torch.no_grad()
-    def _loss(self, network: ResNet, batches: list[Batch]) -> float:
+    def _loss(self, network: Network, batches: list[Batch]) -> float:
         network.eval()
         errors = torch.cat([self._task.errors(network.raw(batch.images), batch) * batch.weights for batch in batches])
         return float(errors.sum() / sum(float(batch.weights.sum()) for batch in batches))
@@ -231,7 +232,7 @@ class Pruner:
         removed: dict[str, dict[int, float]],
         cut_error: float,
         score: Score,
-        network: ResNet,
+        network: Network,
         baseline_error: float,
     ) -> Step:
         stop, whole = self.recipe.stop, self.tuner.task

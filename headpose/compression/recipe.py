@@ -106,6 +106,9 @@ class PruneRecipe:
         schedule: ``all`` prunes every layer in each step, as in the paper; ``layerwise`` prunes one layer per step,
             in the order of the network, repeatedly (Zeng et al., Cognitive Computation 2018).
         groups: ``paper`` prunes the inner convolutions and the stem; ``stream`` also prunes the residual streams.
+        pooling: ``keep`` keeps max-pools; ``stride`` first removes them and doubles the stride of the convolution
+            before each, then trains the network (Zeng et al. 2018).
+        pooling_images: Number of images of the training after that.
         protected: Groups that are not pruned.
         minimum: Minimum number of channels of each group.
         multiple: Multiple to which widths are rounded up, once, after the last accepted step; 1 in the paper.
@@ -127,6 +130,8 @@ class PruneRecipe:
     rule: Annotated[Rule, config.table(Rule)] = _HU
     schedule: Literal["all", "layerwise"] = "all"
     groups: Literal["paper", "stream"] = "paper"
+    pooling: Literal["keep", "stride"] = "keep"
+    pooling_images: Images = 200_000
     protected: tuple[str, ...] = ()
     minimum: Channels = 8
     multiple: Channels = 16
@@ -353,4 +358,4 @@ def _check(parsed: CompressionRecipe) -> None:
 def _taken(parsed: CompressionRecipe) -> set[str]:
     """Return the names of the networks that a compression writes in addition to its students."""
     variants = {f"{name}-{precision}" for name in parsed.quantize.students for precision in LIMITS}
-    return {"baseline", "teacher", "teacher-random", *variants}
+    return {"baseline", "strided", "teacher", "teacher-random", *variants}

@@ -27,7 +27,8 @@ class GuideRecipe:
 
     Attributes:
         features: Weight of the cosine distance between the network before and after, in the streams of the deeper half
-            of the network, after each block; in a network without streams, in its deeper layers (ours).
+            of the network, after each block; in a network without streams, in the deeper half of the layers that kept
+            their width (ours).
         output: Weight of the cosine distance between the output vectors before and after.
         labels: Weight of the task's loss on the labels, as in the paper.
     """

@@ -169,7 +169,7 @@ def test_another_setting_needs_another_folder(heads, finished, run):
 def test_a_classifier_is_refused(run, tmp_path):
     values = plain(write_baseline(tmp_path, digits_recipe(write_digits(tmp_path, 100))))
     (tmp_path / "tiny.toml").write_text(tomlkit.dumps(values))
-    message = "product: only head pose networks are written as files"
+    message = "product: no file can be written of a classifier"
     assert_error(run(tmp_path / "tiny.toml", "--out", tmp_path / "run", "--only", "encode"), message)
 
 
