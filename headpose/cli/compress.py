@@ -16,7 +16,7 @@ from headpose.recipes import overrides
 from headpose.report import page
 from headpose.training import distributed, sources
 
-STAGES = ("prune", "control", "distill", "encode", "export", "quantize", "report")
+STAGES = ("prune", "control", "distill", "connections", "encode", "export", "quantize", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             changes.append(f"prune.stop.{key}={value}")
     settings = recipe.load(args.recipe, changes, sources.read(args.data))
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
-    networks = [BASELINE, STRIDED, TEACHER, CONTROL, *settings.students]
+    networks = [BASELINE, STRIDED, TEACHER, CONTROL, *settings.students, *settings.connections]
     names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
     names += [f"{network}{SUFFIX}" for network in settings.product]
     check_outputs(
@@ -92,6 +92,8 @@ def _run(args: argparse.Namespace, compression: Compression) -> int:
         compression.control()
     if "distill" in stages:
         compression.distill(args.student)
+    if "connections" in stages:
+        compression.sparsify()
     if "encode" in stages:
         compression.encode()
     processes = distributed.join()

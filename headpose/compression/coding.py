@@ -8,8 +8,7 @@ from headpose.coded import Codes
 from headpose.compression import product, product_file, surgery
 from headpose.compression.distillation import guide
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
-from headpose.compression.weights_recipe import FIRST, LAST, ProductRecipe
-from headpose.errors import RecipeError
+from headpose.compression.weights_recipe import ProductRecipe, without
 from headpose.networks.network import Network
 from headpose.training import distributed
 
@@ -22,13 +21,7 @@ def quantised_layers(network: Network, recipe: ProductRecipe) -> list[str]:
     Raises:
         RecipeError: ``exempt`` has a name that is no layer, or leaves none.
     """
-    names = product.layers(network)
-    exempt = {{FIRST: names[0], LAST: names[-1]}.get(name, name) for name in recipe.exempt}
-    if unknown := sorted(exempt - set(names)):
-        raise RecipeError(f"recipe: product: exempt: no layer {unknown[0]}; the layers are {', '.join(names)}")
-    if not (left := [name for name in names if name not in exempt]):
-        raise RecipeError("recipe: product: exempt names all layers: leave one out")
-    return left
+    return without(product.layers(network), recipe.exempt, "product")
 
 
 def tunings(network: Network, recipe: ProductRecipe, name: str, seed: int) -> list[tuple[list[str], FineTuning]]:

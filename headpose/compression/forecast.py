@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from headpose.compression import coding, surgery
+from headpose.compression import coding, sparsify, surgery
 from headpose.compression.distillation import Distillation, compared_layers, guide, stage_tuning, student_spec
 from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
@@ -68,7 +68,8 @@ def measure(compression: Compression, stages: Collection[str], students: list[st
     found = [
         *_pruning(compression, stages),
         *(_students(compression, teacher, students) if "distill" in stages else ()),
-        *(_coded(compression) if "encode" in stages else ()),
+        *(_of_weights(compression, "connections") if "connections" in stages else ()),
+        *(_of_weights(compression, "product") if "encode" in stages else ()),
     ]
     return Forecast(found, pruned)
 
@@ -124,14 +125,16 @@ def _students(compression: Compression, teacher: Network, names: list[str] | Non
             yield StageForecast(tuning.name, 1, _time(compression, student, tuning, objective))
 
 
-def _coded(compression: Compression) -> Iterator[StageForecast]:
+def _of_weights(compression: Compression, section: str) -> Iterator[StageForecast]:
+    """Forecast the stages that change single weights: ``connections`` or ``product``."""
     tuner = compression.tuner
-    for name, recipe in compression.recipe.product.items():
+    for name, recipe in getattr(compression.recipe, section).items():
         try:
             whole = compression.source(recipe.network)
         except WeightsError:
             whole = compression.baseline
-        steps = [tuning for _, tuning in coding.tunings(whole, recipe, name, tuner.run.seed) if tuning.images]
+        plan = sparsify.tunings if section == "connections" else coding.tunings
+        steps = [tuning for _, tuning in plan(whole, recipe, name, tuner.run.seed) if tuning.images]
         for tuning, times in ((steps[0], len(steps) - 1), (steps[-1], 1)) if steps else ():
             if times:
                 network = surgery.prune(whole, {})

@@ -153,7 +153,7 @@ def taylor(network: Network, names: Sequence[str], batches: Iterable[HasImages],
     parameters = [parameter for group in gates.values() for parameter in group]
     sums = {name: torch.zeros(group[0].shape[0], dtype=torch.float64) for name, group in gates.items()}
     seen = 0
-    with modes_restored(network), _differentiable(parameters), torch.enable_grad():
+    with modes_restored(network), differentiable(parameters), torch.enable_grad():
         network.eval()
         for batch in batches:
             gradients = iter(torch.autograd.grad(loss(network, batch), parameters, materialize_grads=True))
@@ -275,7 +275,7 @@ def _producers(network: Network, names: Sequence[str]) -> dict[str, list[channel
 
 
 @contextlib.contextmanager
-def _differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
+def differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
     """Enable gradients for the parameters inside the context, then restore their ``requires_grad``."""
     asked = [parameter.requires_grad for parameter in parameters]
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headpose.compression.codec import CODECS, stored_bytes
+from headpose.compression.connections import removed_weights
 from headpose.evaluation.latency import Timing, interleave
 from headpose.inference import create_session
 from headpose.networks.export import ModelCard, export_onnx
@@ -26,7 +27,7 @@ class Size:
     """Size of a network.
 
     Attributes:
-        parameters: Number of trained values.
+        parameters: Number of trained values, without those of removed connections.
         macs: Number of multiply-accumulates of one forward pass.
         bytes: Size of the stored weights in bytes.
     """
@@ -45,7 +46,7 @@ def size_of(network: Network, side: int, codec: str = "plain") -> Size:
         codec: Storage of the weights, a key of ``CODECS``.
     """
     stored = stored_bytes(CODECS[codec], network.state_dict())
-    return Size(parameters(network.spec), macs(network.spec, side), stored)
+    return Size(parameters(network.spec) - removed_weights(network), macs(network.spec, side), stored)
 
 
 def latency(files: dict[str, Path], threads: int, rounds: int = 20) -> dict[str, Timing]:

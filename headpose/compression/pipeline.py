@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headpose import coded, crop, weights
+from headpose import crop
 from headpose.coded import SUFFIX, Codes
 from headpose.compression import product_file, surgery
 from headpose.compression.coding import CODES, quantise_network, quantised_layers
@@ -21,19 +20,19 @@ from headpose.compression.distillation import student_spec, train_student
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.pruning import ROUNDED, Pruner
 from headpose.compression.quantization import LIMITS, quantize
+from headpose.compression.read import read_network
 from headpose.compression.recipe import CompressionRecipe, StudentRecipe
+from headpose.compression.sparsify import prune_connections
+from headpose.compression.sparsify import tunings as connection_tunings
 from headpose.compression.steps import Step, read_json
-from headpose.compression.weights_recipe import ProductRecipe
+from headpose.compression.weights_recipe import ConnectionsRecipe, ProductRecipe
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
-from headpose.networks import checkpoint
-from headpose.networks.build import build
-from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
+from headpose.networks.export import ModelCard, export_onnx
 from headpose.networks.network import Network
 from headpose.networks.plain import PlainNet
 from headpose.networks.resnet import HeadPoseNet
 from headpose.recipes import provenance
-from headpose.recipes.training import Recipe
 from headpose.training import data, distributed, tasks
 from headpose.training.loop import SPLIT
 from headpose.training.protocols import Task, check_data, write_data
@@ -48,9 +47,9 @@ class Compression:
     """One compression in one folder.
 
     The folder contains ``strided/``, ``prune/`` and ``control/`` (a folder for each step, and ``rounded``),
-    ``students/NAME/`` (a folder for each stage), ``product/NAME/`` (a folder for each step), the networks as ONNX or,
-    after product quantization, .safetensors files, and the report. Each part stores the recipe that it was made with. A
-    part that was made with other settings is rejected.
+    ``students/NAME/`` (a folder for each stage), ``connections/NAME/`` and ``product/NAME/`` (a folder for each step),
+    the networks as ONNX or, after product quantization, .safetensors files, and the report. Each part stores the recipe
+    that it was made with. A part that was made with other settings is rejected.
     """
 
     def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
@@ -195,27 +194,51 @@ class Compression:
 
     def coded(self, name: str, recipe: ProductRecipe) -> tuple[Network, dict[str, Codes]]:
         """Return a network of ``product`` and its codes; they are made if they are missing. See ``encode``."""
-        network, part = self.source(recipe.network), self._part("prune")
+        network = self.source(recipe.network)
         if not isinstance(network, HeadPoseNet | PlainNet):
             raise RecipeError("recipe: product: no file can be written of a classifier; leave it empty")
         quantised_layers(network, recipe)  # raises before the folder is claimed
-        if recipe.network in self.recipe.students:
-            part["student"] = dataclasses.asdict(self.recipe.students[recipe.network])
         folder = self.folder / "product" / name
-        self._claim(folder, {**part, "product": dataclasses.asdict(recipe)})
+        self._claim(folder, {**self._origin_of(recipe.network), "product": dataclasses.asdict(recipe)})
         return quantise_network(self.tuner, network, recipe, name, folder)
 
+    def sparsify(self) -> None:
+        """Prune the connections of the networks of ``connections``, in the order of the recipe.
+
+        Raises:
+            RecipeError: ``exempt`` does not fit the network.
+            WeightsError: The network to prune has not been made yet.
+        """
+        for name, recipe in self.recipe.connections.items():
+            network = self.source(recipe.network)
+            connection_tunings(network, recipe, name, 0)  # raises before the folder is claimed
+            folder = self.folder / "connections" / name
+            self._claim(folder, {**self._origin_of(recipe.network), "connections": dataclasses.asdict(recipe)})
+            prune_connections(self.tuner, network, recipe, name, folder)
+
+    def _origin_of(self, name: str) -> dict[str, Any]:
+        """Return the settings that determine a network that ``source`` returns."""
+        part = self._part("prune")
+        if name in self.recipe.students:
+            part["student"] = dataclasses.asdict(self.recipe.students[name])
+        if name in self.recipe.connections:
+            each = self.recipe.connections[name]
+            part = {**self._origin_of(each.network), "connections": dataclasses.asdict(each)}
+        return part
+
     def source(self, name: str) -> Network:
-        """Return the network that ``product`` names: ``baseline``, ``teacher`` or a student.
+        """Return the network that a later stage names: ``baseline``, ``teacher``, a student or one of ``connections``.
 
         Raises:
             WeightsError: It has not been made yet.
         """
         if name in (BASELINE, TEACHER):
             return self.baseline if name == BASELINE else self.teacher()
-        file = self._student_file(name)
+        sparse = name in self.recipe.connections
+        file = self.folder / "connections" / name / NETWORK if sparse else self._student_file(name)
         if not file.is_file():
-            raise WeightsError(f"there is no student {name} in {self.folder}: run the stage distill first")
+            stage = "connections" if sparse else "distill"
+            raise WeightsError(f"there is no network {name} in {self.folder}: run the stage {stage} first")
         return surgery.load(file)
 
     def teacher(self) -> Network:
@@ -239,6 +262,7 @@ class Compression:
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
             CONTROL: self.folder / "control" / ROUNDED / NETWORK,
             **{name: self._student_file(name) for name in self.recipe.students},
+            **{name: self.folder / "connections" / name / NETWORK for name in self.recipe.connections},
             **{name: self.folder / "product" / name / NETWORK for name in self.recipe.product},
         }
         found = {name: surgery.load(file) for name, file in files.items() if file.is_file()}
@@ -306,14 +330,16 @@ class Compression:
     def _card(self, name: str) -> ModelCard:
         """Return the model card of a network. Networks named in the recipe keep the license statement of their file."""
         student, statement = self.recipe.students.get(name), self.training.statement
-        product = self.recipe.product.get(name)
+        later: ConnectionsRecipe | ProductRecipe | None = self.recipe.product.get(name) or self.recipe.connections.get(
+            name
+        )
         parent = BASELINE if name in (STRIDED, TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
             statement = origin.statement if origin.statement.license != provenance.UNKNOWN else statement
             nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
             parent = origin.parent if origin.name in (name, nameless) else origin.name
-        elif product:
-            parent = product.network
+        elif later:
+            parent = later.network
         elif student:
             parent, statement = (TEACHER, statement) if _has_teacher(student) else ("", self._data)
         recipe = self.training.name if name == BASELINE else self.recipe.name
@@ -356,48 +382,6 @@ class Compression:
             write_text(file, json.dumps(wanted, indent=1))
         if self.changed_data or not (self.folder / SPLIT).exists():
             write_data(self.folder / SPLIT, self.task)
-
-
-def read_network(name_or_path: str, training: Recipe) -> Network:
-    """Return the network to compress.
-
-    Args:
-        name_or_path: Name of a model in the manifest, or path of an .onnx or a .safetensors file.
-        training: Training recipe of the network.
-
-    Raises:
-        WeightsError: The file does not exist, or is not a network of this package.
-        RecipeError: The crop of the network differs from that of the recipe.
-    """
-    path = Path(name_or_path)
-    if path.suffix != ".safetensors" or coded.is_coded(path):
-        spec, cut, state = state_from_onnx(weights.find(name_or_path))
-        if cut != training.crop:
-            raise RecipeError(f"{name_or_path} and the training recipe {training.name} have different crops")
-        network = build(spec)
-        network.load_state_dict(state, strict=False)
-        return _checked(network, name_or_path, training)
-    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if a folder cannot be read
-        raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
-    if "spec" in surgery.read_metadata(path):
-        return _checked(surgery.load(path), name_or_path, training)
-    network = build(training.spec)  # ``headpose train`` saves its best weights without a specification
-    try:
-        checkpoint.load_weights(network, path)
-    except WeightsError as error:
-        raise WeightsError(f"{error}; the recipe is {training.name}") from error
-    return network
-
-
-def _checked(network: Network, name: str, training: Recipe) -> Network:
-    """Return the network; raise RecipeError if its outputs are not those whose losses the recipe computes."""
-    found, wanted = ((spec.output, sorted(spec.outputs)) for spec in (network.spec, training.spec))
-    if found != wanted:
-        raise RecipeError(
-            f"{name} has network.output {found[0]!r} and network.outputs {found[1]}, the training recipe "
-            f"{training.name} has {wanted[0]!r} and {wanted[1]}: they must be the same"
-        )
-    return network
 
 
 def _has_teacher(student: StudentRecipe) -> bool:

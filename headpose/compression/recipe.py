@@ -14,10 +14,11 @@ from pydantic_core import PydanticCustomError
 
 from headpose import config
 from headpose.compression.codec import CODECS
+from headpose.compression.connections import CRITERIA as CONNECTION_CRITERIA
 from headpose.compression.importance import CRITERIA
 from headpose.compression.quantization import LIMITS
 from headpose.compression.selection import Rule
-from headpose.compression.weights_recipe import GuideRecipe, ProductRecipe
+from headpose.compression.weights_recipe import ConnectionsRecipe, GuideRecipe, ProductRecipe
 from headpose.config import (
     CLOSED,
     Batch,
@@ -256,6 +257,7 @@ class CompressionRecipe:
     Attributes:
         name: Name of the run; the pruned network is called ``teacher``.
         students: Students by name, trained in this order.
+        connections: Networks with fewer connections, by name.
         product: Networks stored by product quantisation, by name.
     """
 
@@ -263,6 +265,7 @@ class CompressionRecipe:
     baseline: BaselineRecipe
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     students: dict[Name, StudentRecipe] = field(default_factory=dict)
+    connections: dict[Name, ConnectionsRecipe] = field(default_factory=dict)
     product: dict[Name, ProductRecipe] = field(default_factory=dict)
     quantize: QuantizeRecipe = field(default_factory=QuantizeRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
@@ -335,17 +338,7 @@ def _check(parsed: CompressionRecipe) -> None:
         for number, stage in enumerate(student.stages):
             loss = f"students.{name}.stages.{number} needs a loss: features, output, rotation or labels above 0"
             rules[loss] = any((stage.features, stage.output, stage.rotation, stage.labels))
-    for name, product in parsed.product.items():
-        known = ["baseline", "teacher", *students]
-        rules[f"product.{name}.network must be one of {', '.join(known)}; got {product.network!r}"] = (
-            product.network in known
-        )
-        free = name not in {*_taken(parsed), *students}
-        rules[f"product.{name} is the name of another network: choose another name"] = free
-        guide_of = product.guide
-        rules[f"product.{name}.guide needs a loss: features, output or labels above 0"] = any(
-            (guide_of.features, guide_of.output, guide_of.labels)
-        )
+    rules |= _rules_of_weights(parsed)
     for name in parsed.quantize.students:
         rules[f"quantize.students: no student {name!r}; the recipe has {', '.join(students) or 'none'}"] = (
             name in students
@@ -359,3 +352,26 @@ def _taken(parsed: CompressionRecipe) -> set[str]:
     """Return the names of the networks that a compression writes in addition to its students."""
     variants = {f"{name}-{precision}" for name in parsed.quantize.students for precision in LIMITS}
     return {"baseline", "strided", "teacher", "teacher-random", *variants}
+
+
+def _rules_of_weights(parsed: CompressionRecipe) -> dict[str, bool]:
+    """Return the rules of the stages that change single weights."""
+    sources, rules = ["baseline", "teacher", *parsed.students], {}
+    sections: dict[str, Mapping[str, ConnectionsRecipe | ProductRecipe]] = {
+        "connections": parsed.connections,
+        "product": parsed.product,
+    }
+    taken = {*_taken(parsed), *parsed.students}
+    for section, networks in sections.items():
+        for name, each in networks.items():
+            known, guide = f"{section}.{name}.network must be one of {', '.join(sources)}", each.guide
+            rules[f"{known}; got {each.network!r}"] = each.network in sources
+            rules[f"{section}.{name} is the name of another network: choose another name"] = name not in taken
+            loss = f"{section}.{name}.guide needs a loss: features, output or labels above 0"
+            rules[loss] = any((guide.features, guide.output, guide.labels))
+            if isinstance(each, ConnectionsRecipe):
+                criteria = f"{section}.{name}.importance must be one of {', '.join(CONNECTION_CRITERIA)}"
+                rules[f"{criteria}; got {each.importance!r}"] = each.importance in CONNECTION_CRITERIA
+        sources += networks
+        taken |= {*networks}
+    return rules
