@@ -76,7 +76,7 @@ def test_correlations_are_those_of_the_activations(spec, name, after, relu):
     found = connections.correlations(net, [name], iter([whole[:3], whole[3:]]))[name]
     wanted = oracle(net, name, after, relu, whole)
     assert found.shape == net.get_parameter(f"{name}.weight").shape[:2]
-    np.testing.assert_allclose(found.numpy(), np.nan_to_num(wanted), atol=2e-4)
+    np.testing.assert_allclose(found.numpy(), np.nan_to_num(wanted), atol=1e-3)
     assert found.abs().max() > 0.1
     assert not net.training
 
