@@ -102,6 +102,7 @@ def _train(
 ) -> tuple[Network, dict[str, Codes]]:
     """Train a network with the weights of codes; return it with the trained codewords, and their codes."""
     objective = guide(whole, network, tuner.task, recipe.guide, tuner.run.bf16)
+    network.to(distributed.join().device)  # before the hooks, whose tensors stay where they are made
     with product.tied(network, codes):
         network = tuner.train(network, tuning, folder, objective)
     if objective is not None:

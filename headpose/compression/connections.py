@@ -186,7 +186,10 @@ def kept(weight: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def held(network: Network) -> Iterator[None]:
-    """Keep removed connections at zero while the network is trained, inside the context: they get no gradient."""
+    """Keep removed connections at zero while the network is trained, inside the context: they get no gradient.
+
+    The network must be on the device where it is trained.
+    """
     with contextlib.ExitStack() as stack:
         for weight in _weights(network, [layer.name for layer in channels.layers(network.spec)]).values():
             mask = kept(weight).reshape(_mask_shape(weight))

@@ -142,7 +142,8 @@ def tied(network: Network, codes: Mapping[str, Codes]) -> Iterator[None]:
 
     Args:
         network: Network whose weights are those of ``codes`` (``insert``).
-        codes: Codes by name of the layer; other layers are trained as usual.
+        codes: Codes by name of the layer; other layers are trained as usual. The network must be on the device where it
+            is trained.
     """
     with contextlib.ExitStack() as stack:
         for name, each in codes.items():

@@ -71,6 +71,7 @@ def prune_connections(
         network = surgery.load(step / CUT)
         if tuning.images:
             objective = guide(whole, network, tuner.task, recipe.guide, tuner.run.bf16)
+            network.to(distributed.join().device)  # before the hooks, whose tensors stay where they are made
             with connections.held(network):
                 network = tuner.train(network, tuning, step, objective)
             if objective is not None:
