@@ -96,8 +96,8 @@ def quantise(weight: Tensor, codec: Codec, seed: int = 0) -> Codes:
 def cluster(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Cluster vectors by k-means, started by k-means++ (Arthur & Vassilvitskii, SODA 2007).
 
-    It is written here because libraries fall short: SciPy's leaves a cluster without vectors empty, which wastes a
-    codeword, its k-means++ takes a minute for a large layer, and scikit-learn, a test's oracle, would be 150 MB more.
+    It is written here because libraries cost more than these lines: SciPy's k-means++ compares all vectors with all
+    centers before each new one, a minute for a large layer, and scikit-learn, a test's oracle, is a large dependency.
 
     Args:
         vectors: (V, L) float32, V at least 1.
@@ -108,16 +108,12 @@ def cluster(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
         (count, L) float32 centers, and (V,) int64 indices of the nearest ones.
     """
     centres = _first(vectors, count, torch.Generator().manual_seed(seed))
-    indices, distances = _nearest(vectors, centres)
+    indices = _nearest(vectors, centres)
     for _ in range(_ROUNDS):
         sizes = torch.bincount(indices, minlength=count)
         sums = torch.zeros_like(centres).index_add_(0, indices, vectors)
-        centres = sums / sizes.clamp(min=1)[:, None]
-        if empty := int((sizes == 0).sum()):  # the vectors that are represented worst become clusters of their own
-            far = distances.topk(min(empty, len(vectors))).indices
-            centres[(sizes == 0).nonzero().flatten()[: len(far)]] = vectors[far]
-        before = indices
-        indices, distances = _nearest(vectors, centres)
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
+        before, indices = indices, _nearest(vectors, centres)
         if torch.equal(before, indices):
             break
     return centres, indices
@@ -252,12 +248,9 @@ def _first(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return vectors[chosen].clone()
 
 
-def _nearest(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the index of the nearest center of each vector, and the squared distance to it."""
+def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
+    """Return the index of the nearest center of each vector."""
     squares = centres.square().sum(1)
-    indices, distances = [], []
-    for part in torch.split(vectors, max(1, _AT_ONCE // len(centres))):
-        found = (squares - 2 * part @ centres.T).min(1)  # |x - c|^2 without |x|^2, which is the same for all c
-        indices.append(found.indices)
-        distances.append(found.values + part.square().sum(1))
-    return torch.cat(indices), torch.cat(distances)
+    parts = torch.split(vectors, max(1, _AT_ONCE // len(centres)))
+    # |x - c|^2 without |x|^2, which is the same for all c
+    return torch.cat([(squares - 2 * part @ centres.T).argmin(1) for part in parts])

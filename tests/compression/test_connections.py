@@ -17,7 +17,7 @@ from headpose.networks.spec import PlainLayerSpec, PlainSpec, StemSpec, resnet
 from tests.cli.errors import assert_error
 from tests.compression.test_coding import plain
 from tests.compression.test_compress import FINE, NETWORK, write_baseline
-from tests.training.networks import TINY_BASIC, network, recipe_values, write_drawn_heads
+from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, network, recipe_values, write_drawn_heads
 
 PLAIN = PlainSpec(9, (PlainLayerSpec(4, 3, 2), PlainLayerSpec(5, 1, 2), PlainLayerSpec(3, 3, 1, True)), (6,))
 NARROW = resnet("bottleneck", (1, 1), (4, 6), (6, 9), StemSpec(5, 3, 2, False), head=(7,))
@@ -92,9 +92,9 @@ def test_a_constant_activation_correlates_with_nothing():
     assert (ranks[:, 2] == 0).all() and (ranks[:, :2] > 0).any()
 
 
-def test_positive_and_negative_correlations_lose_the_same_share():
-    net = network(TINY_BASIC)
-    name = "layer2.0.conv1"
+@pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK])
+def test_positive_and_negative_correlations_lose_the_same_share(spec):
+    net, name = network(spec), "layer1.0.downsample.0"
     values = connections.correlations(net, [name], [images(8)])[name]
     ranks = connections.correlation(net, [name], [images(8)])
     connections.remove(net, ranks, Rule("share", 0.5))
@@ -102,6 +102,8 @@ def test_positive_and_negative_correlations_lose_the_same_share():
     for side in (values > 0, values < 0):
         assert abs(int((mask & side).sum()) - int(side.sum()) / 2) <= 1
         assert values[mask & side].abs().min() >= values[~mask & side].abs().max()
+    together = values.abs() >= values.abs().median()  # what one ranking of both would keep
+    assert abs(int((together & (values > 0)).sum()) - int((values > 0).sum()) / 2) > 1
 
 
 def test_l1_and_taylor_by_hand():

@@ -111,7 +111,7 @@ def test_clusters_are_as_tight_as_those_of_scikit_learn():
 
 
 def test_no_codeword_is_left_unused():
-    # Most vectors are equal: a k-means that lets clusters run empty keeps one of them.
+    # Most vectors are equal: first centers that are drawn regardless of their distance are the same vector.
     vectors = torch.cat([torch.ones(500, 2), torch.rand(40, 2, generator=torch.Generator().manual_seed(0))])
     centres, indices = product.cluster(vectors, 30, seed=0)
     assert len(indices.unique()) == 30
