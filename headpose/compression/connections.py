@@ -255,7 +255,7 @@ class _Sums:
         if layer.kernel_size == (1, 1):  # torch's is wrong on some CPUs: see ``convolution``
             flat = [v.transpose(0, 1).flatten(1) for v in (y, x[:, :, :: layer.stride[0], :: layer.stride[1]])]
             return (flat[0] @ flat[1].T).reshape(shape)
-        return conv2d_weight(x, shape, y, layer.stride, layer.padding)
+        return conv2d_weight(x, shape, y, layer.stride, layer.padding)  # type: ignore[no-untyped-call]
 
 
 def _variance(mean: Tensor, square: Tensor) -> Tensor:
