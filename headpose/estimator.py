@@ -66,7 +66,8 @@ class HeadPoseEstimator:
         """Load the network and the detector.
 
         Args:
-            model: Name of a network (``headpose models`` lists them), path of an .onnx file, or a loaded network.
+            model: Name of a network (``headpose models`` lists them), path of its file (.onnx, or .safetensors after
+                product quantization), or a loaded network.
             detector: One of ``headpose.detection.DETECTORS``, or a detector object.
             device: One of ``headpose.inference.DEVICES``, for a network or detector that is loaded here.
             threads: Number of CPU threads per call, for a network or detector that is loaded here. 0 uses ONNX
@@ -214,7 +215,7 @@ class Estimators:
         """Store the settings; nothing is loaded yet.
 
         Args:
-            models: Names of networks, or paths of .onnx files.
+            models: Names of networks, or paths of their files.
             detector: One of ``headpose.detection.DETECTORS``.
             device: One of ``headpose.inference.DEVICES``.
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.

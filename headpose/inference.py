@@ -1,8 +1,8 @@
 """Inference: ONNX Runtime sessions that predict rotations from crops.
 
-A network's file has one input, ``image`` (N, 3, S, S) float32, and an output ``rotation`` (N, 3, 3), with dynamic N.
-It may have the optional outputs ``region`` (N, 4), ``covariance`` (N, 3, 3) and ``face`` (N,) (``headpose.reading``).
-``headpose.metadata`` describes its metadata.
+The file is ONNX, or a .safetensors file that decodes to ONNX (``headpose.coded``). It has one input, ``image`` (N, 3,
+S, S) float32, and an output ``rotation`` (N, 3, 3), with dynamic N. It may have the optional outputs ``region`` (N, 4),
+``covariance`` (N, 3, 3) and ``face`` (N,) (``headpose.reading``). ``headpose.metadata`` describes its metadata.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headpose import metadata, weights
+from headpose import coded, metadata, weights
 from headpose.errors import HeadPoseError, InputError, WeightsError, first_line
 from headpose.reading import OPTIONAL_OUTPUTS, checked
 from headpose.reading import Reading as Reading
@@ -89,7 +89,7 @@ class OnnxPoseModel:
         """Load a file. ``load_model`` also takes names and checks them against the manifest.
 
         Args:
-            path: Path of the .onnx file.
+            path: Path of an .onnx file, or of a .safetensors file of ``headpose.coded``.
             device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
@@ -168,7 +168,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
     """Load a network by name or path.
 
     Args:
-        name_or_path: Name in the manifest (``headpose models`` lists them) or path of an .onnx file.
+        name_or_path: Name in the manifest (``headpose models`` lists them) or path of an .onnx file, or of a
+            .safetensors file of ``headpose.coded``.
         device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
@@ -189,7 +190,7 @@ class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # its own ba
 
     again: Callable[[], Session] | None = None  # opens the file with the same settings
 
-    def __init__(self, path: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
+    def __init__(self, path: str | bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
         # ONNX Runtime's fallback prints a banner to stdout, between our results.
         super().__init__(path, options, providers=providers, enable_fallback=0)
         # DirectML's sessions, unlike others, allow only one call at a time.
@@ -216,7 +217,7 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
     The logger ``headpose.inference`` reports the device, and warns once if an installed accelerator does not start.
 
     Args:
-        path: Path of an .onnx file.
+        path: Path of an .onnx file, or of a .safetensors file of ``headpose.coded``.
         device: One of ``DEVICES``.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default (see ``bounded_threads``).
 
@@ -230,10 +231,11 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
     if not Path(path).is_file():
         raise WeightsError(f"model file {path} does not exist")
     threads = bounded_threads(threads)
+    network = coded.openable(path)
     failed = ""
     for candidate in _candidates(device):
         try:
-            session = _open(path, candidate, threads)
+            session = _open(network, candidate, threads)
         except Exception as error:
             if candidate == "cpu":
                 raise WeightsError(f"{path} is not a network that ONNX Runtime can run: {first_line(error)}") from None
@@ -298,7 +300,8 @@ def installed_devices() -> list[str]:
     return [device for device, provider in _PROVIDER.items() if provider in available]
 
 
-def _open(path: str | os.PathLike[str], device: str, threads: int) -> Session:
+def _open(network: str | bytes, device: str, threads: int) -> Session:
+    """Open a network: the path of an ONNX file, or its bytes."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
@@ -306,7 +309,7 @@ def _open(path: str | os.PathLike[str], device: str, threads: int) -> Session:
     options.enable_mem_pattern = device != "directml"  # DirectML does not support it
     there = installed_devices()
     devices = [name for name in (device, *_FALLBACK.get(device, ["cpu"])) if name in there]
-    return Session(str(path), options, [_PROVIDER[name] for name in devices])
+    return Session(network, options, [_PROVIDER[name] for name in devices])
 
 
 def _candidates(device: str) -> list[str]:

@@ -121,10 +121,13 @@ def lookup(name: str) -> ModelInfo:
 
 
 def is_path(name_or_path: str | os.PathLike[str]) -> bool:
-    """Return whether ``find`` reads the argument as a path: no string, contains a separator or ends in ``.onnx``."""
+    """Return whether ``find`` reads the argument as a path.
+
+    A path is no string, contains a separator, or ends in ``.onnx`` or ``.safetensors``.
+    """
     if not isinstance(name_or_path, str):
         return True
-    return name_or_path.endswith(".onnx") or "/" in name_or_path or os.sep in name_or_path
+    return name_or_path.endswith((".onnx", ".safetensors")) or "/" in name_or_path or os.sep in name_or_path
 
 
 def verify(path: Path, info: ModelInfo) -> None:

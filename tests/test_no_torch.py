@@ -51,6 +51,15 @@ def test_estimate_end_to_end(tmp_path, repo, network):
     assert out.stat().st_size > 10_000
 
 
+def test_a_network_of_codewords_is_decoded_by_numpy_alone(tmp_path, repo):
+    from tests.compression.test_product import quantised, written
+
+    file = written(tmp_path, *quantised())
+    done = run("estimate", repo / "examples" / "astronaut.jpg", "--model", file, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["score"] > 0.5
+
+
 @pytest.mark.parametrize("command", [["models"], ["models", "--json"], ["--help"], ["estimate", "--help"]])
 def test_commands(command):
     done = run(*command)

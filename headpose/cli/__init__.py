@@ -44,7 +44,7 @@ COMMANDS = {
     "quantize": Command("headpose.cli.quantize", "convert a network to fp16 or int8 and compare it with fp32", "train"),
     "synth": Command("headpose.cli.synth", "render heads with exact labels", "synth"),
     "report": Command("headpose.cli.report", "write a report of the measured results"),
-    "weights": Command("headpose.cli.weights", "convert a network back to safetensors", "train"),
+    "weights": Command("headpose.cli.weights", "convert networks between safetensors and ONNX", "train"),
 }
 
 

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gap", type=seconds, default=0.5, metavar="SECONDS", help="least time between two pictures of a person (0.5)"
     )
-    parser.add_argument("--model", default="student", help="name (headpose models lists them) or .onnx file")
+    parser.add_argument(
+        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
+    )
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
     parser.add_argument(
         "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"

@@ -8,20 +8,22 @@ from pathlib import Path
 
 from headpose import folders
 from headpose.cli.arguments import named_path
+from headpose.coded import SUFFIX
 from headpose.compression import forecast, recipe, report
-from headpose.compression.pipeline import BASELINE, CONTROL, TEACHER, Compression
+from headpose.compression.pipeline import BASELINE, CONTROL, STRIDED, TEACHER, Compression
 from headpose.files import check_outputs, write_text
 from headpose.recipes import overrides
 from headpose.report import page
 from headpose.training import distributed, sources
 
-STAGES = ("prune", "control", "distill", "export", "quantize", "report")
+STAGES = ("prune", "control", "distill", "connections", "encode", "export", "quantize", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``headpose compress``."""
     parser.description = (
-        "Prune a trained network, distill the result into students, export and quantize them, and\nwrite a report. "
+        "Prune a trained network, distill the result into students, store networks as codewords,\n"
+        "export and quantize them, and write a report. "
         "To resume an interrupted run, give the same command again."
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipe.names())}, or the path of a TOML file")
@@ -66,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
             changes.append(f"prune.stop.{key}={value}")
     settings = recipe.load(args.recipe, changes, sources.read(args.data))
     folder: Path = args.out or Path("runs") / f"compress-{settings.name}"
-    networks = [BASELINE, TEACHER, CONTROL, *settings.students]
+    networks = [BASELINE, STRIDED, TEACHER, CONTROL, *settings.students, *settings.connections]
     names = [f"{network}{ending}.onnx" for network in networks for ending in ("", "-fp16", "-int8")]
+    names += [f"{network}{SUFFIX}" for network in settings.product]
     check_outputs(
         [args.recipe, settings.baseline.recipe, settings.baseline.weights, settings.baseline.teacher or None],
         data={"--out": [folder / name for name in ("recipe.json", report.JSON, page.MARKDOWN, page.HTML, *names)]},
@@ -89,6 +92,10 @@ def _run(args: argparse.Namespace, compression: Compression) -> int:
         compression.control()
     if "distill" in stages:
         compression.distill(args.student)
+    if "connections" in stages:
+        compression.sparsify()
+    if "encode" in stages:
+        compression.encode()
     processes = distributed.join()
     distributed.leave()
     if not processes.first:

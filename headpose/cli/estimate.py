@@ -69,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder of images, video, number or device of a camera, URL (rtsp, rtmp, http, ...), or "
         "GStreamer pipeline in quotes; an existing file or folder of that name takes precedence",
     )
-    parser.add_argument("--model", default="student", help="name (headpose models lists them) or .onnx file")
+    parser.add_argument(
+        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
+    )
     parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
     parser.add_argument(
         "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"

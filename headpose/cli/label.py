@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=whole, default=0, metavar="N", help="number of processes (default: one for each CPU)"
     )
-    parser.add_argument("--model", default="student", help="name (headpose models lists them) or .onnx file")
+    parser.add_argument(
+        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
+    )
     parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="face detector (blazeface)")
     parser.add_argument(
         "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"

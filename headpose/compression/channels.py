@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from headpose.errors import InputError
-from headpose.networks.spec import BlockSpec, ResNetSpec
+from headpose.networks.spec import BlockSpec, PlainSpec, ResNetSpec, Spec
 
 Kind = Literal["stem", "inner", "stream", "head"]
 Mode = Literal["paper", "stream"]
 
 _KINDS: dict[Mode, tuple[Kind, ...]] = {"paper": ("stem", "inner"), "stream": ("stem", "inner", "stream")}
+Kept = TypeVar("Kept", bound=ResNetSpec | PlainSpec)
+"""Specification that keeps its kind."""
+
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -30,8 +33,8 @@ class Group:
             ``head.0``). A residual stream has the name of the stage where it starts (``layer1``), or of the block if
             that is not the stage's first (``layer1.2``).
         kind: ``stem``: the first convolution, if no addition uses its output. ``inner``: between the convolutions of a
-            block. ``stream``: joined by additions; includes the stem if the first block's shortcut is an identity.
-            ``head``: a hidden dense layer.
+            block, or of a plain network. ``stream``: joined by additions; includes the stem if the first block's
+            shortcut is an identity. ``head``: a hidden dense layer.
         width: Number of channels.
     """
 
@@ -57,8 +60,30 @@ class Layer:
     outputs: Group | None
 
 
-def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
+def layers(spec: Spec) -> tuple[Layer, ...]:
     """Return all layers with the channels that they read and write, in network order."""
+    found, source = _plain_layers(spec) if isinstance(spec, PlainSpec) else _residual_layers(spec)
+    for i, width in enumerate(spec.head):
+        target = Group(f"head.{i}", "head", width)
+        found.append(Layer(target.name, "", source, target))
+        source = target
+    found.append(Layer(f"head.{len(spec.head)}", "", source, None))
+    return tuple(found)
+
+
+def _plain_layers(spec: PlainSpec) -> tuple[list[Layer], Group]:
+    """Return the convolutions of a plain network, and the channels that the first dense layer reads."""
+    found: list[Layer] = []
+    for i, layer in enumerate(spec.layers, start=1):
+        source = found[-1].outputs if found else None
+        found.append(Layer(f"conv{i}", f"bn{i}", source, Group(f"conv{i}", "inner", layer.width)))
+    last = found[-1].outputs
+    assert last is not None
+    return found, last
+
+
+def _residual_layers(spec: ResNetSpec) -> tuple[list[Layer], Group]:
+    """Return the convolutions of a residual network, and the channels that the first dense layer reads."""
     blocks = list(_blocks(spec))
     _, first, stem_width = blocks[0]
     stream = Group("conv1", "stem", stem_width) if first.projects(stem_width) else Group("layer1", "stream", stem_width)
@@ -75,21 +100,15 @@ def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
         if projects:
             found.append(Layer(f"{name}.downsample.0", f"{name}.downsample.1", stream, after))
         stream = after
-    source = stream
-    for i, width in enumerate(spec.head):
-        target = Group(f"head.{i}", "head", width)
-        found.append(Layer(target.name, "", source, target))
-        source = target
-    found.append(Layer(f"head.{len(spec.head)}", "", source, None))
-    return tuple(found)
+    return found, stream
 
 
-def groups(spec: ResNetSpec) -> tuple[Group, ...]:
+def groups(spec: Spec) -> tuple[Group, ...]:
     """Return all groups of channels, in network order."""
     return tuple(dict.fromkeys(layer.outputs for layer in layers(spec) if layer.outputs is not None))
 
 
-def widths(spec: ResNetSpec) -> dict[str, int]:
+def widths(spec: Spec) -> dict[str, int]:
     """Return the number of channels of each group, by name."""
     return {group.name: group.width for group in groups(spec)}
 
@@ -109,10 +128,10 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
             raise InputError(f"the network has no group of channels {name!r}; its groups are {', '.join(known)}")
 
 
-def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:
+def axes(spec: Spec) -> dict[str, tuple[str | None, ...]]:
     """Return the group that indexes each dimension of each tensor, or None if no group does.
 
-    The keys are those of ``ResNet.state_dict``, without BatchNorm's step counters.
+    The keys are those of the state dict, without BatchNorm's step counters.
     """
     found: dict[str, tuple[str | None, ...]] = {}
     for layer in layers(spec):
@@ -126,7 +145,17 @@ def axes(spec: ResNetSpec) -> dict[str, tuple[str | None, ...]]:
     return found
 
 
-def maps(spec: ResNetSpec) -> dict[str, tuple[str, ...]]:
+def repeats(spec: Spec) -> dict[str, int]:
+    """Return the number of consecutive columns that each channel has in tensors where it has more than one.
+
+    The first dense layer of a plain network reads every position of the last map.
+    """
+    if not isinstance(spec, PlainSpec) or spec.sides[-1] == 1:
+        return {}
+    return {"head.0.weight": spec.sides[-1] ** 2}
+
+
+def maps(spec: Spec) -> dict[str, tuple[str, ...]]:
     """Return the modules whose outputs are the feature maps of each group.
 
     Outputs of BatchNorm and dense layers are taken before the ReLU, those of blocks after it. A stream has one map for
@@ -134,25 +163,28 @@ def maps(spec: ResNetSpec) -> dict[str, tuple[str, ...]]:
     to removing the channel.
     """
     found: dict[str, list[str]] = {group.name: [] for group in groups(spec)}
-    ends = {f"{name}.conv{len(block.inner) + 1}": name for name, block, _ in _blocks(spec)}
+    blocks = () if isinstance(spec, PlainSpec) else _blocks(spec)
+    ends = {f"{name}.conv{len(block.inner) + 1}": name for name, block, _ in blocks}
     for layer in layers(spec):
         if layer.outputs is not None and not layer.name.endswith("downsample.0"):
             found[layer.outputs.name].append(ends.get(layer.name) or layer.norm or layer.name)
     return {name: tuple(modules) for name, modules in found.items()}
 
 
-def prunable(spec: ResNetSpec, mode: Mode) -> tuple[str, ...]:
+def prunable(spec: Spec, mode: Mode) -> tuple[str, ...]:
     """Return the names of the groups that may be pruned, in network order.
 
     Args:
         spec: Specification of the network.
         mode: ``paper`` selects the groups pruned by Aghli & Ribeiro (CVPR Workshops 2021): the convolutions inside the
-            blocks, and the stem if no addition uses its output. ``stream`` adds the residual streams (ours).
+            blocks, and the stem if no addition uses its output. ``stream`` adds the residual streams (ours). In a plain
+            network, where most weights are in dense layers, both select all convolutions and hidden dense layers.
     """
-    return tuple(group.name for group in groups(spec) if group.kind in _KINDS[mode])
+    kinds = ("inner", "head") if isinstance(spec, PlainSpec) else _KINDS[mode]
+    return tuple(group.name for group in groups(spec) if group.kind in kinds)
 
 
-def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
+def resize(spec: Kept, widths: Mapping[str, int]) -> Kept:
     """Return the specification with other widths for some groups. Projections and identity shortcuts are kept.
 
     Args:
@@ -168,6 +200,10 @@ def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
         if width < 1:
             raise InputError(f"the width of {name} must be 1 or more, got {width}")
     new = {**old, **widths}
+    head = tuple(new[f"head.{i}"] for i in range(len(spec.head)))
+    if isinstance(spec, PlainSpec):
+        sized = (dataclasses.replace(layer, width=new[f"conv{i}"]) for i, layer in enumerate(spec.layers, start=1))
+        return dataclasses.replace(spec, layers=tuple(sized), head=head)
     outputs = {layer.name: new[layer.outputs.name] for layer in layers(spec) if layer.outputs is not None}
     stream = outputs["conv1"]
     blocks: dict[str, BlockSpec] = {}
@@ -183,7 +219,7 @@ def resize(spec: ResNetSpec, widths: Mapping[str, int]) -> ResNetSpec:
         stages=tuple(
             tuple(blocks[f"layer{i}.{j}"] for j in range(len(stage))) for i, stage in enumerate(spec.stages, start=1)
         ),
-        head=tuple(outputs[f"head.{i}"] for i in range(len(spec.head))),
+        head=head,
     )
 
 

@@ -1,4 +1,7 @@
-"""Storage of weights: the interface for codecs such as product quantization (Zeng et al., Cogn. Computation 2018)."""
+"""Storage of weights without training: what pruning counts as the size of a step.
+
+Product quantization, whose codewords are trained, is a stage of its own: ``coding``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor
 class WeightCodec(Protocol):
     """Conversion of a state dict into the tensors that are stored, and back.
 
-    A codec may be lossy: the compression validates the decoded weights and counts the stored bytes.
+    A codec may be lossy: the pruning validates the decoded weights and counts the stored bytes.
     """
 
     def encode(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,12 +16,14 @@ from headpose.compression import channels, surgery
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.recipe import StageRecipe, StudentRecipe
+from headpose.compression.weights_recipe import GuideRecipe
 from headpose.errors import RecipeError
 from headpose.losses import cosine_distance, geodesic_distance
 from headpose.networks.build import build
+from headpose.networks.network import Network
 from headpose.networks.outputs import decode
-from headpose.networks.resnet import ResNet
-from headpose.networks.spec import ResNetSpec
+from headpose.networks.resnet import HeadPoseNet
+from headpose.networks.spec import PlainSpec, ResNetSpec, Spec
 from headpose.training import distributed
 from headpose.training.precision import autocast, computes_bf16
 from headpose.training.protocols import Batch, Task
@@ -29,7 +31,7 @@ from headpose.training.protocols import Batch, Task
 _IN_CACHE = 16  # number of images whose feature maps fit into the CPU cache
 
 
-def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
+def student_spec(teacher: Spec, recipe: StudentRecipe) -> ResNetSpec:
     """Return the specification of a student.
 
     Prunable layers keep the teacher's widths unless the recipe gives others; residual streams are divided by ``ratio``.
@@ -39,8 +41,10 @@ def student_spec(teacher: ResNetSpec, recipe: StudentRecipe) -> ResNetSpec:
         recipe: Recipe of the student.
 
     Raises:
-        RecipeError: ``inner`` does not have one width for each stage.
+        RecipeError: ``inner`` does not have one width for each stage, or the teacher is a plain network.
     """
+    if isinstance(teacher, PlainSpec):
+        raise RecipeError("recipe: students: a plain network has no residual streams to divide: leave students out")
     widths = {}
     for group in channels.groups(teacher):
         if group.kind == "stream":
@@ -65,7 +69,7 @@ class Taps:
         modules: Names of the modules whose outputs are captured; a residual stream has one for each block.
     """
 
-    def __init__(self, network: ResNet, names: Sequence[str]) -> None:
+    def __init__(self, network: Network, names: Sequence[str]) -> None:
         """Register forward hooks, until ``remove`` is called.
 
         Args:
@@ -109,7 +113,7 @@ class Distillation:
     """
 
     def __init__(
-        self, teacher: ResNet, student: ResNet, task: Task, stage: StageRecipe, layers: Sequence[str], bf16: str
+        self, teacher: Network, student: Network, task: Task, stage: StageRecipe, layers: Sequence[str], bf16: str
     ) -> None:
         """Register hooks on both networks, until ``close`` is called.
 
@@ -131,7 +135,7 @@ class Distillation:
                 "recipe: students: with several processes, each stage must train the head: set output, rotation or "
                 "labels above 0"
             )
-        if stage.rotation and student.spec.output == "classes":
+        if stage.rotation and not isinstance(student, HeadPoseNet):
             raise RecipeError("recipe: students: a classifier has no rotation: set rotation to 0 in all stages")
         if teacher.spec.values != student.spec.values:
             raise RecipeError("recipe: students: teacher and student must have the same network.output and outputs")
@@ -186,7 +190,34 @@ class Distillation:
             taps.remove()
 
 
-def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:
+def guide(whole: Network, network: Network, task: Task, recipe: GuideRecipe, bf16: str) -> Distillation | None:
+    """Return the objective of a fine-tuning: distillation from the network before its compression, or None for labels.
+
+    The maps of the deeper half of the streams are compared, or in a network without streams, of the layers that kept
+    their width. Those of the others are so large that they would double the time of a step.
+
+    Args:
+        whole: Network before its compression; not changed.
+        network: Network that is trained.
+        task: Task of the training.
+        recipe: Weights of the losses.
+        bf16: As in ``Distillation``.
+
+    Raises:
+        RecipeError: ``features`` has no maps to compare.
+    """
+    if not recipe.features and not recipe.output:
+        return None
+    found, before = channels.groups(network.spec), channels.widths(whole.spec)
+    names = [group.name for group in found if group.kind == "stream"]
+    names = names or [group.name for group in found if group.width == before[group.name]]
+    if recipe.features and not names:
+        raise RecipeError("recipe: guide: no layer kept its width, so features cannot be compared: set features to 0")
+    stage = StageRecipe(1, features=recipe.features, output=recipe.output, labels=recipe.labels)
+    return Distillation(whole, network, task, stage, names[len(names) // 2 :], bf16)
+
+
+def compared_layers(teacher: Spec, count: int) -> tuple[str, ...]:
     """Return the names of the last ``count`` prunable layers.
 
     For ResNet-50 and 9 these are the six of conv5, both of conv4_6, and the second of conv4_5.
@@ -195,7 +226,7 @@ def compared_layers(teacher: ResNetSpec, count: int) -> tuple[str, ...]:
     return tuple(inner[-count:])
 
 
-def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name: str, folder: Path) -> ResNet:
+def train_student(tuner: FineTuner, teacher: Network, recipe: StudentRecipe, name: str, folder: Path) -> Network:
     """Train a student through its stages, or resume from the state of the folder.
 
     Args:
@@ -209,7 +240,7 @@ def train_student(tuner: FineTuner, teacher: ResNet, recipe: StudentRecipe, name
         The student in eval mode, on the CPU.
     """
     torch.manual_seed(recipe.seed)
-    student = build(student_spec(teacher.spec, recipe))
+    student: Network = build(student_spec(teacher.spec, recipe))
     if recipe.start != "random" and not (folder / "stage-1" / NETWORK).exists():
         streams = [group.name for group in channels.groups(teacher.spec) if group.kind == "stream"]
         evidence = tuner.evidence(tuner.task, tuner.run.seed + recipe.seed)
@@ -236,7 +267,7 @@ def stage_tuning(tuner: FineTuner, recipe: StudentRecipe, name: str, number: int
     )
 
 
-def inherit(student: ResNet, teacher: ResNet, worth: Mapping[str, Tensor]) -> tuple[str, ...]:
+def inherit(student: Network, teacher: Network, worth: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Initialize a student with the weights of its teacher, pruned to the student's streams.
 
     Only the streams between the blocks lose channels. Once they carry the teacher's information, the maps inside the
@@ -259,7 +290,7 @@ def inherit(student: ResNet, teacher: ResNet, worth: Mapping[str, Tensor]) -> tu
     return taken
 
 
-def _frozen(teacher: ResNet, bf16: str) -> ResNet:
+def _frozen(teacher: Network, bf16: str) -> Network:
     """Return a frozen copy in eval mode, with its weights already in the dtype to which autocast would convert them."""
     frozen = copy.deepcopy(teacher).eval().requires_grad_(False).to(distributed.join().device)
     if computes_bf16(bf16, distributed.join().device):
@@ -270,7 +301,9 @@ def _frozen(teacher: ResNet, bf16: str) -> ResNet:
 
 
 def _of_one_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both maps, the larger one average-pooled to the height and width of the smaller one."""
+    """Return both maps, the larger one average-pooled to the size of the smaller one; (N, C) as they are."""
+    if a.ndim == 2:
+        return a, b
     size = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
     return tuple(  # type: ignore[return-value]
         values if values.shape[2:] == size else functional.adaptive_avg_pool2d(values, size) for values in (a, b)

@@ -11,7 +11,7 @@ from headpose.compression import surgery
 from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
 from headpose.networks import checkpoint
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.recipes import provenance
 from headpose.recipes.training import OptimiserRecipe, Recipe, SmallInput
 from headpose.training.loop import BEST, LAST, Trainer
@@ -56,7 +56,7 @@ class FineTuner:
         """
         self.task, self.training, self.run, self.changed_data = task, training, run, changed_data
 
-    def train(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> ResNet:
+    def train(self, network: Network, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> Network:
         """Train a network, resume from the last checkpoint, or load the result if the training is complete.
 
         Args:
@@ -81,7 +81,9 @@ class FineTuner:
         trainer.processes.wait()
         return surgery.load(result)
 
-    def trainer(self, network: ResNet, tuning: FineTuning, folder: Path, objective: Objective | None = None) -> Trainer:
+    def trainer(
+        self, network: Network, tuning: FineTuning, folder: Path, objective: Objective | None = None
+    ) -> Trainer:
         """Return the trainer that ``train`` runs. It writes no file before it runs."""
         recipe = self.recipe(network, tuning)
         network.requires_grad_(True)  # averaged weights are frozen
@@ -98,12 +100,12 @@ class FineTuner:
     def evidence(self, task: Task, seed: int) -> Evidence:
         """Return the input of the importance criteria: the held-out data of a task and its loss."""
 
-        def loss(network: ResNet, batch: Batch) -> Tensor:
+        def loss(network: Network, batch: Batch) -> Tensor:
             return (task.errors(network.raw(batch.images), batch) * batch.weights).sum() / batch.weights.sum()
 
         return Evidence(task.held_out(self.run.batch), loss, seed)
 
-    def recipe(self, network: ResNet, tuning: FineTuning) -> Recipe:
+    def recipe(self, network: Network, tuning: FineTuning) -> Recipe:
         """Return the training recipe of a fine-tuning."""
         run, every = self.run, max(1, tuning.images)
         crop = self.training.crop

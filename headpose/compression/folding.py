@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import quant_pre_process
 
+from headpose import coded
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.inference import OnnxPoseModel
@@ -26,7 +27,7 @@ def read_folded(source: Path) -> onnx.ModelProto:
     Quantization then rounds once, and rounds the weights that are actually multiplied.
 
     Args:
-        source: Float32 ONNX file that follows the contract of ``headpose.inference``.
+        source: Float32 network that follows the contract of ``headpose.inference``.
 
     Returns:
         The network without BatchNorm. The tensors of a convolution are named after its node.
@@ -38,12 +39,13 @@ def read_folded(source: Path) -> onnx.ModelProto:
     precision = known.metadata.get("precision", "fp32")
     if precision != "fp32":
         raise WeightsError(f"{source} is already {precision}: give the fp32 network that it was made from")
-    given = onnx.load(source)
+    given = onnx.load_model_from_string(coded.read_onnx(source))
     if not any(node.op_type == "Gemm" for node in given.graph.node):
         raise WeightsError(f"{source} has no dense layer (Gemm) at its end: export it with headpose")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "folded.onnx"
-        quant_pre_process(source, file, skip_symbolic_shape=True, skip_onnx_shape=True)
+        plain, file = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
+        onnx.save(given, plain)
+        quant_pre_process(plain, file, skip_symbolic_shape=True, skip_onnx_shape=True)
         model = onnx.load(file)
     del model.opset_import[:]
     model.opset_import.extend(given.opset_import)  # drop the domains of ONNX Runtime's own operators

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from headpose.compression import surgery
-from headpose.compression.distillation import Distillation, compared_layers, stage_tuning, student_spec
+from headpose.compression import coding, sparsify, surgery
+from headpose.compression.distillation import Distillation, compared_layers, guide, stage_tuning, student_spec
 from headpose.compression.finetune import FineTuning
 from headpose.compression.pipeline import Compression
 from headpose.errors import WeightsError
 from headpose.networks.build import build
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.training import forecast
 from headpose.training.forecast import PartForecast
 
@@ -68,6 +68,8 @@ def measure(compression: Compression, stages: Collection[str], students: list[st
     found = [
         *_pruning(compression, stages),
         *(_students(compression, teacher, students) if "distill" in stages else ()),
+        *(_of_weights(compression, "connections") if "connections" in stages else ()),
+        *(_of_weights(compression, "product") if "encode" in stages else ()),
     ]
     return Forecast(found, pruned)
 
@@ -96,6 +98,10 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
     if compression.recipe.baseline.teacher or not {"prune", "control"} & {*stages}:
         return
     pruner = compression.pruner
+    if prune.pooling == "stride" and "prune" in stages:
+        tuning = FineTuning("strides", prune.pooling_images, prune.last_optimiser, 0)
+        strided = surgery.stride_for_pooling(compression.baseline)
+        yield StageForecast("strides in place of max-pools", 1, _time(compression, strided, tuning))
     network = surgery.prune(compression.baseline, {})
     steps = _time(compression, network, pruner.tuning(1)) if prune.steps else []
     network = surgery.prune(compression.baseline, {})
@@ -108,7 +114,7 @@ def _pruning(compression: Compression, stages: Collection[str]) -> Iterator[Stag
         yield StageForecast(f"{name}, last fine-tuning", 1, last)
 
 
-def _students(compression: Compression, teacher: ResNet, names: list[str] | None) -> Iterator[StageForecast]:
+def _students(compression: Compression, teacher: Network, names: list[str] | None) -> Iterator[StageForecast]:
     tuner = compression.tuner
     for name, recipe in compression.students(names).items():
         layers = compared_layers(teacher.spec, recipe.layers)
@@ -119,8 +125,25 @@ def _students(compression: Compression, teacher: ResNet, names: list[str] | None
             yield StageForecast(tuning.name, 1, _time(compression, student, tuning, objective))
 
 
+def _of_weights(compression: Compression, section: str) -> Iterator[StageForecast]:
+    """Forecast the stages that change single weights: ``connections`` or ``product``."""
+    tuner = compression.tuner
+    for name, recipe in getattr(compression.recipe, section).items():
+        try:
+            whole = compression.source(recipe.network)
+        except WeightsError:
+            whole = compression.baseline
+        plan = sparsify.tunings if section == "connections" else coding.tunings
+        steps = [tuning for _, tuning in plan(whole, recipe, name, tuner.run.seed) if tuning.images]
+        for tuning, times in ((steps[0], len(steps) - 1), (steps[-1], 1)) if steps else ():
+            if times:
+                network = surgery.prune(whole, {})
+                objective = guide(whole, network, tuner.task, recipe.guide, tuner.run.bf16)
+                yield StageForecast(tuning.name, times, _time(compression, network, tuning, objective))
+
+
 def _time(
-    compression: Compression, network: ResNet, tuning: FineTuning, objective: Distillation | None = None
+    compression: Compression, network: Network, tuning: FineTuning, objective: Distillation | None = None
 ) -> list[PartForecast]:
     """Time a few training steps. They change the network's weights."""
     trainer = compression.tuner.trainer(network, tuning, compression.folder / "forecast", objective)

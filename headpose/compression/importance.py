@@ -21,9 +21,9 @@ from torch import Tensor
 from headpose.compression import channels
 from headpose.compression.surgery import modes_restored
 from headpose.errors import InputError
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 
-Loss = Callable[[ResNet, Any], Tensor]
+Loss = Callable[[Network, Any], Tensor]
 """(network, batch) -> differentiable scalar: the mean loss of the batch."""
 
 _AT_ONCE = 2**18
@@ -64,10 +64,10 @@ class Evidence:
 class Importance(Protocol):
     """A criterion: returns group -> (width,) float64 on the CPU, larger for channels that are more worth keeping."""
 
-    def __call__(self, network: ResNet, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]: ...
+    def __call__(self, network: Network, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]: ...
 
 
-def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
+def zeros(network: Network, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
     """Return APoZ, the average percentage of zeros after the ReLU over all images and positions.
 
     Source: Hu et al., "Network Trimming", 2016, eq. 1; Aghli & Ribeiro, CVPR Workshops 2021, eq. 1 and 2. Zeros are
@@ -105,12 +105,12 @@ def zeros(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> di
     }
 
 
-def apoz(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
+def apoz(network: Network, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
     """Return 1 - APoZ, the share of values above zero. Arguments and errors are those of ``zeros``."""
     return {name: 1.0 - share for name, share in zeros(network, names, images).items()}
 
 
-def l1(network: ResNet, names: Sequence[str]) -> dict[str, Tensor]:
+def l1(network: Network, names: Sequence[str]) -> dict[str, Tensor]:
     """Return the mean absolute weight of each filter (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017).
 
     It is divided by the layer's mean, so that layers are comparable. For a stream, the result is the mean over the
@@ -125,7 +125,7 @@ def l1(network: ResNet, names: Sequence[str]) -> dict[str, Tensor]:
     return found
 
 
-def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], loss: Loss) -> dict[str, Tensor]:
+def taylor(network: Network, names: Sequence[str], batches: Iterable[HasImages], loss: Loss) -> dict[str, Tensor]:
     """Return the squared first-order change of the loss when a channel is removed, averaged over batches.
 
     Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, eq. 8. The gate of a
@@ -153,7 +153,7 @@ def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], 
     parameters = [parameter for group in gates.values() for parameter in group]
     sums = {name: torch.zeros(group[0].shape[0], dtype=torch.float64) for name, group in gates.items()}
     seen = 0
-    with modes_restored(network), _differentiable(parameters), torch.enable_grad():
+    with modes_restored(network), differentiable(parameters), torch.enable_grad():
         network.eval()
         for batch in batches:
             gradients = iter(torch.autograd.grad(loss(network, batch), parameters, materialize_grads=True))
@@ -166,7 +166,7 @@ def taylor(network: ResNet, names: Sequence[str], batches: Iterable[HasImages], 
     return {name: total / seen for name, total in sums.items()}
 
 
-def correlation(network: ResNet, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
+def correlation(network: Network, names: Sequence[str], images: Iterable[Tensor]) -> dict[str, Tensor]:
     """Return the rank at which each channel is removed when the most redundant channels are removed first.
 
     After Sun et al., "Sparsifying Neural Network Connections for Face Recognition", CVPR 2016, and Zeng et al.,
@@ -208,7 +208,7 @@ def correlation(network: ResNet, names: Sequence[str], images: Iterable[Tensor])
     return found
 
 
-def random(network: ResNet, names: Sequence[str], seed: int) -> dict[str, Tensor]:
+def random(network: Network, names: Sequence[str], seed: int) -> dict[str, Tensor]:
     """Return random numbers in [0, 1), as a control. Those of a group do not depend on the other groups."""
     found = {}
     for name, layers in _producers(network, names).items():
@@ -218,7 +218,7 @@ def random(network: ResNet, names: Sequence[str], seed: int) -> dict[str, Tensor
     return found
 
 
-def _taylor(network: ResNet, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]:
+def _taylor(network: Network, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]:
     if evidence.loss is None:
         raise InputError("the criterion 'taylor' needs a loss")
     return taylor(network, names, evidence.batches, evidence.loss)
@@ -234,7 +234,7 @@ CRITERIA: dict[str, Importance] = {
 
 
 def _watch(
-    network: ResNet, names: Sequence[str], images: Iterable[Tensor], see: Callable[[str, str, Tensor], None]
+    network: Network, names: Sequence[str], images: Iterable[Tensor], see: Callable[[str, str, Tensor], None]
 ) -> None:
     """Run the network on the images and call ``see`` with each map of the groups.
 
@@ -267,7 +267,7 @@ def _watch(
         raise InputError("the criterion needs at least one image")
 
 
-def _producers(network: ResNet, names: Sequence[str]) -> dict[str, list[channels.Layer]]:
+def _producers(network: Network, names: Sequence[str]) -> dict[str, list[channels.Layer]]:
     """Return the layers that write to each group."""
     layers = channels.layers(network.spec)
     channels.check_names(names, channels.widths(network.spec))
@@ -275,7 +275,7 @@ def _producers(network: ResNet, names: Sequence[str]) -> dict[str, list[channels
 
 
 @contextlib.contextmanager
-def _differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
+def differentiable(parameters: Sequence[Tensor]) -> Iterator[None]:
     """Enable gradients for the parameters inside the context, then restore their ``requires_grad``."""
     asked = [parameter.requires_grad for parameter in parameters]
     try:

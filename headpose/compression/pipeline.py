@@ -1,10 +1,10 @@
-"""Pipeline of a compression: baseline -> pruned teacher -> students -> files, in one folder, each part resumable."""
+"""Pipeline of a compression: baseline -> pruned teacher -> students -> codewords -> files; each part is resumable."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,38 +12,44 @@ from typing import Any
 
 import numpy as np
 
-from headpose import crop, weights
-from headpose.compression import surgery
+from headpose import crop
+from headpose.coded import SUFFIX, Codes
+from headpose.compression import product_file, surgery
+from headpose.compression.coding import CODES, quantise_network, quantised_layers
 from headpose.compression.distillation import student_spec, train_student
-from headpose.compression.finetune import NETWORK, FineTuner
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.pruning import ROUNDED, Pruner
 from headpose.compression.quantization import LIMITS, quantize
+from headpose.compression.read import read_network
 from headpose.compression.recipe import CompressionRecipe, StudentRecipe
+from headpose.compression.sparsify import prune_connections
+from headpose.compression.sparsify import tunings as connection_tunings
 from headpose.compression.steps import Step, read_json
+from headpose.compression.weights_recipe import ConnectionsRecipe, ProductRecipe
 from headpose.errors import RecipeError, WeightsError
 from headpose.files import write_text
-from headpose.networks import checkpoint
-from headpose.networks.build import build
-from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
-from headpose.networks.resnet import HeadPoseNet, ResNet
+from headpose.networks.export import ModelCard, export_onnx
+from headpose.networks.network import Network
+from headpose.networks.plain import PlainNet
+from headpose.networks.resnet import HeadPoseNet
 from headpose.recipes import provenance
-from headpose.recipes.training import Recipe
 from headpose.training import data, distributed, tasks
 from headpose.training.loop import SPLIT
 from headpose.training.protocols import Task, check_data, write_data
 from headpose.training.tasks.head_pose import HeadPoseTask
 from headpose.types import Image
 
-BASELINE, TEACHER, CONTROL = "baseline", "teacher", "teacher-random"
+BASELINE, STRIDED, TEACHER, CONTROL = "baseline", "strided", "teacher", "teacher-random"
 RECIPE = "recipe.json"
 
 
 class Compression:
     """One compression in one folder.
 
-    The folder contains ``prune/`` and ``control/`` (a folder for each step, and ``rounded``), ``students/NAME/`` (a
-    folder for each stage), the networks as ONNX files, and the report. Each part stores the recipe that it was made
-    with. A part that was made with other settings is rejected.
+    The folder contains ``strided/``, ``prune/`` and ``control/`` (a folder for each step, and ``rounded``),
+    ``students/NAME/`` (a folder for each stage), ``connections/NAME/`` and ``product/NAME/`` (a folder for each step),
+    the networks as ONNX or, after product quantization, .safetensors files, and the report. Each part stores the recipe
+    that it was made with. A part that was made with other settings is rejected.
     """
 
     def __init__(self, recipe: CompressionRecipe, folder: Path, changed_data: bool = False) -> None:
@@ -88,14 +94,16 @@ class Compression:
         return self.tuner.task
 
     @cached_property
-    def baseline(self) -> ResNet:
+    def baseline(self) -> Network:
         """Network that is compressed, in eval mode."""
         return read_network(self.recipe.baseline.weights, self.training).eval()
 
-    def prune(self) -> ResNet:
+    def prune(self) -> Network:
         """Make and return the teacher: the pruned and fine-tuned baseline, or the network named in the recipe."""
         if self.recipe.baseline.teacher:
             return self.teacher()
+        if self.recipe.prune.pooling == "stride":
+            self.stride()
         pruner = self.pruner  # reads its input first: a run that cannot start must not claim the folder
         self._claim(self.folder / "prune", self._part("prune"))
         if self.recipe.prune.scan and self.recipe.prune.scan_images:
@@ -114,11 +122,31 @@ class Compression:
             raise WeightsError(f"there is no pruned teacher in {self.folder}: run the stage prune first")
         self._claim(self.folder / "control", self._part("prune"))
         chance = dataclasses.replace(self.recipe.prune, importance="random")
-        Pruner(self.tuner, self.baseline, chance, self.folder / "control", self.steps()).run()
+        Pruner(self.tuner, self.unpruned, chance, self.folder / "control", self.steps()).run()
 
     @property
     def pruner(self) -> Pruner:
-        return Pruner(self.tuner, self.baseline, self.recipe.prune, self.folder / "prune")
+        return Pruner(self.tuner, self.unpruned, self.recipe.prune, self.folder / "prune")
+
+    @property
+    def unpruned(self) -> Network:
+        """Network that is pruned: the baseline, or the one with strides in place of its max-pools if it was made."""
+        file = self.folder / STRIDED / NETWORK
+        return surgery.load(file) if self.recipe.prune.pooling == "stride" and file.is_file() else self.baseline
+
+    def stride(self) -> Network:
+        """Replace the max-pools of the baseline by strides, and train the result; see ``prune.pooling``.
+
+        Raises:
+            RecipeError: The baseline has no max-pool.
+        """
+        network, prune = surgery.stride_for_pooling(self.baseline), self.recipe.prune
+        if network.spec == self.baseline.spec:
+            raise RecipeError("recipe: prune.pooling: the baseline has no max-pool: leave it out")
+        tuner, folder = self.tuner, self.folder / STRIDED
+        self._claim(folder, self._part("prune"))
+        tuning = FineTuning(STRIDED, prune.pooling_images, prune.last_optimiser, tuner.run.seed + 3000)
+        return tuner.train(network, tuning, folder)
 
     def steps(self) -> list[Step]:
         """Return the accepted pruning steps, the baseline first. Missing steps are made."""
@@ -154,7 +182,66 @@ class Compression:
                 raise RecipeError(f"the recipe has no student {name!r}; it has {', '.join(self.recipe.students)}")
         return {name: each for name, each in self.recipe.students.items() if names is None or name in names}
 
-    def teacher(self) -> ResNet:
+    def encode(self) -> None:
+        """Quantize the networks of ``product`` and train their codewords, in the order of the recipe.
+
+        Raises:
+            RecipeError: The network is a classifier, or ``exempt`` does not fit it.
+            WeightsError: The network to quantize has not been made yet.
+        """
+        for name, recipe in self.recipe.product.items():
+            self.coded(name, recipe)
+
+    def coded(self, name: str, recipe: ProductRecipe) -> tuple[Network, dict[str, Codes]]:
+        """Return a network of ``product`` and its codes; they are made if they are missing. See ``encode``."""
+        network = self.source(recipe.network)
+        if not isinstance(network, HeadPoseNet | PlainNet):
+            raise RecipeError("recipe: product: no file can be written of a classifier; leave it empty")
+        quantised_layers(network, recipe)  # raises before the folder is claimed
+        folder = self.folder / "product" / name
+        self._claim(folder, {**self._origin_of(recipe.network), "product": dataclasses.asdict(recipe)})
+        return quantise_network(self.tuner, network, recipe, name, folder)
+
+    def sparsify(self) -> None:
+        """Prune the connections of the networks of ``connections``, in the order of the recipe.
+
+        Raises:
+            RecipeError: ``exempt`` does not fit the network.
+            WeightsError: The network to prune has not been made yet.
+        """
+        for name, recipe in self.recipe.connections.items():
+            network = self.source(recipe.network)
+            connection_tunings(network, recipe, name, 0)  # raises before the folder is claimed
+            folder = self.folder / "connections" / name
+            self._claim(folder, {**self._origin_of(recipe.network), "connections": dataclasses.asdict(recipe)})
+            prune_connections(self.tuner, network, recipe, name, folder)
+
+    def _origin_of(self, name: str) -> dict[str, Any]:
+        """Return the settings that determine a network that ``source`` returns."""
+        part = self._part("prune")
+        if name in self.recipe.students:
+            part["student"] = dataclasses.asdict(self.recipe.students[name])
+        if name in self.recipe.connections:
+            each = self.recipe.connections[name]
+            part = {**self._origin_of(each.network), "connections": dataclasses.asdict(each)}
+        return part
+
+    def source(self, name: str) -> Network:
+        """Return the network that a later stage names: ``baseline``, ``teacher``, a student or one of ``connections``.
+
+        Raises:
+            WeightsError: It has not been made yet.
+        """
+        if name in (BASELINE, TEACHER):
+            return self.baseline if name == BASELINE else self.teacher()
+        sparse = name in self.recipe.connections
+        file = self.folder / "connections" / name / NETWORK if sparse else self._student_file(name)
+        if not file.is_file():
+            stage = "connections" if sparse else "distill"
+            raise WeightsError(f"there is no network {name} in {self.folder}: run the stage {stage} first")
+        return surgery.load(file)
+
+    def teacher(self) -> Network:
         """Return the teacher that was made, or the one named in the recipe.
 
         Raises:
@@ -167,31 +254,44 @@ class Compression:
             raise WeightsError(f"there is no teacher in {self.folder}: run the stage prune first")
         return surgery.load(file)
 
-    def networks(self) -> dict[str, ResNet]:
-        """Return all networks that exist: the baseline, the teacher, its control, and completed students."""
+    def networks(self) -> dict[str, Network]:
+        """Return all networks that exist, by name, in the order in which they are made."""
         named = {TEACHER: self.teacher()} if self.recipe.baseline.teacher else {}
         files = {
+            STRIDED: self.folder / STRIDED / NETWORK,
             TEACHER: self.folder / "prune" / ROUNDED / NETWORK,
             CONTROL: self.folder / "control" / ROUNDED / NETWORK,
-            **{
-                name: self.folder / "students" / name / f"stage-{len(student.stages)}" / NETWORK
-                for name, student in self.recipe.students.items()
-            },
+            **{name: self._student_file(name) for name in self.recipe.students},
+            **{name: self.folder / "connections" / name / NETWORK for name in self.recipe.connections},
+            **{name: self.folder / "product" / name / NETWORK for name in self.recipe.product},
         }
         found = {name: surgery.load(file) for name, file in files.items() if file.is_file()}
         return {BASELINE: self.baseline, **named, **found}
 
     def export(self) -> dict[str, Path]:
-        """Write each existing head pose network as NAME.onnx, and return the files by name."""
+        """Write each existing head pose network, and return the files by name.
+
+        The files are NAME.onnx, or NAME.safetensors for a network of ``product``.
+        """
         files = {}
         for name, network in self.networks().items():
-            if isinstance(network, HeadPoseNet):
-                files[name] = self.folder / f"{name}.onnx"
+            if isinstance(network, HeadPoseNet | PlainNet):
                 calibration = None
-                if network.spec.outputs and isinstance(self.task, HeadPoseTask):
+                if isinstance(network, HeadPoseNet) and network.spec.outputs and isinstance(self.task, HeadPoseTask):
                     calibration = self.task.calibration(network)
-                export_onnx(network, self.training.crop, self._card(name), files[name], calibration)
+                files[name] = self.folder / f"{name}.onnx"
+                with tempfile.TemporaryDirectory() as folder:
+                    coded = name in self.recipe.product
+                    target = Path(folder) / "decoded.onnx" if coded else files[name]
+                    export_onnx(network, self.training.crop, self._card(name), target, calibration)
+                    if coded:
+                        files[name] = files[name].with_suffix(SUFFIX)
+                        codes = product_file.load_codes(self.folder / "product" / name / CODES)
+                        product_file.write(files[name], target, codes)
         return files
+
+    def _student_file(self, name: str) -> Path:
+        return self.folder / "students" / name / f"stage-{len(self.recipe.students[name].stages)}" / NETWORK
 
     def quantize(self, sources: Mapping[str, Path]) -> dict[str, Path]:
         """Write FP16 and INT8 variants of the students in ``quantize.students``, and return the files by name.
@@ -230,11 +330,16 @@ class Compression:
     def _card(self, name: str) -> ModelCard:
         """Return the model card of a network. Networks named in the recipe keep the license statement of their file."""
         student, statement = self.recipe.students.get(name), self.training.statement
-        parent = BASELINE if name in (TEACHER, CONTROL) else ""
+        later: ConnectionsRecipe | ProductRecipe | None = self.recipe.product.get(name) or self.recipe.connections.get(
+            name
+        )
+        parent = BASELINE if name in (STRIDED, TEACHER, CONTROL) else ""
         if origin := self._origins.get(name):
             statement = origin.statement if origin.statement.license != provenance.UNKNOWN else statement
             nameless = Path(self.recipe.baseline.weights if name == BASELINE else self.recipe.baseline.teacher).name
             parent = origin.parent if origin.name in (name, nameless) else origin.name
+        elif later:
+            parent = later.network
         elif student:
             parent, statement = (TEACHER, statement) if _has_teacher(student) else ("", self._data)
         recipe = self.training.name if name == BASELINE else self.recipe.name
@@ -277,48 +382,6 @@ class Compression:
             write_text(file, json.dumps(wanted, indent=1))
         if self.changed_data or not (self.folder / SPLIT).exists():
             write_data(self.folder / SPLIT, self.task)
-
-
-def read_network(name_or_path: str, training: Recipe) -> ResNet:
-    """Return the network to compress.
-
-    Args:
-        name_or_path: Name of a model in the manifest, or path of an .onnx or a .safetensors file.
-        training: Training recipe of the network.
-
-    Raises:
-        WeightsError: The file does not exist, or is not a network of this package.
-        RecipeError: The crop of the network differs from that of the recipe.
-    """
-    path = Path(name_or_path)
-    if path.suffix != ".safetensors":
-        spec, cut, state = state_from_onnx(weights.find(name_or_path))
-        if cut != training.crop:
-            raise RecipeError(f"{name_or_path} and the training recipe {training.name} have different crops")
-        network = build(spec)
-        network.load_state_dict(state, strict=False)
-        return _checked(network, name_or_path, training)
-    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if a folder cannot be read
-        raise WeightsError(f"model file {path} does not exist, or its folder cannot be read")
-    if "spec" in surgery.read_metadata(path):
-        return _checked(surgery.load(path), name_or_path, training)
-    network = build(training.spec)  # ``headpose train`` saves its best weights without a specification
-    try:
-        checkpoint.load_weights(network, path)
-    except WeightsError as error:
-        raise WeightsError(f"{error}; the recipe is {training.name}") from error
-    return network
-
-
-def _checked(network: ResNet, name: str, training: Recipe) -> ResNet:
-    """Return the network; raise RecipeError if its outputs are not those whose losses the recipe computes."""
-    found, wanted = ((spec.output, sorted(spec.outputs)) for spec in (network.spec, training.spec))
-    if found != wanted:
-        raise RecipeError(
-            f"{name} has network.output {found[0]!r} and network.outputs {found[1]}, the training recipe "
-            f"{training.name} has {wanted[0]!r} and {wanted[1]}: they must be the same"
-        )
-    return network
 
 
 def _has_teacher(student: StudentRecipe) -> bool:

@@ -16,16 +16,16 @@ from tqdm import tqdm
 
 from headpose.compression import channels, surgery
 from headpose.compression.codec import CODECS
-from headpose.compression.distillation import Distillation
+from headpose.compression.distillation import Distillation, guide
 from headpose.compression.finetune import FineTuner, FineTuning
 from headpose.compression.importance import CRITERIA
 from headpose.compression.measure import latency_of, size_of
-from headpose.compression.recipe import PruneRecipe, StageRecipe
+from headpose.compression.recipe import PruneRecipe
 from headpose.compression.selection import Removal, removals, round_widths, select
 from headpose.compression.steps import Step, read_json, read_step
 from headpose.errors import RecipeError
 from headpose.files import write_text
-from headpose.networks.resnet import ResNet
+from headpose.networks.network import Network
 from headpose.training.loop import contiguous_state
 from headpose.training.protocols import Batch, Score, Task
 
@@ -45,7 +45,7 @@ class Pruner:
     """
 
     tuner: FineTuner
-    baseline: ResNet
+    baseline: Network
     recipe: PruneRecipe
     folder: Path
     leader: list[Step] | None = None
@@ -64,15 +64,15 @@ class Pruner:
         allowed = channels.prunable(self.baseline.spec, self.recipe.groups)
         return [name for name in allowed if name not in self.recipe.protected]
 
-    def run(self) -> ResNet:
+    def run(self) -> Network:
         """Prune, round the widths, and fine-tune for the last time. Return the network in eval mode."""
         steps = self.steps()
         accepted = [step for step in steps if step.accepted]
         keep, network = self._rounded(accepted)
-        guide = self.objective(network)
-        network = self.tuner.train(network, self.last_tuning(), self.folder / ROUNDED, guide)
-        if guide is not None:
-            guide.close()
+        objective = self.objective(network)
+        network = self.tuner.train(network, self.last_tuning(), self.folder / ROUNDED, objective)
+        if objective is not None:
+            objective.close()
         write_text(self.folder / ROUNDED / "kept.json", json.dumps({k: v.tolist() for k, v in keep.items()}))
         return network
 
@@ -86,19 +86,9 @@ class Pruner:
         seed = self.tuner.run.seed + 1000
         return FineTuning("last fine-tuning", self.recipe.last_images, self.recipe.last_optimiser, seed)
 
-    def objective(self, network: ResNet) -> Distillation | None:
-        """Return the objective of the last fine-tuning: distillation from the unpruned network, or None for labels.
-
-        The maps of the deeper half of the streams are compared. Those of the others are so large that they would double
-        the time of a step.
-        """
-        guide = self.recipe.guide
-        if not guide.features and not guide.output:
-            return None
-        streams = [group.name for group in channels.groups(network.spec) if group.kind == "stream"]
-        deeper = streams[len(streams) // 2 :]
-        stage = StageRecipe(1, features=guide.features, output=guide.output, labels=guide.labels)
-        return Distillation(self.baseline, network, self.tuner.task, stage, deeper, self.tuner.run.bf16)
+    def objective(self, network: Network) -> Distillation | None:
+        """Return the objective of the last fine-tuning; see ``distillation.guide``."""
+        return guide(self.baseline, network, self.tuner.task, self.recipe.guide, self.tuner.run.bf16)
 
     def steps(self) -> list[Step]:
         """Return all steps, the baseline first. Steps missing in the folder are made. The last may not be accepted."""
@@ -156,7 +146,7 @@ class Pruner:
         kept = {name: list(range(width)) for name, width in channels.widths(self.baseline.spec).items()}
         return self._write(0, kept, {}, score.error, score, self.baseline, score.error)
 
-    def _make(self, network: ResNet, steps: list[Step]) -> Step | None:
+    def _make(self, network: Network, steps: list[Step]) -> Step | None:
         """Make the next step. Return None if no channel can be removed."""
         number, before = len(steps), steps[-1]
         names = self._names_of(number)
@@ -188,19 +178,20 @@ class Pruner:
             name: values.argsort(descending=True)[: widths[name]].sort().values for name, values in importance.items()
         }
 
-    def _rounded(self, accepted: list[Step]) -> tuple[dict[str, Tensor], ResNet]:
+    def _rounded(self, accepted: list[Step]) -> tuple[dict[str, Tensor], Network]:
         """Return the channels of the last accepted step with rounded widths, and the network with these channels.
 
         Channels that the rounding restores have the weights that they had before their removal.
         """
         last, axes = accepted[-1], channels.axes(self.baseline.spec)
+        repeats = channels.repeats(self.baseline.spec)
         removed: dict[str, dict[int, Removal]] = {}
         state = {k: v for k, v in self.baseline.state_dict().items() if k in axes}
         for step in accepted[1:]:
             for name, found in step.removed.items():
                 removed.setdefault(name, {}).update({i: Removal(step.number, value) for i, value in found.items()})
             network = surgery.load(self._step_folder(step.number) / "network.safetensors")
-            state = surgery.scatter_state(state, contiguous_state(network), axes, step.keep)
+            state = surgery.scatter_state(state, contiguous_state(network), axes, step.keep, repeats)
         prunable = {name: indices for name, indices in last.keep.items() if name in self.names}
         keep = round_widths(prunable, removed, self.recipe.multiple, channels.widths(self.baseline.spec))
         full = surgery.prune(self.baseline, {})
@@ -209,7 +200,7 @@ class Pruner:
         surgery.recalibrate(network, self._recalibration_images(1000, self.tuner.task))
         return keep, network
 
-    def _importance(self, network: ResNet, names: list[str], number: int) -> dict[str, Tensor]:
+    def _importance(self, network: Network, names: list[str], number: int) -> dict[str, Tensor]:
         evidence = self.tuner.evidence(self._task, self.tuner.run.seed + number)
         return CRITERIA[self.recipe.importance](network, names, evidence)
 
@@ -229,7 +220,7 @@ class Pruner:
         return list(itertools.islice(self._task.held_out(size), 0, None, every))
 
     @torch.no_grad()
-    def _loss(self, network: ResNet, batches: list[Batch]) -> float:
+    def _loss(self, network: Network, batches: list[Batch]) -> float:
         network.eval()
         errors = torch.cat([self._task.errors(network.raw(batch.images), batch) * batch.weights for batch in batches])
         return float(errors.sum() / sum(float(batch.weights.sum()) for batch in batches))
@@ -241,7 +232,7 @@ class Pruner:
         removed: dict[str, dict[int, float]],
         cut_error: float,
         score: Score,
-        network: ResNet,
+        network: Network,
         baseline_error: float,
     ) -> Step:
         stop, whole = self.recipe.stop, self.tuner.task

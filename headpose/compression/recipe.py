@@ -14,9 +14,11 @@ from pydantic_core import PydanticCustomError
 
 from headpose import config
 from headpose.compression.codec import CODECS
+from headpose.compression.connections import CRITERIA as CONNECTION_CRITERIA
 from headpose.compression.importance import CRITERIA
 from headpose.compression.quantization import LIMITS
 from headpose.compression.selection import Rule
+from headpose.compression.weights_recipe import ConnectionsRecipe, GuideRecipe, ProductRecipe
 from headpose.config import (
     CLOSED,
     Batch,
@@ -96,22 +98,6 @@ class StopRecipe:
 
 
 @dataclass(frozen=True, slots=True, config=CLOSED)
-class GuideRecipe:
-    """Losses of the last fine-tuning of a pruned network; by default only the loss on the labels.
-
-    Attributes:
-        features: Weight of the cosine distance between pruned and unpruned, in the streams of the deeper half of the
-            network, after each block (ours).
-        output: Weight of the cosine distance between the output vectors of pruned and unpruned.
-        labels: Weight of the task's loss on the labels, as in the paper.
-    """
-
-    features: Weight = 0.0
-    output: Weight = 0.0
-    labels: Weight = 1.0
-
-
-@dataclass(frozen=True, slots=True, config=CLOSED)
 class PruneRecipe:
     """Iterative pruning and fine-tuning.
 
@@ -121,6 +107,9 @@ class PruneRecipe:
         schedule: ``all`` prunes every layer in each step, as in the paper; ``layerwise`` prunes one layer per step,
             in the order of the network, repeatedly (Zeng et al., Cognitive Computation 2018).
         groups: ``paper`` prunes the inner convolutions and the stem; ``stream`` also prunes the residual streams.
+        pooling: ``keep`` keeps max-pools; ``stride`` first removes them and doubles the stride of the convolution
+            before each, then trains the network (Zeng et al. 2018).
+        pooling_images: Number of images of the training after that.
         protected: Groups that are not pruned.
         minimum: Minimum number of channels of each group.
         multiple: Multiple to which widths are rounded up, once, after the last accepted step; 1 in the paper.
@@ -142,6 +131,8 @@ class PruneRecipe:
     rule: Annotated[Rule, config.table(Rule)] = _HU
     schedule: Literal["all", "layerwise"] = "all"
     groups: Literal["paper", "stream"] = "paper"
+    pooling: Literal["keep", "stride"] = "keep"
+    pooling_images: Images = 200_000
     protected: tuple[str, ...] = ()
     minimum: Channels = 8
     multiple: Channels = 16
@@ -266,12 +257,16 @@ class CompressionRecipe:
     Attributes:
         name: Name of the run; the pruned network is called ``teacher``.
         students: Students by name, trained in this order.
+        connections: Networks with fewer connections, by name.
+        product: Networks stored by product quantisation, by name.
     """
 
     name: Name
     baseline: BaselineRecipe
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     students: dict[Name, StudentRecipe] = field(default_factory=dict)
+    connections: dict[Name, ConnectionsRecipe] = field(default_factory=dict)
+    product: dict[Name, ProductRecipe] = field(default_factory=dict)
     quantize: QuantizeRecipe = field(default_factory=QuantizeRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
 
@@ -343,6 +338,7 @@ def _check(parsed: CompressionRecipe) -> None:
         for number, stage in enumerate(student.stages):
             loss = f"students.{name}.stages.{number} needs a loss: features, output, rotation or labels above 0"
             rules[loss] = any((stage.features, stage.output, stage.rotation, stage.labels))
+    rules |= _rules_of_weights(parsed)
     for name in parsed.quantize.students:
         rules[f"quantize.students: no student {name!r}; the recipe has {', '.join(students) or 'none'}"] = (
             name in students
@@ -355,4 +351,27 @@ def _check(parsed: CompressionRecipe) -> None:
 def _taken(parsed: CompressionRecipe) -> set[str]:
     """Return the names of the networks that a compression writes in addition to its students."""
     variants = {f"{name}-{precision}" for name in parsed.quantize.students for precision in LIMITS}
-    return {"baseline", "teacher", "teacher-random", *variants}
+    return {"baseline", "strided", "teacher", "teacher-random", *variants}
+
+
+def _rules_of_weights(parsed: CompressionRecipe) -> dict[str, bool]:
+    """Return the rules of the stages that change single weights."""
+    sources, rules = ["baseline", "teacher", *parsed.students], {}
+    sections: dict[str, Mapping[str, ConnectionsRecipe | ProductRecipe]] = {
+        "connections": parsed.connections,
+        "product": parsed.product,
+    }
+    taken = {*_taken(parsed), *parsed.students}
+    for section, networks in sections.items():
+        for name, each in networks.items():
+            known, guide = f"{section}.{name}.network must be one of {', '.join(sources)}", each.guide
+            rules[f"{known}; got {each.network!r}"] = each.network in sources
+            rules[f"{section}.{name} is the name of another network: choose another name"] = name not in taken
+            loss = f"{section}.{name}.guide needs a loss: features, output or labels above 0"
+            rules[loss] = any((guide.features, guide.output, guide.labels))
+            if isinstance(each, ConnectionsRecipe):
+                criteria = f"{section}.{name}.importance must be one of {', '.join(CONNECTION_CRITERIA)}"
+                rules[f"{criteria}; got {each.importance!r}"] = each.importance in CONNECTION_CRITERIA
+        sources += networks
+        taken |= {*networks}
+    return rules

@@ -40,7 +40,7 @@ class Variant:
 
     Attributes:
         name: Name of the network.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``fp16``, ``int8``, or ``product`` for weights stored as codewords and computed in float32.
         parameters: Number of trained values.
         macs: Number of multiply-accumulates of one forward pass.
         bytes: Size of its file, or of its stored weights if it has no file.
@@ -115,8 +115,9 @@ def _variants(compression: Compression, files: dict[str, Path]) -> list[Variant]
         test = task.test(network).error if isinstance(task, ClassificationTask) else math.nan
         stored = files[name].stat().st_size if name in files else size.bytes
         figures = task.evaluate(network).figures
+        precision = "product" if name in compression.recipe.product else "fp32"
         found.append(
-            Variant(name, "fp32", size.parameters, size.macs, stored, figures, times.get(name, {}), test_error=test)
+            Variant(name, precision, size.parameters, size.macs, stored, figures, times.get(name, {}), test_error=test)
         )
     whole = {variant.name: variant for variant in found}
     for name, file in files.items():

@@ -7,10 +7,11 @@ of their maps (``channels.maps``).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -20,15 +21,18 @@ from headpose.compression import channels
 from headpose.errors import InputError, WeightsError
 from headpose.files import write_bytes
 from headpose.networks import checkpoint
-from headpose.networks.resnet import HeadPoseNet, ResNet
-from headpose.networks.spec import ResNetSpec
+from headpose.networks import spec as specs
+from headpose.networks.build import build
+from headpose.networks.network import Network
+from headpose.networks.spec import PlainSpec, Spec
 
-Network = TypeVar("Network", bound=ResNet)
+Net = TypeVar("Net", bound=Network)
 Axes = Mapping[str, tuple[str | None, ...]]
 Keep = Mapping[str, Tensor]
 """Group -> (K,) int64 indices of the channels to keep, sorted, each once. Groups that are not listed keep all."""
 
 _COUNTER = "num_batches_tracked"
+_ONCE: Mapping[str, int] = {}
 
 
 def check_keep(keep: Keep, widths: Mapping[str, int]) -> None:
@@ -59,7 +63,7 @@ def compose(first: Keep, second: Keep) -> dict[str, Tensor]:
     return {**first, **{name: first[name][kept] if name in first else kept for name, kept in second.items()}}
 
 
-def prune(network: Network, keep: Keep) -> Network:
+def prune(network: Net, keep: Keep) -> Net:
     """Return a new network with only the kept channels. The old one is not changed; they share no memory.
 
     Class, dtype, device, memory format, the mode of each module and requires_grad of each parameter are copied. Hooks
@@ -74,7 +78,7 @@ def prune(network: Network, keep: Keep) -> Network:
     """
     spec = network.spec
     check_keep(keep, channels.widths(spec))
-    state = slice_state(network.state_dict(), channels.axes(spec), keep)
+    state = slice_state(network.state_dict(), channels.axes(spec), keep, channels.repeats(spec))
     small = _of_state(type(network), channels.resize(spec, {name: len(kept) for name, kept in keep.items()}), state)
     if _channels_last(network):
         small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -87,19 +91,40 @@ def prune(network: Network, keep: Keep) -> Network:
     return small
 
 
-def slice_state(state: Mapping[str, Tensor], axes: Axes, keep: Keep) -> dict[str, Tensor]:
-    """Return a copy of the kept channels of a full-size state dict. Tensors not in ``axes`` are copied entirely."""
+def slice_state(
+    state: Mapping[str, Tensor], axes: Axes, keep: Keep, repeats: Mapping[str, int] = _ONCE
+) -> dict[str, Tensor]:
+    """Return a copy of the kept channels of a full-size state dict. Tensors not in ``axes`` are copied entirely.
+
+    Args:
+        state: Tensors of the full network.
+        axes: Groups by dimension (``channels.axes``).
+        keep: Channels to keep.
+        repeats: Columns of each channel, of tensors where it has more than one (``channels.repeats``).
+    """
     sliced = {}
     for name, value in state.items():
         part = value.detach()
         for dimension, group in enumerate(axes.get(name, ())):
             if group and group in keep:
-                part = part.index_select(dimension, keep[group].to(part.device))
+                indices = _columns(keep[group], repeats.get(name, 1) if dimension else 1)
+                part = part.index_select(dimension, indices.to(part.device))
         sliced[name] = part.clone() if part.data_ptr() == value.data_ptr() else part
     return sliced
 
 
-def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes: Axes, keep: Keep) -> dict[str, Tensor]:
+def _columns(indices: Tensor, repeat: int) -> Tensor:
+    """Return the columns of channels that have ``repeat`` consecutive ones each."""
+    return (indices[:, None] * repeat + torch.arange(repeat)).flatten() if repeat > 1 else indices
+
+
+def scatter_state(
+    full: Mapping[str, Tensor],
+    small: Mapping[str, Tensor],
+    axes: Axes,
+    keep: Keep,
+    repeats: Mapping[str, int] = _ONCE,
+) -> dict[str, Tensor]:
     """Return a copy of ``full`` that contains the tensors of a pruned network, the inverse of ``slice_state``.
 
     Channels that are not in ``keep`` retain their values from ``full``: the last value that each had, if every
@@ -110,6 +135,7 @@ def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes:
         small: Tensors of the pruned network; missing tensors are copied from ``full``.
         axes: Groups by dimension (``channels.axes``), the same for both networks.
         keep: Indices of the kept channels in the full network.
+        repeats: As in ``slice_state``.
 
     Raises:
         InputError: A tensor of ``small`` is unknown, or its shape does not match ``keep``.
@@ -120,7 +146,9 @@ def scatter_state(full: Mapping[str, Tensor], small: Mapping[str, Tensor], axes:
             raise InputError(f"the full-size network has no tensor {name}")
         target = merged[name]
         kept = {
-            i: keep[group].to(target.device) for i, group in enumerate(axes.get(name, ())) if group and group in keep
+            i: _columns(keep[group], repeats.get(name, 1) if i else 1).to(target.device)
+            for i, group in enumerate(axes.get(name, ()))
+            if group and group in keep
         }
         if tuple(value.shape) != tuple(len(kept[i]) if i in kept else size for i, size in enumerate(target.shape)):
             raise InputError(
@@ -139,6 +167,29 @@ def _put(target: Tensor, value: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     return target.index_copy(dimension, kept[dimension], _put(inside, value, {i: kept[i] for i in rest}))
 
 
+@torch.no_grad()
+def stride_for_pooling(network: Net) -> Net:
+    """Return a network without max-pools, whose convolutions before them have twice the stride (Zeng et al. 2018).
+
+    Weights and the sizes of all maps are kept; the convolution computes a quarter of its outputs. What the network
+    computes changes: it needs training. The old network is not changed; they share no memory.
+    """
+    spec: Any = network.spec
+    if isinstance(spec, PlainSpec):
+        strided = tuple(_strided(layer) for layer in spec.layers)
+        changed: Any = dataclasses.replace(spec, layers=strided)
+    else:
+        changed = dataclasses.replace(spec, stem=_strided(spec.stem))
+    state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    found: Any = _of_state(build, changed, state)
+    return found.train(network.training)
+
+
+def _strided(layer: Any) -> Any:
+    """Return the specification of a layer, or of a stem, with a stride in place of its max-pool."""
+    return dataclasses.replace(layer, max_pool=False, stride=2 * layer.stride) if layer.max_pool else layer
+
+
 @contextlib.contextmanager
 def modes_restored(network: nn.Module) -> Iterator[None]:
     """Restore the mode of each module, training or eval, on exit, also after an exception."""
@@ -151,7 +202,7 @@ def modes_restored(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
+def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
     """Re-estimate BatchNorm's running statistics, as the mean of the statistics of all batches.
 
     Pruning changes the inputs of the layers, which makes the old statistics invalid. Weights, modes and momentum do not
@@ -190,7 +241,7 @@ def recalibrate(network: ResNet, batches: Iterable[Tensor]) -> None:
             norm.momentum = momentum
 
 
-def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) -> None:
+def save(network: Network, path: Path, extra: Mapping[str, str] | None = None) -> None:
     """Write widths and weights as one .safetensors file, atomically.
 
     Args:
@@ -213,7 +264,7 @@ def save(network: ResNet, path: Path, extra: Mapping[str, str] | None = None) ->
     write_bytes(path, checkpoint.to_bytes(state, about))
 
 
-def load(path: Path) -> ResNet:
+def load(path: Path) -> Network:
     """Load a network from a file written by ``save`` or ``headpose weights to-safetensors``.
 
     Returns:
@@ -224,10 +275,9 @@ def load(path: Path) -> ResNet:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            spec = ResNetSpec.from_dict(json.loads(file.metadata()["spec"]))
+            spec = specs.from_dict(json.loads(file.metadata()["spec"]))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        kind = ResNet if spec.output == "classes" else HeadPoseNet
-        return _of_state(kind, spec, state).eval()
+        return _of_state(build, spec, state).eval()
     except Exception as error:  # safetensors, json, torch and our own checks each raise their own kinds
         raise WeightsError(f"{path} is not a network that this package saved: {error!r:.200}") from error
 
@@ -245,7 +295,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"cannot read the weights {path}: {error!r:.200}") from error
 
 
-def _of_state(kind: type[Network], spec: ResNetSpec, state: Mapping[str, Tensor]) -> Network:
+def _of_state(kind: Callable[[Any], Net], spec: Spec, state: Mapping[str, Tensor]) -> Net:
     """Return a network that uses the given tensors without copying them; step counters may be missing."""
     with torch.device("meta"):  # allocates no memory and draws no random numbers
         network = kind(spec)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from headpose import coded
 from headpose.errors import WeightsError
 
 Shape = Sequence[int]
@@ -50,7 +51,7 @@ def count(path: str | os.PathLike[str], shape: Shape) -> Work:
     """Count the arithmetic of one forward pass.
 
     Args:
-        path: ONNX network with one input.
+        path: Network with one input: an .onnx file, or a .safetensors file of ``headpose.coded``.
         shape: Shape of the input, such as (1, 3, 96, 96).
 
     Raises:
@@ -76,7 +77,7 @@ def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(coded.openable(path), options, providers=["CPUExecutionProvider"])
             (tensor,) = session.get_inputs()
             session.run(None, {tensor.name: np.zeros(shape, _TYPES[tensor.type])})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class

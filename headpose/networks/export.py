@@ -31,6 +31,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
 
+from headpose import coded
 from headpose.errors import WeightsError
 from headpose.files import write_bytes
 from headpose.licenses import License
@@ -113,11 +114,13 @@ def export_onnx(
 def state_from_onnx(path: Path) -> tuple[Spec, CropSpec, dict[str, Tensor]]:
     """Read the spec, the crop and the state dict (without step counters) of a file written by ``export_onnx``.
 
+    A file that decodes to such a file (``headpose.coded``) is read, too.
+
     Raises:
-        WeightsError: The file was not written by ``export_onnx``.
+        WeightsError: The file was not written by ``export_onnx``, or is damaged.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load_model_from_string(coded.read_onnx(path))
         properties = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
         spec = specs.from_dict(properties["headpose.model"]["architecture"])
         crop = CropSpec.from_dict(properties["headpose.crop"])

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from headpose import weights
+from headpose import coded, weights
 from headpose.errors import WeightsError
 from headpose.networks import checkpoint
 from headpose.networks.export import state_from_onnx
@@ -154,7 +154,7 @@ def our_name(name: str) -> str:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    if file.suffix == ".onnx":
+    if file.suffix == ".onnx" or coded.is_coded(file):
         return state_from_onnx(file)[2]
     try:
         values: Any = load_file(file) if file.suffix == ".safetensors" else checkpoint.read_torch(file)

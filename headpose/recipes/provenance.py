@@ -19,7 +19,7 @@ from typing import Any, Final, get_args
 import onnx
 from safetensors import safe_open
 
-from headpose import licenses, weights
+from headpose import coded, licenses, weights
 from headpose.errors import WeightsError
 from headpose.licenses import License
 
@@ -163,13 +163,14 @@ def about_metadata(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_onnx(path: Path) -> dict[str, Any]:
-    """Read the ``headpose.model`` entry of an .onnx file.
+    """Read the ``headpose.model`` entry of an .onnx file, or of a file that decodes to one (``headpose.coded``).
 
     Raises:
         WeightsError: The file was not exported by this package.
     """
     try:
-        properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        model = onnx.load_model_from_string(coded.read_onnx(path))
+        properties = {entry.key: entry.value for entry in model.metadata_props}
         about = json.loads(properties["headpose.model"])
     except Exception as error:  # protobuf and json raise different types
         raise WeightsError(f"{path} is not a network that this package exported: {error!r:.200}") from error

@@ -14,7 +14,7 @@ from headpose.compression.distillation import student_spec
 from headpose.compression.fp16 import to_fp16
 from headpose.compression.int8 import to_int8
 from headpose.compression.parity import OUTPUT_LIMITS, check_parity, compare, noise_pictures, read
-from headpose.compression.pipeline import read_network
+from headpose.compression.read import read_network
 from headpose.compression.recipe import StudentRecipe
 from headpose.errors import RecipeError, WeightsError
 from headpose.inference import OnnxPoseModel

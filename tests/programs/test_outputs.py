@@ -69,6 +69,8 @@ CASES = [
     ("weights", "to-safetensors net.onnx hard_net.onnx", WRONG_NAME),
     ("weights", "to-safetensors net.onnx hard_net.safetensors", READ),
     ("weights", "to-safetensors net.onnx --out hard_net.safetensors", READ),
+    ("weights", "to-onnx hard_net.safetensors --out hard_net.onnx", READ),
+    ("weights", "to-onnx hard_net.safetensors --out photo.jpg", WRONG_NAME),
     ("synth", "--n 1 --assets pictures --sheet pictures/a.jpg", READ),
     ("synth", "--n 1 --assets pictures --sheet a_link.jpg", READ),
     ("synth", "--n 1 --assets pictures --out pictures", READ),
@@ -89,6 +91,7 @@ CASES = [
     ("compress", "student --set baseline.weights=run/teacher.onnx --out run", READ),
     ("compress", "student --set baseline.teacher=run/student-int8.onnx --out run", READ),
     ("compress", "student --set baseline.recipe=run/recipe.json --out run", READ),
+    ("compress", "student-product --set baseline.weights=run/student-product.safetensors --out run", READ),
     ("apps/webcam.py", "clip.mp4 --no-window --record clip.mp4", READ),
     ("apps/webcam.py", "clip.mp4 --no-window --record hard.mp4", READ),
     ("apps/webcam.py", "clip.mp4 --no-window --json clip.mp4", TEXT),
@@ -191,7 +194,14 @@ def prepared(tmp_path_factory, repo):
     (tmp_path / "label_run/summary.json").hardlink_to(tmp_path / "old.json")
     (tmp_path / "model_run/plan.parquet").hardlink_to(network)
     (tmp_path / "label_run/manifest.csv").write_text("precious")
-    for name in ("compact.onnx", "recipe.json", "teacher.onnx", "student-int8.onnx", "best.safetensors"):
+    for name in (
+        "compact.onnx",
+        "recipe.json",
+        "teacher.onnx",
+        "student-int8.onnx",
+        "best.safetensors",
+        "student-product.safetensors",
+    ):
         (tmp_path / "run" / name).write_bytes(b"precious")
     (tmp_path / "run/last.pt").write_bytes(b"precious")
     row = "image,x1,y1,x2,y2,yaw,pitch,roll\nphoto.jpg,178,83,273,176,0,0,0\n"
