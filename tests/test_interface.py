@@ -309,6 +309,7 @@ def test_a_bad_value_is_one_kind_of_error(estimator, call):
 # Each of these raises a plain ValueError for content that a reader of the same package catches, to name the file;
 # those of ``spec`` and ``recipes.data`` become pydantic's errors. ``pickle`` wants the TypeError of ``inference``.
 PLAIN = {
+    "coded.py",
     "compression/steps.py",
     "config.py",
     "datasets/matlab5.py",
