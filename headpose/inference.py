@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import onnxruntime
@@ -24,7 +24,7 @@ from headpose import coded, metadata, weights
 from headpose.errors import HeadPoseError, InputError, WeightsError, first_line
 from headpose.reading import OPTIONAL_OUTPUTS, checked
 from headpose.reading import Reading as Reading
-from headpose.types import CropSpec
+from headpose.types import CropSpec, Kind
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
 
@@ -70,7 +70,7 @@ class PoseModel(Protocol):
         ...
 
 
-class OnnxPoseModel:
+class OnnxModel:
     """Network in an ONNX Runtime session. Threads may share it.
 
     It can be pickled: the copy loads the file again, on the same ``device`` setting and number of threads.
@@ -79,14 +79,15 @@ class OnnxPoseModel:
         name: Name in the file's metadata.
         crop: Crop settings in the file's metadata.
         metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
-        outputs: Optional outputs of the file: some of region, covariance and face, in this order.
-        calibration: Calibration in the file's metadata, which ``read`` applies.
         path: Path of the file.
         device: Device that it runs on: one of ``DEVICES`` except "auto".
     """
 
+    kind: ClassVar[Kind]
+    """What the network reads."""
+
     def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> None:
-        """Load a file. ``load_model`` also takes names and checks them against the manifest.
+        """Load a file. ``load_model`` and ``landmarks.load_landmark_model`` also take names.
 
         Args:
             path: Path of an .onnx file, or of a .safetensors file of ``headpose.coded``.
@@ -94,22 +95,45 @@ class OnnxPoseModel:
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
         Raises:
-            WeightsError: The file does not exist, or its tensors or metadata are wrong.
+            WeightsError: The file does not exist, is of another kind, or its tensors or metadata are wrong.
             HeadPoseError: ``device`` is unknown or not installed.
         """
         self.path = Path(path)
-        self._again = functools.partial(OnnxPoseModel, self.path.absolute(), device=device, threads=threads)
+        self._again = functools.partial(type(self), self.path.absolute(), device=device, threads=threads)
         self._session, self.device = create_session(path, device=device, threads=threads)
         stored = self._session.get_modelmeta().custom_metadata_map
         self.crop = metadata.crop(stored, self.path)
-        self.metadata = metadata.description(stored, self.path, "pose")
+        self.metadata = metadata.description(stored, self.path, self.kind)
         self.name: str = self.metadata["name"]
+
+    def __reduce__(self) -> tuple[Callable[[], OnnxModel], tuple[()]]:
+        return self._again, ()
+
+    def _outputs(self, names: Sequence[str], inputs: NDArray[np.float32]) -> list[Any]:
+        """Run the network on (N, 3, S, S) inputs, N at least 1; HeadPoseError if a value is not finite."""
+        # The outputs do not always reveal this: an INT8 network converts NaN to a number, and returns an angle.
+        if not np.isfinite(inputs).all():
+            raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
+        values: list[Any] = self._session.run(list(names), {"image": inputs})
+        return values
+
+
+class OnnxPoseModel(OnnxModel):
+    """Head pose network in an ONNX Runtime session.
+
+    Attributes:
+        outputs: Optional outputs of the file: some of region, covariance and face, in this order.
+        calibration: Calibration in the file's metadata, which ``read`` applies.
+    """
+
+    kind: ClassVar[Kind] = "pose"
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> None:
+        """Load a file, as ``OnnxModel`` does. ``load_model`` also takes names and checks them against the manifest."""
+        super().__init__(path, device=device, threads=threads)
         self.outputs = metadata.optional_outputs(self.metadata, self.path)
         self.calibration = metadata.calibration(self.metadata, self.path)
         check_signature(self._session, self.crop, ("rotation", *self.outputs), self.path)
-
-    def __reduce__(self) -> tuple[Callable[[], OnnxPoseModel], tuple[()]]:
-        return self._again, ()
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict rotations: the ``rotation`` of ``read``, without the time for the other outputs.
@@ -139,12 +163,8 @@ class OnnxPoseModel:
     def _run(self, inputs: NDArray[np.float32], optional: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
         if len(inputs) == 0:
             return {"rotation": np.zeros((0, 3, 3))} | {n: np.zeros((0, *OPTIONAL_OUTPUTS[n])) for n in optional}
-        # The output does not always reveal this: an INT8 network converts NaN to a number, and returns an angle.
-        if not np.isfinite(inputs).all():
-            raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
         names = ["rotation", *optional]
-        values = self._session.run(names, {"image": inputs})
-        return checked(dict(zip(names, values, strict=True)), len(inputs), self.name)
+        return checked(dict(zip(names, self._outputs(names, inputs), strict=True)), len(inputs), self.name)
 
 
 def read(model: PoseModel, inputs: NDArray[np.float32]) -> Reading:

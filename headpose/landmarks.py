@@ -7,20 +7,17 @@ y in sides of the crop, with dynamic N. ``headpose.metadata`` describes its meta
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose import crop, metadata, weights
-from headpose.errors import HeadPoseError
-from headpose.inference import check_signature, create_session
+from headpose import crop, weights
+from headpose.inference import OnnxModel, check_signature
 from headpose.reading import LANDMARKS, checked_landmarks
-from headpose.types import CropSpec, HeadPose, Image
+from headpose.types import CropSpec, HeadPose, Image, Kind
 
 
 class LandmarkModel(Protocol):
@@ -39,40 +36,15 @@ class LandmarkModel(Protocol):
         ...
 
 
-class OnnxLandmarkModel:
-    """Landmark network in an ONNX Runtime session. Threads may share it, and it can be pickled.
+class OnnxLandmarkModel(OnnxModel):
+    """Landmark network in an ONNX Runtime session."""
 
-    Attributes:
-        name: Name in the file's metadata.
-        crop: Crop settings in the file's metadata.
-        metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
-        path: Path of the file.
-        device: Device that it runs on: one of ``inference.DEVICES`` except "auto".
-    """
+    kind: ClassVar[Kind] = "landmarks"
 
     def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0) -> None:
-        """Load a file. ``load_landmark_model`` also takes names.
-
-        Args:
-            path: Path of the .onnx file.
-            device: One of ``inference.DEVICES``. "auto" selects the best one that is installed and works.
-            threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
-
-        Raises:
-            WeightsError: The file does not exist, is not a landmark network, or its tensors or metadata are wrong.
-            HeadPoseError: ``device`` is unknown or not installed.
-        """
-        self.path = Path(path)
-        self._again = functools.partial(OnnxLandmarkModel, self.path.absolute(), device=device, threads=threads)
-        self._session, self.device = create_session(path, device=device, threads=threads)
-        stored = self._session.get_modelmeta().custom_metadata_map
-        self.crop = metadata.crop(stored, self.path)
-        self.metadata = metadata.description(stored, self.path, "landmarks")
-        self.name: str = self.metadata["name"]
+        """Load a file, as ``OnnxModel`` does. ``load_landmark_model`` also takes names."""
+        super().__init__(path, device=device, threads=threads)
         check_signature(self._session, self.crop, ("landmarks",), self.path)
-
-    def __reduce__(self) -> tuple[Callable[[], OnnxLandmarkModel], tuple[()]]:
-        return self._again, ()
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict landmarks.
@@ -88,9 +60,7 @@ class OnnxLandmarkModel:
         """
         if len(inputs) == 0:
             return np.zeros((0, LANDMARKS, 2))
-        if not np.isfinite(inputs).all():  # an INT8 network would return points
-            raise HeadPoseError(f"the input of model {self.name} has a value that is not a finite number")
-        (output,) = self._session.run(["landmarks"], {"image": inputs})
+        (output,) = self._outputs(["landmarks"], inputs)
         return checked_landmarks(output, len(inputs), self.name)
 
 

@@ -114,7 +114,7 @@ class RecentPoses:
         self._poses: deque[tuple[float, HeadPose]] = deque()
 
     def add(self, poses: Sequence[HeadPose], time_s: float) -> None:
-        """Add the poses of a frame, and forget older ones. Another largest face starts anew.
+        """Add the poses of a frame, and forget older ones. Clear them if another face is the largest.
 
         Args:
             poses: Poses of the frame, with ``track`` where there is a tracker.

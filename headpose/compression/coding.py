@@ -7,7 +7,8 @@ from pathlib import Path
 from headpose.coded import Codes
 from headpose.compression import product, product_file, surgery
 from headpose.compression.distillation import guide
-from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning, stepwise
+from headpose.compression.importance import seed_of
 from headpose.compression.weights_recipe import ProductRecipe, without
 from headpose.networks.network import Network
 from headpose.training import distributed
@@ -36,14 +37,7 @@ def tunings(network: Network, recipe: ProductRecipe, name: str, seed: int) -> li
     Raises:
         RecipeError: As ``quantised_layers``.
     """
-    names = quantised_layers(network, recipe)
-    steps = [names] if recipe.schedule == "all" else [[each] for each in names]
-    found = []
-    for number, group in enumerate(steps, start=1):
-        images = recipe.last_images if number == len(steps) else recipe.images
-        title = f"{name}, step {number} of {len(steps)}"
-        found.append((group, FineTuning(title, images, recipe.optimiser, seed + number)))
-    return found
+    return stepwise(quantised_layers(network, recipe), recipe, name, seed)
 
 
 def quantise_network(
@@ -75,7 +69,7 @@ def quantise_network(
         if processes.first and not (step / CODES).exists():
             for each in names:
                 weight = network.get_parameter(f"{each}.weight").detach().cpu()
-                codes[each] = product.quantise(weight, recipe.codec, product.seed_of(each, tuner.run.seed))
+                codes[each] = product.quantise(weight, recipe.codec, seed_of(each, tuner.run.seed))
             step.mkdir(parents=True, exist_ok=True)
             product_file.save_codes(step / CODES, codes)
         processes.wait()

@@ -9,7 +9,6 @@ correlation, after Sun, Wang & Tang ("Sparsifying Neural Network Connections for
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from headpose.compression import channels
-from headpose.compression.importance import Evidence, HasImages, Loss, differentiable
+from headpose.compression.importance import Evidence, HasImages, Loss, differentiable, seed_of
 from headpose.compression.selection import Rule, select
 from headpose.compression.surgery import modes_restored
 from headpose.errors import InputError
@@ -136,21 +135,17 @@ def random(network: Network, names: Sequence[str], seed: int) -> dict[str, Tenso
     """Return random numbers in [0, 1), as a control. Those of a layer do not depend on the other layers."""
     found = {}
     for name, weight in _weights(network, names).items():
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
+        generator = torch.Generator().manual_seed(seed_of(name, seed))
         found[name] = torch.rand(weight.shape[:2], generator=generator, dtype=torch.float64)
     return found
-
-
-def _taylor(network: Network, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]:
-    if evidence.loss is None:
-        raise InputError("the criterion 'taylor' needs a loss")
-    return taylor(network, names, evidence.batches, evidence.loss)
 
 
 CRITERIA: dict[str, Importance] = {
     "correlation": lambda network, names, evidence: correlation(network, names, evidence.images()),
     "l1": lambda network, names, evidence: l1(network, names),
-    "taylor": _taylor,
+    "taylor": lambda network, names, evidence: taylor(
+        network, names, evidence.batches, evidence.required_loss("taylor")
+    ),
     "random": lambda network, names, evidence: random(network, names, evidence.seed),
 }
 

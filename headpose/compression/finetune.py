@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from headpose.compression import surgery
 from headpose.compression.importance import Evidence
 from headpose.compression.recipe import RunRecipe
+from headpose.compression.weights_recipe import ConnectionsRecipe, ProductRecipe
 from headpose.networks import checkpoint
 from headpose.networks.network import Network
 from headpose.recipes import provenance
@@ -40,6 +42,27 @@ class FineTuning:
     seed: int
     size: int = 0
     growing: tuple[SmallInput, ...] = ()
+
+
+def stepwise(
+    names: Sequence[str], recipe: ConnectionsRecipe | ProductRecipe, name: str, seed: int, passes: int = 1
+) -> list[tuple[list[str], FineTuning]]:
+    """Return the layers that each step changes, and the fine-tuning that follows.
+
+    Args:
+        names: Names of the layers, in network order.
+        recipe: Schedule, numbers of images and optimizer.
+        name: Name of the result, for the progress display.
+        seed: Random seed of the compression.
+        passes: Number of passes over the layers.
+    """
+    steps = ([list(names)] if recipe.schedule == "all" else [[each] for each in names]) * passes
+    found = []
+    for number, group in enumerate(steps, start=1):
+        images = recipe.last_images if number == len(steps) else recipe.images
+        title = f"{name}, step {number} of {len(steps)}"
+        found.append((group, FineTuning(title, images, recipe.optimiser, seed + number)))
+    return found
 
 
 class FineTuner:

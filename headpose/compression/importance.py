@@ -56,6 +56,12 @@ class Evidence:
     loss: Loss | None = None
     seed: int = 0
 
+    def required_loss(self, criterion: str) -> Loss:
+        """Return the loss; InputError if there is none, naming the criterion."""
+        if self.loss is None:
+            raise InputError(f"the criterion {criterion!r} needs a loss")
+        return self.loss
+
     def images(self) -> Iterator[Tensor]:
         """Return an iterator over the images of all batches, (N, 3, S, S) each."""
         return (batch.images for batch in self.batches)
@@ -212,22 +218,23 @@ def random(network: Network, names: Sequence[str], seed: int) -> dict[str, Tenso
     """Return random numbers in [0, 1), as a control. Those of a group do not depend on the other groups."""
     found = {}
     for name, layers in _producers(network, names).items():
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
+        generator = torch.Generator().manual_seed(seed_of(name, seed))
         width = len(network.get_parameter(f"{layers[0].name}.weight"))
         found[name] = torch.rand(width, generator=generator, dtype=torch.float64)
     return found
 
 
-def _taylor(network: Network, names: Sequence[str], evidence: Evidence) -> dict[str, Tensor]:
-    if evidence.loss is None:
-        raise InputError("the criterion 'taylor' needs a loss")
-    return taylor(network, names, evidence.batches, evidence.loss)
+def seed_of(name: str, seed: int) -> int:
+    """Return the random seed of a layer or group, which does not depend on the others."""
+    return zlib.crc32(f"{seed}:{name}".encode())
 
 
 CRITERIA: dict[str, Importance] = {
     "apoz": lambda network, names, evidence: apoz(network, names, evidence.images()),
     "l1": lambda network, names, evidence: l1(network, names),
-    "taylor": _taylor,
+    "taylor": lambda network, names, evidence: taylor(
+        network, names, evidence.batches, evidence.required_loss("taylor")
+    ),
     "correlation": lambda network, names, evidence: correlation(network, names, evidence.images()),
     "random": lambda network, names, evidence: random(network, names, evidence.seed),
 }

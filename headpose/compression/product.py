@@ -12,7 +12,6 @@ that any optimizer changes them by the same amount and they stay equal.
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -155,11 +154,6 @@ def insert(network: Network, codes: Mapping[str, Codes]) -> None:
         for name, each in codes.items():
             weight = network.get_parameter(f"{name}.weight")
             weight.copy_(torch.from_numpy(each.decode()))
-
-
-def seed_of(name: str, seed: int) -> int:
-    """Return the random seed of a layer, which does not depend on the other layers."""
-    return zlib.crc32(f"{seed}:{name}".encode())
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headpose.compression import connections, product, surgery
 from headpose.compression.distillation import guide
-from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
+from headpose.compression.finetune import NETWORK, FineTuner, FineTuning, stepwise
 from headpose.compression.weights_recipe import ConnectionsRecipe, without
 from headpose.networks.network import Network
 from headpose.training import distributed
@@ -27,14 +27,7 @@ def tunings(network: Network, recipe: ConnectionsRecipe, name: str, seed: int) -
         RecipeError: ``exempt`` does not fit the network.
     """
     names = without(product.layers(network), recipe.exempt, "connections")
-    once = [names] if recipe.schedule == "all" else [[each] for each in names]
-    steps = once * recipe.steps
-    found = []
-    for number, group in enumerate(steps, start=1):
-        images = recipe.last_images if number == len(steps) else recipe.images
-        title = f"{name}, step {number} of {len(steps)}"
-        found.append((group, FineTuning(title, images, recipe.optimiser, seed + number)))
-    return found
+    return stepwise(names, recipe, name, seed, recipe.steps)
 
 
 def prune_connections(
