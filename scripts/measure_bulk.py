@@ -54,7 +54,9 @@ def resident(parent: int) -> dict[str, list[int]]:
     Args:
         parent: Process id of ``headpose label``.
     """
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-ww", "-A", "-o", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True
+    )
     lines = [line.split(maxsplit=3) for line in listed.stdout.splitlines()]
     found: dict[str, list[int]] = {"main": [], "workers": [], "decoders": []}
     below = {parent}

@@ -285,7 +285,8 @@ def children_of(pid):
 
 
 def cmdline(pid):
-    return subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True).stdout
+    """A process's command, whole: without -ww it ends at the width that COLUMNS names."""
+    return subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "args="], capture_output=True, text=True).stdout
 
 
 def is_running(pid):
