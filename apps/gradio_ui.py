@@ -45,7 +45,7 @@ from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
 from headpose.streams.chart import SPAN_S, History
 from headpose.streams.gate import Gate, check_certificate, checked_root, is_local
-from headpose.streams.page import COLOURS, RGB, curve_frame, in_words, note_on, said, swap_red_and_blue, table
+from headpose.streams.page import COLORS, RGB, curve_frame, in_words, note_on, said, swap_red_and_blue, table
 from headpose.streams.uploads import BOUNDS, Line, Places, Settings, UploadBounds, Uploads, checked, read_video
 from headpose.streams.uploads import page_stream as stream_of
 from headpose.streams.webcams import Webcams
@@ -242,7 +242,7 @@ def drawn_picture(elem_id: str) -> gr.Image:
 def angle_plot(elem_id: str, **more: Any) -> gr.LinePlot:
     """Create the component that shows yaw, pitch and roll over time."""
     # Without a height: gradio 6.31 cuts off the legend of a plot with a height and a label.
-    return gr.LinePlot(x="seconds", y="degrees", color="angle", color_map=COLOURS, elem_id=elem_id, **more)
+    return gr.LinePlot(x="seconds", y="degrees", color="angle", color_map=COLORS, elem_id=elem_id, **more)
 
 
 def photo_tab(handlers: Handlers, settings: list[Any]) -> None:
@@ -377,7 +377,7 @@ def serve(args: argparse.Namespace, folder: str) -> None:
             app_kwargs={"middleware": [Middleware(Gate, uploads=uploads, root_path=urlsplit(root).path)]},
             max_file_size=int(1e6 * max(args.picture_mb, args.video_mb)),
             theme=theme,
-            css=":root {" + "".join(f"--{name}: {colour};" for name, colour in COLOURS.items()) + "}",
+            css=":root {" + "".join(f"--{name}: {color};" for name, color in COLORS.items()) + "}",
             css_paths=CSS,
             quiet=True,
             share=False,

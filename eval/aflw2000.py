@@ -85,13 +85,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         text={"--json": arguments.json, "--predictions": arguments.predictions},
     )
     source = _source(arguments)
-    labelled = testsets.read(arguments.data, arguments.set_kind or "", arguments.sequences)
-    faces = labelled
+    labeled = testsets.read(arguments.data, arguments.set_kind or "", arguments.sequences)
+    faces = labeled
     if detector := _detector(arguments, source):
-        faces = testsets.with_detected_boxes(labelled, create_detector(detector, threads=arguments.threads))
+        faces = testsets.with_detected_boxes(labeled, create_detector(detector, threads=arguments.threads))
     read = {file: predictions.read_faces(file, faces) for file in (arguments.score, arguments.versus) if file}
     chosen = _found(faces.select(arguments.list), read)
-    missed = len(labelled.select(arguments.list).names) - len(chosen.names)
+    missed = len(labeled.select(arguments.list).names) - len(chosen.names)
     if faces.kind == "aflw2000" and not missed and len(chosen.names) != protocols.COMPLETE[arguments.list]:
         expected = protocols.COMPLETE[arguments.list]
         print(f"aflw2000: warning: {len(chosen.names)} pictures, a complete copy has {expected}", file=sys.stderr)

@@ -169,18 +169,18 @@ def background(rng: np.random.Generator, width: int, height: int, faces: list[Sa
 
 
 def _draw_shape(frame: Image, rng: np.random.Generator) -> None:
-    colour = tuple(map(int, rng.integers(0, 256, 3)))
+    color = tuple(map(int, rng.integers(0, 256, 3)))
     x, y = int(rng.integers(0, frame.shape[1])), int(rng.integers(0, frame.shape[0]))
     a, b = map(int, rng.integers(4, 160, 2))
     match int(rng.integers(0, 4)):
         case 0:
-            cv2.rectangle(frame, (x, y), (x + a, y + b), colour, -1)
+            cv2.rectangle(frame, (x, y), (x + a, y + b), color, -1)
         case 1:
-            cv2.ellipse(frame, (x, y), (a, b), float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+            cv2.ellipse(frame, (x, y), (a, b), float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
         case 2:
-            cv2.line(frame, (x, y), (x + a * 3, y + b - 80), colour, int(rng.integers(1, 9)), cv2.LINE_AA)
+            cv2.line(frame, (x, y), (x + a * 3, y + b - 80), color, int(rng.integers(1, 9)), cv2.LINE_AA)
         case _:
-            cv2.putText(frame, "Text 123", (x, y), cv2.FONT_HERSHEY_SIMPLEX, a / 60 + 0.3, colour, 2, cv2.LINE_AA)
+            cv2.putText(frame, "Text 123", (x, y), cv2.FONT_HERSHEY_SIMPLEX, a / 60 + 0.3, color, 2, cv2.LINE_AA)
 
 
 def cover(picture: Image, width: int, height: int) -> Image:

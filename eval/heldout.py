@@ -117,7 +117,7 @@ def _false_faces(
     for setup in setups:
         faces = heldout.face_logits(readings, setup.name)
         if len(faces) and places:
-            inputs = crop.normalise(held_out_crops(places, setup.model.crop), setup.model.crop)
+            inputs = crop.normalize(held_out_crops(places, setup.model.crop), setup.model.crop)
             others = [read(setup.model, inputs[i : i + 64]).face for i in range(0, len(inputs), 64)]
             logits = np.concatenate([each for each in others if each is not None])
             shares[setup.name] = doubt.read_as_faces(faces, logits)

@@ -97,7 +97,7 @@ def measure(model: OnnxLandmarkModel, faces: list[LandmarkSample]) -> Measured:
         crops.append(crop.cut(read_image(face.image), face.sample.box, model.crop))
         labels.append(_in_crop(face, model.crop))
     found = [
-        model.predict(crop.normalise(np.stack(crops[start : start + _BATCH]), model.crop))
+        model.predict(crop.normalize(np.stack(crops[start : start + _BATCH]), model.crop))
         for start in range(0, len(crops), _BATCH)
     ]
     predicted = np.concatenate(found)

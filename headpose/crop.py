@@ -160,7 +160,7 @@ def cut(image: Image, box: Box | Region, spec: CropSpec, clockwise_degrees: floa
     return grid if finer == 1 else cv2.resize(grid, (spec.size,) * 2, interpolation=cv2.INTER_AREA)
 
 
-def normalise(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
+def normalize(crops: Image, spec: CropSpec) -> NDArray[np.float32]:
     """Convert crops to normalized tensors.
 
     Args:
@@ -184,4 +184,4 @@ def network_input(image: Image, boxes: Sequence[Box | Region], spec: CropSpec) -
     """Return (N, 3, S, S) float32: one normalized crop for each box or region of one image."""
     if not boxes:
         return np.zeros((0, 3, spec.size, spec.size), np.float32)
-    return normalise(np.stack([cut(image, box, spec) for box in boxes]), spec)
+    return normalize(np.stack([cut(image, box, spec) for box in boxes]), spec)

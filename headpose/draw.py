@@ -17,12 +17,12 @@ from headpose.types import Box, Face, HeadPose, Image, check_image
 Style = Literal["axes", "cube", "none"]
 STYLES: tuple[Style, ...] = ("axes", "cube", "none")
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)
 _WHITE, _SHADE, _GREY, _YELLOW = (255, 255, 255), (25, 25, 25), (150, 150, 150), (40, 230, 255)
-ANGLE_COLOURS: dict[str, Colour] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
+ANGLE_COLORS: dict[str, Color] = {"yaw": _GREEN, "pitch": _RED, "roll": _BLUE}
 """BGR color of each angle, equal to the color of its rotation axis."""
-_DIRECTION_COLOURS = {"azimuth": _GREEN, "elevation": _RED, "tilt": _BLUE}
+_DIRECTION_COLORS = {"azimuth": _GREEN, "elevation": _RED, "tilt": _BLUE}
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_HEIGHT = 21  # height of a capital letter at scale 1, pixels
 _FRACTION_BITS = 4  # cv2 draws with a precision of 1/16 pixel, which avoids jitter in videos
@@ -73,10 +73,10 @@ def draw_points(image: Image, points: NDArray[np.float64] | NDArray[np.float32],
         side: Side of the face in pixels, which the dots grow with.
     """
     radius = max(1.0, side / 110)
-    for colour, extra in ((_SHADE, 1.0), (_YELLOW, 0.0)):
+    for color, extra in ((_SHADE, 1.0), (_YELLOW, 0.0)):
         for point in points:
             size = round((radius + extra) * (1 << _FRACTION_BITS))
-            cv2.circle(image, _fixed_point(point), size, colour, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
+            cv2.circle(image, _fixed_point(point), size, color, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def draw_poses(
@@ -119,7 +119,7 @@ def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
     """Draw the direction of each pose beside its face into ``image``, in place.
 
     A label shows azimuth, elevation and tilt, which near a profile say where the face looks; yaw, pitch and roll do
-    not. Each has the color of the axis that yaw, pitch or roll turns about (``ANGLE_COLOURS``). The expected error
+    not. Each has the color of the axis that yaw, pitch or roll turns about (``ANGLE_COLORS``). The expected error
     follows where the network has that output ("error 5", degrees). A label starts with the track number or, if there
     are several poses, with the index in ``poses`` from 1. Labels overlap neither each other nor other faces: if labels
     with words do not fit, all labels show numbers only, and if these do not fit, only the number of the face.
@@ -131,11 +131,11 @@ def draw_labels(image: Image, poses: Sequence[HeadPose]) -> None:
     for label, (x, y) in _layout(image, poses):
         for shade in (True, False):
             at = x
-            for text, colour in label.parts:
+            for text, color in label.parts:
                 if shade:
                     cv2.putText(image, text, (at, y), _FONT, label.scale, _SHADE, label.thickness + 3, cv2.LINE_AA)
                 else:
-                    cv2.putText(image, text, (at, y), _FONT, label.scale, _light(colour), label.thickness, cv2.LINE_AA)
+                    cv2.putText(image, text, (at, y), _FONT, label.scale, _light(color), label.thickness, cv2.LINE_AA)
                 at += _text_width(text, label.scale, label.thickness)
 
 
@@ -189,7 +189,7 @@ def draw_panel(image: Image, lines: Sequence[str], at_bottom: bool = False) -> N
 class _Label:
     """One line of text in several colors; ``letter`` is the height of a capital letter in pixels."""
 
-    parts: list[tuple[str, Colour]]
+    parts: list[tuple[str, Color]]
     letter: float
 
     @property
@@ -205,9 +205,9 @@ class _Label:
         return sum(_text_width(text, self.scale, self.thickness) for text, _ in self.parts)
 
 
-def _light(colour: Colour) -> Colour:
+def _light(color: Color) -> Color:
     """Return a lighter shade of an axis color, readable in thin letters."""
-    blue, green, red = (round(0.7 * part + 0.3 * 255) for part in colour)
+    blue, green, red = (round(0.7 * part + 0.3 * 255) for part in color)
     return blue, green, red
 
 
@@ -238,7 +238,7 @@ def _label(image: Image, poses: Sequence[HeadPose], index: int, form: str) -> _L
         angles = {**pose.direction._asdict(), "tilt": pose.tilt}
         named = [(f"{name} " if form == "words" else "", name, angle) for name, angle in angles.items()]
         gap = "  " if form == "words" else " "
-        parts += [(f"{word}{round(angle):+d}{gap}", _DIRECTION_COLOURS[name]) for word, name, angle in named]
+        parts += [(f"{word}{round(angle):+d}{gap}", _DIRECTION_COLORS[name]) for word, name, angle in named]
         parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
         if pose.uncertainty is not None:  # the font has ASCII letters only
             error = f"{pose.uncertainty:.0f}"
@@ -314,10 +314,10 @@ def _thickness(pose: HeadPose) -> int:
     return min(max(2, round(_side(pose) / 45)), _THICKEST)
 
 
-def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], colour: Colour, thickness: int) -> None:
+def _line(image: Image, start: NDArray[np.float64], end: NDArray[np.float64], color: Color, thickness: int) -> None:
     """Draw a line with round ends between two points in pixels."""
     points = [_fixed_point(point) for point in (start, end)]
-    cv2.line(image, points[0], points[1], colour, thickness, cv2.LINE_AA, _FRACTION_BITS)
+    cv2.line(image, points[0], points[1], color, thickness, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def _fixed_point(point: NDArray[np.float64]) -> tuple[int, int]:
@@ -332,12 +332,12 @@ def _draw_axes(image: Image, pose: HeadPose) -> None:
     nearest_last = np.argsort(pose.axes[:, 2])
     for axis in nearest_last:
         _line(image, center, ends[axis], _SHADE, thickness + 2)
-        colour = _colour(pose, (_RED, _GREEN, _BLUE)[axis])
-        _line(image, center, ends[axis], colour, thickness)
+        color = _color(pose, (_RED, _GREEN, _BLUE)[axis])
+        _line(image, center, ends[axis], color, thickness)
         radius = round(0.9 * thickness * (1 << _FRACTION_BITS)) + 8
         dot = _fixed_point(ends[axis])
         cv2.circle(image, dot, radius + (1 << _FRACTION_BITS), _SHADE, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
-        cv2.circle(image, dot, radius, colour, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.circle(image, dot, radius, color, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def _draw_cube(image: Image, pose: HeadPose) -> None:
@@ -351,20 +351,20 @@ def _draw_cube(image: Image, pose: HeadPose) -> None:
     edges += [(front[a], front[b], _GREEN) for a, b in around]
     if pose.axes[2, 2] < 0:  # the head looks away, so its back is nearer to the camera
         edges.reverse()
-    for start, end, colour in edges:
+    for start, end, color in edges:
         _line(image, start, end, _SHADE, thickness + 2)
-        _line(image, start, end, _colour(pose, colour), thickness)
+        _line(image, start, end, _color(pose, color), thickness)
 
 
-def _colour(pose: HeadPose, colour: Colour) -> Colour:
-    return colour if pose.reliable else _GREY
+def _color(pose: HeadPose, color: Color) -> Color:
+    return color if pose.reliable else _GREY
 
 
 def _draw_box(image: Image, pose: HeadPose) -> None:
     x1, y1, x2, y2 = pose.box.as_tuple()
     corners = [np.array(corner) for corner in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
     for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
-        _line(image, corner, following, _colour(pose, _WHITE), _thickness(pose))
+        _line(image, corner, following, _color(pose, _WHITE), _thickness(pose))
 
 
 def describe(pose: HeadPose) -> str:

@@ -113,7 +113,7 @@ def poses(
 
 def _read(model: PoseModel, crops: list[Image], places: Sequence[Box | Region]) -> Reading:
     """Read crops, and turn the rotations from the axes of each crop to those of the camera."""
-    reading = inference.read(model, crop.normalise(np.stack(crops), model.crop))
+    reading = inference.read(model, crop.normalize(np.stack(crops), model.crop))
     turns = np.array([place.turn if isinstance(place, Region) else 0.0 for place in places])
     if not turns.any():
         return reading

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.datasets import cifar10
-from headpose.datasets.cifar10 import SIDE, LabelledImages
+from headpose.datasets.cifar10 import SIDE, LabeledImages
 from headpose.errors import DataError
 from headpose.files import check_outputs
 
@@ -49,7 +49,7 @@ def _main() -> int:
     return 0
 
 
-def read_part(package: Path, batches: list[str], labels_file: str) -> LabelledImages:
+def read_part(package: Path, batches: list[str], labels_file: str) -> LabeledImages:
     """Read the training or the test set of the package.
 
     Args:
@@ -68,7 +68,7 @@ def read_part(package: Path, batches: list[str], labels_file: str) -> LabelledIm
         raise DataError(f"cannot read {path}: {error}") from None
     if labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= len(NAMES):
         raise DataError(f"{path} must contain {len(images)} classes from 0 to {len(NAMES) - 1}")
-    return LabelledImages(images, labels)
+    return LabeledImages(images, labels)
 
 
 def _read_batch(path: Path) -> NDArray[np.uint8]:

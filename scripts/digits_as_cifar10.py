@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
 from headpose.datasets import cifar10
-from headpose.datasets.cifar10 import LabelledImages
+from headpose.datasets.cifar10 import LabeledImages
 
 with imports_from("test", "digits_as_cifar10"):
     from sklearn.datasets import load_digits
@@ -36,8 +36,8 @@ def _main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = digits()
     test = np.arange(len(labels)) % 5 == 4
-    training = LabelledImages(images[~test], labels[~test])
-    cifar10.write(folder, training, LabelledImages(images[test], labels[test]), [str(i) for i in range(10)])
+    training = LabeledImages(images[~test], labels[~test])
+    cifar10.write(folder, training, LabeledImages(images[test], labels[test]), [str(i) for i in range(10)])
     print(f"{folder}: {np.count_nonzero(~test)} training and {np.count_nonzero(test)} test images")
     return 0
 

@@ -70,7 +70,7 @@ def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_h
     painted = [(patch(side * 0.32, 0.2, 0.12, 0.075), DARK) for side in (-1.0, 1.0)]
     painted.append((patch(0.0, -0.56, 0.2, 0.045), LIPS))
     light = LIGHT / np.linalg.norm(LIGHT)
-    for faces, colour in [(skull(), SKIN), *painted, (nose(), SKIN)]:
+    for faces, color in [(skull(), SKIN), *painted, (nose(), SKIN)]:
         turned = faces @ rotation.T
         for face in turned[np.argsort(turned[..., 2].mean(-1))]:
             normal = np.cross(face, np.roll(face, -1, 0)).sum(0)  # Newell's method, also valid for repeated corners
@@ -79,7 +79,7 @@ def draw_head(image: Image, rotation: Array, center: tuple[float, float], half_h
                 continue
             bright = 0.55 + 0.45 * max(0.0, float(normal @ light))
             points = np.array(center) + half_height * face[:, :2] * [1, -1]
-            cv2.fillConvexPoly(image, np.round(points).astype(np.int32), [bright * value for value in colour])
+            cv2.fillConvexPoly(image, np.round(points).astype(np.int32), [bright * value for value in color])
 
 
 def panel(euler: EulerAngles, *captions: str) -> Image:

@@ -116,7 +116,7 @@ def _wide_picture(seen: Rendered, turn: Array) -> tuple[Image, Box]:
         turn: (3, 3) rotation from the axes of that camera to those of the wide one.
     """
     view = seen.view
-    near = np.array([[view.focal, 0, view.centre[0]], [0, view.focal, view.centre[1]], [0, 0, 1]])
+    near = np.array([[view.focal, 0, view.center[0]], [0, view.focal, view.center[1]], [0, 0, 1]])
     wide = np.array([[_WIDE.fx, 0, _WIDE.cx], [0, _WIDE.fy, _WIDE.cy], [0, 0, 1]])
     homography = wide @ geometry.to_opencv(turn) @ np.linalg.inv(near)
     picture = cv2.warpPerspective(seen.image, homography, (_WIDE.width, _WIDE.height), borderMode=cv2.BORDER_REPLICATE)

@@ -55,13 +55,13 @@ class Clip:
         motion: Name of the motion.
         read: Estimated poses, one per frame.
         rotations: (n, 3, 3) true rotations.
-        centres: (n, 2) true centers of the box in face lengths.
+        centers: (n, 2) true centers of the box in face lengths.
     """
 
     motion: str
     read: list[HeadPose]
     rotations: Array
-    centres: Array
+    centers: Array
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ def report(model: str, heads: int, grid: bool) -> None:
         }
         moves |= {f"move {move:g} Hz": dataclasses.replace(default, move_hz=move) for move in (2.0, 4.0, 8.0, 32.0)}
     _table("rotation, degrees", turns, clips, rotation_figures)
-    _table("center of the box, % of the face's length", moves, clips, centre_figures)
+    _table("center of the box, % of the face's length", moves, clips, center_figures)
 
 
 def _table(
@@ -136,11 +136,11 @@ def rotation_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
     return float(np.sqrt((steps**2).mean())), float(geometry.geodesic_degrees(error, np.eye(3)).mean())
 
 
-def centre_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
+def center_figures(clip: Clip, poses: list[HeadPose]) -> tuple[float, float]:
     """Return the jitter and the mean error of the box center, in percent of the face length."""
     length = np.mean([max(pose.box.width, pose.box.height) for pose in clip.read])
     read, given = (np.array([pose.box.center for pose in each]) / length for each in (clip.read, poses))
-    error = (given - clip.centres - (read - clip.centres).mean(0))[SETTLED:]
+    error = (given - clip.centers - (read - clip.centers).mean(0))[SETTLED:]
     steps = np.linalg.norm(np.diff(error, axis=0), axis=1)
     return float(100 * np.sqrt((steps**2).mean())), float(100 * np.linalg.norm(error, axis=1).mean())
 
@@ -157,20 +157,20 @@ def read_clips(estimator: HeadPoseEstimator, heads: int) -> Iterator[Clip]:
         drawn = scene.draw(1, head, studio).uncovered()
         for motion, angles in MOTIONS.items():
             random = np.random.default_rng([head, len(motion)])
-            read, rotations, centres = [], [], []
+            read, rotations, centers = [], [], []
             for i in range(FRAMES):
                 euler = angles(i / FPS)
                 posed = dataclasses.replace(drawn, pose=Pose(euler, EulerAngles(*(0.6 * angle for angle in euler))))
                 side = WANDER * np.sin(np.pi * i / FPS) if motion == "wander" else 0.0
-                frame, centre = _frame(posed, studio, side, random)
+                frame, center = _frame(posed, studio, side, random)
                 poses = estimator.estimate(frame)
                 if not poses:
                     raise HeadPoseError(f"no face found in frame {i} of head {head}, {motion}")
                 read.append(poses[0])
                 rotations.append(geometry.rotation_from_euler(euler))
-                centres.append(centre)
+                centers.append(center)
                 bar.update()
-            yield Clip(motion, read, np.stack(rotations), np.array(centres))
+            yield Clip(motion, read, np.stack(rotations), np.array(centers))
     bar.close()
 
 

@@ -21,14 +21,14 @@ SPEC = CropSpec(size=48, scale=1.5, mean=(0, 0, 0), std=(1, 1, 1))
 RED, BLUE = (40, 40, 230), (230, 40, 40)
 
 
-def scene(*regions, size=(160, 240), colours=(RED, RED)):
+def scene(*regions, size=(160, 240), colors=(RED, RED)):
     """A grey (H, W, 3) picture with an ellipse in each region, the last one on top; a green dot is near its top."""
     image = np.full((*size, 3), 110, np.uint8)
     fine, one = 4, 1 << 4
-    for region, colour in zip(regions, colours, strict=False):
+    for region, color in zip(regions, colors, strict=False):
         center = tuple(round((value - 0.5) * one) for value in region.center)
         axes = (round(region.width / 2 * one), round(region.height / 2 * one))
-        cv2.ellipse(image, center, axes, region.turn, 0, 360, colour, -1, cv2.LINE_AA, fine)
+        cv2.ellipse(image, center, axes, region.turn, 0, 360, color, -1, cv2.LINE_AA, fine)
         angle, far = math.radians(region.turn), 0.3 * region.height
         top = region.center[0] + far * math.sin(angle), region.center[1] - far * math.cos(angle)
         dot = tuple(round((value - 0.5) * one) for value in top)

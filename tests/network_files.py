@@ -18,14 +18,14 @@ from headpose.types import CropSpec
 DEGREES_PER_UNIT = 100.0
 
 PLAIN = CropSpec(size=16, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-"""A crop whose normalised values are value / 255."""
+"""A crop whose normalized values are value / 255."""
 
 
-def colour_network(
+def color_network(
     path: Path,
     crop: CropSpec = PLAIN,
     *,
-    name: str = "colour",
+    name: str = "color",
     gain: float = 1.0,
     metadata: dict[str, str] | None = None,
     inputs: str = "image",
@@ -52,7 +52,7 @@ def colour_network(
 
     half, radians = np.float32(0.5), np.float32(np.deg2rad(DEGREES_PER_UNIT))
     node("ReduceMean", inputs, constant("image_axes", [2, 3]), to="mean", keepdims=0)
-    node("Mul", node("Sub", "mean", constant("half", half), to="centred"), constant("unit", radians), to="angles")
+    node("Mul", node("Sub", "mean", constant("half", half), to="centerd"), constant("unit", radians), to="angles")
     for angle, channel in (("yaw", 0), ("pitch", 2)):
         picked = node("Gather", "angles", constant(f"{angle}_channel", [channel]), to=angle, axis=1)
         node("Cos", picked, to=f"cos_{angle}")

@@ -13,7 +13,7 @@ from headpose.errors import HeadPoseError, InputError
 from headpose.images import read_image
 from headpose.streams import Frame
 from headpose.types import Box, Face, HeadPose
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import write_video
 
 BOX = Box(178, 83, 273, 176)  # the face of examples/astronaut.jpg
@@ -82,7 +82,7 @@ def test_what_is_refused(photo, tmp_path):
 
 def test_the_command(photo, tmp_path, capfd):
     clip = write_video(tmp_path / "clip.mp4", [np.roll(photo, 8 * index, 1)[:300, :400] for index in range(5)])
-    network = colour_network(tmp_path / "colour.onnx")
+    network = color_network(tmp_path / "color.onnx")
     words = ["best", str(clip), "--model", str(network), "--threads", "1", "--out", str(tmp_path / "out")]
     assert cli.main([*words, "--n", "2", "--gap", "0"]) == 0
     assert capfd.readouterr().err == f"headpose: 2 pictures of 1 person in {tmp_path / 'out'}\n"

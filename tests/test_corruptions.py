@@ -21,7 +21,7 @@ FACE = Box(14.5, 12.0, 49.25, 52.75)
 
 
 def scene(height=64, width=64):
-    """A picture of integers alone, with edges, ramps and colours."""
+    """A picture of integers alone, with edges, ramps and colors."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([(5 * x + y) % 256, (x * y) // 7 % 256, 255 - 3 * y % 256], -1).astype(np.uint8)
     image[height // 4 : height // 2, width // 3 : width // 2] = (20, 200, 240)

@@ -85,11 +85,11 @@ def test_cubic_interpolation_overshoots_at_an_edge_and_linear_does_not():
     assert cubic.min() < 45 and cubic.max() > 205
 
 
-def test_normalise_flips_to_rgb_and_uses_each_channels_mean_and_std():
+def test_normalize_flips_to_rgb_and_uses_each_channels_mean_and_std():
     bgr = np.zeros((1, 8, 8, 3), np.uint8)
     bgr[..., 0], bgr[..., 1], bgr[..., 2] = 255, 51, 102  # blue, green, red
     spec = CropSpec(size=8, mean=(0.4, 0.1, 0.5), std=(0.5, 0.2, 0.25))
-    values = crop.normalise(bgr, spec)
+    values = crop.normalize(bgr, spec)
     assert values.shape == (1, 3, 8, 8) and values.dtype == np.float32 and values.flags.c_contiguous
     np.testing.assert_allclose(values[0, :, 3, 3], [(0.4 - 0.4) / 0.5, (0.2 - 0.1) / 0.2, (1 - 0.5) / 0.25], atol=1e-6)
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from headpose.draw import ANGLE_COLOURS, STYLES, draw_labels, draw_mirrored, draw_panel, draw_pose, draw_poses
+from headpose.draw import ANGLE_COLORS, STYLES, draw_labels, draw_mirrored, draw_panel, draw_pose, draw_poses
 from headpose.geometry import rotation_from_euler
 from headpose.types import Box, Face, HeadPose
 from tests.golden import assert_golden
@@ -25,7 +25,7 @@ def center_of(image, channel):
     """Mean (x, y) of the pixels where one channel (blue 0, green 1, red 2) stands out."""
     others = [other for other in range(3) if other != channel]
     y, x = np.nonzero(image[..., channel] > image[..., others].max(-1).astype(int) + 60)
-    assert len(x), "nothing of that colour"
+    assert len(x), "nothing of that color"
     return x.mean(), y.mean()
 
 
@@ -143,19 +143,19 @@ def test_faces_of_one_picture_are_numbered_in_their_order_and_tracked_ones_by_th
     assert (alone[:, :400] != numbered[:, :400]).any(), "one face needs no number"
 
 
-def test_an_angle_has_the_colour_of_its_axis():
-    for name, colour in ANGLE_COLOURS.items():
+def test_an_angle_has_the_color_of_its_axis():
+    for name, color in ANGLE_COLORS.items():
         axis = {"pitch": 0, "yaw": 1, "roll": 2}[name]  # rotations about x, y and z
         image = canvas()
         up = np.roll(np.eye(3), 1 - axis, axis=1)  # v_camera = R v_head: the head's axis points up, y of the camera
         draw_pose(image, HeadPose(Face(Box(60, 60, 140, 140), 1.0), up.T), label=False)
         top = image[50:56, 97:104].reshape(-1, 3)
-        assert np.abs(top.astype(int) - colour).max(-1).min() < 30, name
+        assert np.abs(top.astype(int) - color).max(-1).min() < 30, name
 
 
 @pytest.mark.parametrize("side", [16, 24, 40, 66])
 @pytest.mark.parametrize("style", ["axes", "cube"])
-def test_the_lines_of_a_small_face_keep_their_colour(side, style):
+def test_the_lines_of_a_small_face_keep_their_color(side, style):
     image = canvas()
     draw_pose(image, pose((30, 20, 10), (80.3, 80.6, 80.3 + side, 80.6 + side)), style, label=False)
     for channel in range(3):
@@ -224,7 +224,7 @@ def test_a_pose_that_is_not_reliable_is_grey_and_has_a_question_mark():
     guess = dataclasses.replace(sure, reliable=False)
     for style in STYLES:
         drawn = draw_poses(np.zeros((220, 220, 3), np.uint8), [guess], style)
-        assert drawn.any() and (drawn.max(2) == drawn.min(2)).all()  # no colour
+        assert drawn.any() and (drawn.max(2) == drawn.min(2)).all()  # no color
         assert not np.array_equal(drawn, draw_poses(np.zeros((220, 220, 3), np.uint8), [sure], style))
 
 

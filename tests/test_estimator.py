@@ -8,21 +8,21 @@ import pytest
 from headpose import Box, HeadPoseError, HeadPoseEstimator, ImageError
 from headpose.detection import create_detector
 from headpose.inference import load_model
-from tests.network_files import DEGREES_PER_UNIT, colour_network
+from tests.network_files import DEGREES_PER_UNIT, color_network
 
 
 @pytest.fixture(scope="module")
 def estimator(tmp_path_factory):
-    network = colour_network(tmp_path_factory.mktemp("networks") / "colour.onnx")
+    network = color_network(tmp_path_factory.mktemp("networks") / "color.onnx")
     return HeadPoseEstimator(network, threads=1)
 
 
-def coloured(blue, green, red, size=100):
+def colored(blue, green, red, size=100):
     return np.full((size, size, 3), (blue, green, red), np.uint8)
 
 
 def test_the_network_gets_the_box_in_rgb(estimator):
-    image = coloured(51, 255, 0)
+    image = colored(51, 255, 0)
     image[16:64, 26:74] = (102, 0, 204)  # the crop's edge blends in a little of what is around
     (pose,) = estimator.estimate(image, boxes=[Box(30, 20, 70, 60)])
     assert pose.euler == pytest.approx((DEGREES_PER_UNIT * 0.3, DEGREES_PER_UNIT * -0.1, 0), abs=0.01)
@@ -31,7 +31,7 @@ def test_the_network_gets_the_box_in_rgb(estimator):
 
 
 def test_given_boxes_keep_their_order_and_their_number(estimator):
-    image = np.hstack([coloured(127, 0, 0), coloured(127, 0, 255)])
+    image = np.hstack([colored(127, 0, 0), colored(127, 0, 255)])
     boxes = [(110, 10, 190, 90), Box(10, 10, 90, 90), np.array([110.0, 10, 190, 90])]
     limited = HeadPoseEstimator(estimator.model, detector=estimator.detector, max_faces=1)
     for each in (estimator, limited):
@@ -48,8 +48,8 @@ def test_a_photo_has_its_face(estimator, photo):
 
 
 def test_no_face_no_poses(estimator):
-    assert estimator.estimate(coloured(120, 120, 120, 300)) == []
-    assert estimator.estimate(coloured(0, 0, 0, 1)) == []
+    assert estimator.estimate(colored(120, 120, 120, 300)) == []
+    assert estimator.estimate(colored(0, 0, 0, 1)) == []
 
 
 def test_a_face_at_the_border_is_read(estimator, photo):
@@ -111,7 +111,7 @@ def test_what_is_no_picture_is_an_error_in_a_line(estimator, image):
 )
 def test_a_wrong_box_is_an_error(estimator, box, message):
     with pytest.raises(HeadPoseError, match=message):
-        estimator.estimate(coloured(0, 0, 0), boxes=[(0, 0, 5, 5), box])
+        estimator.estimate(colored(0, 0, 0), boxes=[(0, 0, 5, 5), box])
 
 
 def test_unknown_names_are_errors(estimator):

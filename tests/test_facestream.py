@@ -118,7 +118,7 @@ def test_faces_that_cross_keep_their_numbers():
     x = np.linspace(40, 200, 60)
     frames = [[marker(240 - at, 76, 44), marker(at, 84, 44)] for at in x]
     loop = stream(detect_every=15)
-    poses = play(loop, frames, colours=(RED, BLUE))
+    poses = play(loop, frames, colors=(RED, BLUE))
     first, last = ({pose.track: pose.box.center[0] for pose in poses[index]} for index in (0, -1))
     assert set(first) == set(last) == {1, 2}
     assert all((first[track] < 120) == (last[track] > 120) for track in (1, 2))

@@ -53,7 +53,7 @@ def picture():
 
 
 def assert_alike(read, expected):
-    """The same size, and the same colours in the middle of each quarter."""
+    """The same size, and the same colors in the middle of each quarter."""
     assert read.dtype == np.uint8 and read.shape == expected.shape
     step = read.shape[0] // 4, read.shape[1] // 4
     middles = np.s_[step[0] :: 2 * step[0], step[1] :: 2 * step[1]]

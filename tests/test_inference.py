@@ -15,16 +15,16 @@ from headpose.errors import HeadPoseError, WeightsError
 from headpose.files import sha256_of
 from headpose.inference import DEVICES, OnnxPoseModel, Session, bounded_threads, create_session, load_model
 from headpose.types import CropSpec, ModelInfo
-from tests.network_files import DEGREES_PER_UNIT, PLAIN, colour_network
+from tests.network_files import DEGREES_PER_UNIT, PLAIN, color_network
 
 
 @pytest.fixture
 def network(tmp_path):
-    return colour_network(tmp_path / "colour.onnx")
+    return color_network(tmp_path / "color.onnx")
 
 
 def inputs_of(red, blue):
-    """(N, 3, 16, 16) crops of one colour each."""
+    """(N, 3, 16, 16) crops of one color each."""
     values = np.stack([red, np.zeros_like(red), blue], -1).astype(np.float32)
     return np.broadcast_to(values[:, :, None, None], (len(red), 3, 16, 16)).copy()
 
@@ -40,8 +40,8 @@ def test_predict(network):
 
 def test_what_the_file_says_of_itself(network):
     model = load_model(str(network))
-    assert (model.name, model.crop, model.path, model.device) == ("colour", PLAIN, network, "cpu")
-    assert model.metadata == {"name": "colour"}
+    assert (model.name, model.crop, model.path, model.device) == ("color", PLAIN, network, "cpu")
+    assert model.metadata == {"name": "color"}
 
 
 def test_no_crops_no_rotations(network):
@@ -57,16 +57,16 @@ def test_a_batch_gives_what_single_crops_give(network):
 
 def test_rounding_is_repaired_but_no_more_than_that(tmp_path):
     inputs = inputs_of(np.array([0.7]), np.array([0.4]))
-    exact = load_model(colour_network(tmp_path / "exact.onnx")).predict(inputs)
-    rounded = load_model(colour_network(tmp_path / "rounded.onnx", gain=1.004)).predict(inputs)
+    exact = load_model(color_network(tmp_path / "exact.onnx")).predict(inputs)
+    rounded = load_model(color_network(tmp_path / "rounded.onnx", gain=1.004)).predict(inputs)
     np.testing.assert_allclose(rounded @ rounded.swapaxes(-1, -2), [np.eye(3)], atol=1e-12)
     np.testing.assert_allclose(rounded, exact, atol=1e-6)
 
 
 @pytest.mark.parametrize("gain", [1.2, 0.0, -1.0, np.nan, np.inf])
 def test_what_is_no_rotation_is_an_error_never_an_angle(tmp_path, gain):
-    model = load_model(colour_network(tmp_path / "wrong.onnx", gain=gain))
-    with pytest.raises(HeadPoseError, match="model colour returned no rotation"):
+    model = load_model(color_network(tmp_path / "wrong.onnx", gain=gain))
+    with pytest.raises(HeadPoseError, match="model color returned no rotation"):
         model.predict(inputs_of(np.array([0.7]), np.array([0.4])))
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_rotation_is_an_error_never_an_angle(tmp_path, gain):
 )
 def test_metadata_that_cannot_be_used_are_an_error(tmp_path, metadata, message):
     with pytest.raises(WeightsError, match=message):
-        load_model(colour_network(tmp_path / "a.onnx", metadata=metadata))
+        load_model(color_network(tmp_path / "a.onnx", metadata=metadata))
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e30", "1e6", "-1e-9", "true", '"1"', "null"])
@@ -96,7 +96,7 @@ def test_a_crop_with_a_broken_number_is_an_error(tmp_path, key, value):
     setting = f"[0.5, {value}, 0.5]" if key in ("mean", "std") else value
     metadata = {"headpose.crop": f'{{"size": 16, "{key}": {setting}}}'}
     with pytest.raises(WeightsError, match=rf"damaged: crop {key}") as caught:
-        load_model(colour_network(tmp_path / "a.onnx", metadata=metadata))
+        load_model(color_network(tmp_path / "a.onnx", metadata=metadata))
     assert "\n" not in str(caught.value)
 
 
@@ -111,17 +111,17 @@ def test_an_input_that_is_not_finite_never_becomes_an_angle(name, value):
 
 
 def test_a_file_without_a_name_has_its_own(tmp_path):
-    network = colour_network(tmp_path / "mine.onnx", metadata={"headpose.crop": json.dumps(PLAIN.to_dict())})
+    network = color_network(tmp_path / "mine.onnx", metadata={"headpose.crop": json.dumps(PLAIN.to_dict())})
     assert load_model(network).name == "mine"
 
 
 def test_inputs_that_break_the_contract_are_an_error(tmp_path):
     with pytest.raises(WeightsError, match="not a head pose network"):
-        load_model(colour_network(tmp_path / "a.onnx", inputs="picture"))
+        load_model(color_network(tmp_path / "a.onnx", inputs="picture"))
     with pytest.raises(WeightsError, match="crops to"):
-        load_model(colour_network(tmp_path / "b.onnx", size=32))
+        load_model(color_network(tmp_path / "b.onnx", size=32))
     with pytest.raises(WeightsError, match="dynamic N"):
-        load_model(colour_network(tmp_path / "c.onnx", batch=1))
+        load_model(color_network(tmp_path / "c.onnx", batch=1))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", bytes(1000)])
@@ -220,7 +220,7 @@ def test_more_threads_than_the_machine_has_are_reported_once_and_not_made(networ
 
 def test_where_a_network_runs_is_in_the_log(network, told):
     create_session(network, device="cpu", threads=1)
-    assert told("INFO") == ["colour.onnx runs on cpu, threads: 1"] and not told("WARNING")
+    assert told("INFO") == ["color.onnx runs on cpu, threads: 1"] and not told("WARNING")
 
 
 @pytest.fixture
@@ -262,9 +262,9 @@ def test_a_device_that_fails_at_work_is_reported_in_a_line(network, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("text", [b"headpose.crop", b"colour", b"image", b"rotation"])
+@pytest.mark.parametrize("text", [b"headpose.crop", b"color", b"image", b"rotation"])
 def test_names_that_are_no_text_are_refused(tmp_path, text):
-    network = colour_network(tmp_path / "network.onnx")
+    network = color_network(tmp_path / "network.onnx")
     data = bytearray(network.read_bytes())
     at = data.find(text)
     while at >= 0:  # every place that has it, so that the graph still fits together

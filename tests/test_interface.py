@@ -37,7 +37,7 @@ from headpose import (
     write_image,
 )
 from headpose.geometry import rotation_from_euler
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 WHOLE = [(0, 0, 40, 40)]
 EXIF_ORIENTATION = 0x0112
@@ -45,7 +45,7 @@ EXIF_ORIENTATION = 0x0112
 
 @pytest.fixture(scope="module")
 def estimator(tmp_path_factory):
-    network = colour_network(tmp_path_factory.mktemp("networks") / "colour.onnx")
+    network = color_network(tmp_path_factory.mktemp("networks") / "color.onnx")
     return HeadPoseEstimator(network, threads=1)
 
 
@@ -55,7 +55,7 @@ def pose():
 
 
 def plain(red, green, blue, size=(40, 40)):
-    """A PIL image in one colour."""
+    """A PIL image in one color."""
     return Pillow.new("RGB", size, (red, green, blue))
 
 
@@ -112,7 +112,7 @@ def test_a_pil_image_is_right_in_every_mode(estimator, mode):
     assert (pose.yaw, pose.pitch) == pytest.approx((50, 50), abs=0.3)
 
 
-def test_a_pil_image_keeps_its_colours_whatever_color_says(estimator):
+def test_a_pil_image_keeps_its_colors_whatever_color_says(estimator):
     for color in ("bgr", "rgb"):
         (pose,) = estimator(plain(204, 0, 51), WHOLE, color=color)
         assert (pose.yaw, pose.pitch) == pytest.approx((yaw_of_red(204), yaw_of_red(51)), abs=0.1)
@@ -130,7 +130,7 @@ def test_the_exif_orientation_of_a_pil_image_is_applied(estimator):
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_a_pil_image_without_plain_colours_is_refused(estimator, mode):
+def test_a_pil_image_without_plain_colors_is_refused(estimator, mode):
     with pytest.raises(ImageError, match=f"{mode}.*") as caught:
         estimator(Pillow.new(mode, (40, 40)))
     assert "\n" not in str(caught.value)
@@ -218,7 +218,7 @@ def test_a_pickled_detector_keeps_its_settings(photo):
 
 def test_a_spawned_process_takes_an_estimator(estimator, photo, monkeypatch, tmp_path):
     monkeypatch.chdir(estimator.model.path.parent)
-    relative = HeadPoseEstimator(load_model("./colour.onnx", threads=1), detector=estimator.detector)
+    relative = HeadPoseEstimator(load_model("./color.onnx", threads=1), detector=estimator.detector)
     monkeypatch.chdir(tmp_path)  # the file is found where it was
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         (found,) = pool.submit(relative.estimate, photo).result(timeout=120)
@@ -226,7 +226,7 @@ def test_a_spawned_process_takes_an_estimator(estimator, photo, monkeypatch, tmp
 
 
 def test_a_pickle_whose_file_is_gone_is_an_error(tmp_path):
-    model = load_model(colour_network(tmp_path / "gone.onnx"), threads=1)
+    model = load_model(color_network(tmp_path / "gone.onnx"), threads=1)
     kept = pickle.dumps(model)
     model.path.unlink()
     with pytest.raises(HeadPoseError, match=r"gone\.onnx does not exist"):

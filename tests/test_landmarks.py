@@ -30,7 +30,7 @@ from headpose.images import write_image
 from headpose.inference import load_model
 from headpose.landmarks import load_landmark_model, locate
 from tests.markers import MarkerDetector, MarkerModel, marker, scene
-from tests.network_files import PLAIN, colour_network, landmark_network
+from tests.network_files import PLAIN, color_network, landmark_network
 
 POINTS = np.random.default_rng(0).uniform(0.1, 0.9, (68, 2))
 CROP = CropSpec(size=16, scale=1.4, shift_y=0.1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -72,7 +72,7 @@ def test_points_turn_with_the_region_of_a_face(model):
 
 
 def test_an_estimator_gives_landmarks_only_where_it_has_a_network(file, tmp_path):
-    network = load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
+    network = load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
     without = HeadPoseEstimator(network, detector=MarkerDetector())
     (plain,) = without.estimate(BLACK, [BOX])
     assert plain.landmarks is None
@@ -134,7 +134,7 @@ def test_the_two_kinds_of_networks_do_not_take_each_others_place(file, tmp_path)
     with pytest.raises(WeightsError, match="is a network that locates landmarks, not a head pose network"):
         load_model(file, device="cpu")
     with pytest.raises(WeightsError, match="is a head pose network, not"):
-        load_landmark_model(colour_network(tmp_path / "colour.onnx"), device="cpu")
+        load_landmark_model(color_network(tmp_path / "color.onnx"), device="cpu")
 
 
 def test_a_named_network_is_checked_against_the_manifest(file, tmp_path, monkeypatch):

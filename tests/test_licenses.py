@@ -17,7 +17,7 @@ from headpose.recipes import provenance
 from headpose.recipes import training as recipe
 from headpose.recipes.provenance import Statement
 from tests.evaluation.foreign import adapter_file
-from tests.network_files import PLAIN, colour_network
+from tests.network_files import PLAIN, color_network
 from tests.training.networks import recipe_values, write_drawn_heads
 
 OLD = {"license": "lane", "license_terms": "licence"}
@@ -181,9 +181,9 @@ def test_the_networks_of_the_package_were_written_with_the_old_keys(name, tmp_pa
 
 
 def test_an_old_network_of_ones_own(tmp_path):
-    file = colour_network(tmp_path / "colour.onnx", size=PLAIN.size)
+    file = color_network(tmp_path / "color.onnx", size=PLAIN.size)
     model = onnx.load(file)
-    about = json.dumps({"name": "colour", "lane": "research", "licence": "mine", "data": "a webcam", "parent": "p"})
+    about = json.dumps({"name": "color", "lane": "research", "licence": "mine", "data": "a webcam", "parent": "p"})
     for entry in model.metadata_props:
         entry.value = about if entry.key == "headpose.model" else entry.value
     onnx.save(model, file)

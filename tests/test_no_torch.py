@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 PROGRAM = """
 import importlib.abc, sys
@@ -39,7 +39,7 @@ def run(*arguments):
 
 @pytest.fixture
 def network(tmp_path):
-    return colour_network(tmp_path / "colour.onnx")
+    return color_network(tmp_path / "color.onnx")
 
 
 def test_estimate_end_to_end(tmp_path, repo, network):
@@ -52,9 +52,9 @@ def test_estimate_end_to_end(tmp_path, repo, network):
 
 
 def test_a_network_of_codewords_is_decoded_by_numpy_alone(tmp_path, repo):
-    from tests.compression.test_product import quantised, written
+    from tests.compression.test_product import quantized, written
 
-    file = written(tmp_path, *quantised())
+    file = written(tmp_path, *quantized())
     done = run("estimate", repo / "examples" / "astronaut.jpg", "--model", file, "--json", "-")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["score"] > 0.5

@@ -15,7 +15,7 @@ from headpose import Box, HeadPoseEstimator, geometry, inference
 from headpose.errors import HeadPoseError, InputError, WeightsError
 from headpose.inference import load_model
 from headpose.reading import Calibration, Reading, probability
-from tests.network_files import PLAIN, colour_network
+from tests.network_files import PLAIN, color_network
 
 COVARIANCE = np.array([[0.04, 0.01, 0.0], [0.01, 0.09, -0.02], [0.0, -0.02, 0.02]])
 ALL = {"region": [0.5, 0.45, 0.6, 0.7], "covariance": COVARIANCE, "face": 2.0}
@@ -26,7 +26,7 @@ variances = hnp.arrays(float, 3, elements=st.floats(0, 0.3))
 
 
 def test_all_outputs_of_a_file(tmp_path):
-    model = load_model(colour_network(tmp_path / "a.onnx", optional=ALL))
+    model = load_model(color_network(tmp_path / "a.onnx", optional=ALL))
     assert model.outputs == ("region", "covariance", "face")
     reading = model.read(INPUTS)
     assert len(reading) == 2
@@ -40,20 +40,20 @@ def test_all_outputs_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("name", ALL)
 def test_some_outputs_of_a_file(tmp_path, name):
-    reading = load_model(colour_network(tmp_path / "a.onnx", optional={name: ALL[name]})).read(INPUTS)
+    reading = load_model(color_network(tmp_path / "a.onnx", optional={name: ALL[name]})).read(INPUTS)
     assert [key for key in ALL if getattr(reading, key) is not None] == [name]
     assert (reading.readable is None) == (name != "face")
 
 
 def test_files_of_contract_1_have_a_rotation_only(tmp_path):
     plain = {"headpose.crop": json.dumps(PLAIN.to_dict()), "headpose.model": json.dumps({"name": "old"})}
-    model = load_model(colour_network(tmp_path / "a.onnx", optional=ALL, metadata=plain))
+    model = load_model(color_network(tmp_path / "a.onnx", optional=ALL, metadata=plain))
     assert model.outputs == ()
     assert (model.read(INPUTS).region, model.read(INPUTS).readable) == (None, None)
 
 
 def test_no_crops(tmp_path):
-    reading = load_model(colour_network(tmp_path / "a.onnx", optional=ALL)).read(INPUTS[:0])
+    reading = load_model(color_network(tmp_path / "a.onnx", optional=ALL)).read(INPUTS[:0])
     assert reading.region.shape == (0, 4) and reading.covariance.shape == (0, 3, 3) and reading.face.shape == (0,)
 
 
@@ -86,8 +86,8 @@ def test_a_network_that_only_predicts_is_read_too():
     ],
 )
 def test_an_invalid_output_is_an_error(tmp_path, name, value, message):
-    model = load_model(colour_network(tmp_path / "wrong.onnx", optional={**ALL, name: value}))
-    with pytest.raises(HeadPoseError, match=f"model colour returned no {name}.*{message}"):
+    model = load_model(color_network(tmp_path / "wrong.onnx", optional={**ALL, name: value}))
+    with pytest.raises(HeadPoseError, match=f"model color returned no {name}.*{message}"):
         model.read(INPUTS)
     assert model.predict(INPUTS).shape == (2, 3, 3)  # the rotation does not depend on it
 
@@ -95,7 +95,7 @@ def test_an_invalid_output_is_an_error(tmp_path, name, value, message):
 def test_rounding_of_a_covariance_is_repaired(tmp_path):
     singular = np.outer([1, 2, 3], [1, 2, 3]) * 0.01 - 1e-7 * np.eye(3)
     (repaired, _) = (
-        load_model(colour_network(tmp_path / "a.onnx", optional={"covariance": singular})).read(INPUTS).covariance
+        load_model(color_network(tmp_path / "a.onnx", optional={"covariance": singular})).read(INPUTS).covariance
     )
     assert np.linalg.eigvalsh(repaired).min() > 0
     np.testing.assert_allclose(repaired, singular, atol=1e-6)
@@ -119,13 +119,13 @@ def test_rounding_of_a_covariance_is_repaired(tmp_path):
 def test_metadata_that_do_not_fit_are_an_error(tmp_path, about, message):
     metadata = {"headpose.crop": json.dumps(PLAIN.to_dict()), "headpose.model": json.dumps({"name": "x", **about})}
     with pytest.raises(WeightsError, match=message):
-        load_model(colour_network(tmp_path / "a.onnx", metadata=metadata))
+        load_model(color_network(tmp_path / "a.onnx", metadata=metadata))
 
 
 def test_the_calibration_of_a_file_is_applied(tmp_path):
     fitted = Calibration(temperature=2.5, face_temperature=4.0, face_bias=-1.0)
     assert Calibration.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
-    reading = load_model(colour_network(tmp_path / "a.onnx", optional=ALL, calibration=fitted.to_dict())).read(INPUTS)
+    reading = load_model(color_network(tmp_path / "a.onnx", optional=ALL, calibration=fitted.to_dict())).read(INPUTS)
     np.testing.assert_allclose(reading.covariance[0], 2.5 * COVARIANCE, rtol=1e-6)
     np.testing.assert_allclose(reading.face, 2.0 / 4.0 - 1.0)
     np.testing.assert_allclose(reading.region[0], ALL["region"], rtol=1e-6)
@@ -168,7 +168,7 @@ def test_the_error_in_head_axes_does_not_change_with_a_turn_of_the_picture(rotat
 
 
 def test_a_pose_has_uncertainty_and_probability(tmp_path):
-    network = colour_network(tmp_path / "a.onnx", optional=ALL, calibration={"temperature": 4.0})
+    network = color_network(tmp_path / "a.onnx", optional=ALL, calibration={"temperature": 4.0})
     estimator = HeadPoseEstimator(network, threads=1)
     (pose,) = estimator(np.full((64, 64, 3), 128, np.uint8), boxes=[Box(10, 10, 50, 50)])
     assert pose.uncertainty == pytest.approx(2 * geometry.expected_angle(COVARIANCE), rel=1e-5)
@@ -179,16 +179,16 @@ def test_a_pose_has_uncertainty_and_probability(tmp_path):
 
 @pytest.mark.parametrize(("least", "reliable"), [(0.0, True), (0.88, True), (0.89, False), (1.0, False)])
 def test_poses_below_the_confidence_are_marked_and_kept(tmp_path, least, reliable):
-    network = colour_network(tmp_path / "a.onnx", optional={"face": 2.0})  # 0.8808
+    network = color_network(tmp_path / "a.onnx", optional={"face": 2.0})  # 0.8808
     estimator = HeadPoseEstimator(network, threads=1, min_confidence=least)
     (pose,) = estimator(np.full((64, 64, 3), 128, np.uint8), boxes=[Box(10, 10, 50, 50)])
     assert (pose.reliable, pose.to_dict()["reliable"]) == (reliable, reliable)
 
 
 def test_a_confidence_needs_a_network_that_has_one(tmp_path):
-    plain = colour_network(tmp_path / "a.onnx", optional={"covariance": COVARIANCE})
+    plain = color_network(tmp_path / "a.onnx", optional={"covariance": COVARIANCE})
     assert HeadPoseEstimator(plain, threads=1).min_confidence == 0
-    with pytest.raises(InputError, match="model colour has no output face"):
+    with pytest.raises(InputError, match="model color has no output face"):
         HeadPoseEstimator(plain, threads=1, min_confidence=0.5)
     for wrong in (1.5, -0.1, float("nan"), "high"):
         with pytest.raises(InputError, match="min_confidence must be a number from 0 to 1"):
@@ -196,7 +196,7 @@ def test_a_confidence_needs_a_network_that_has_one(tmp_path):
 
 
 def test_a_pose_of_an_older_network_has_neither(tmp_path):
-    estimator = HeadPoseEstimator(colour_network(tmp_path / "a.onnx"), threads=1)
+    estimator = HeadPoseEstimator(color_network(tmp_path / "a.onnx"), threads=1)
     (pose,) = estimator(np.full((64, 64, 3), 128, np.uint8), boxes=[Box(10, 10, 50, 50)])
     assert (pose.uncertainty, pose.readable, pose.covariance) == (None, None, None)
     assert (pose.to_dict()["uncertainty"], pose.to_dict()["readable"]) == (None, None)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headpose import HeadPoseEstimator, cli, geometry
-from headpose.crop import cut, normalise
+from headpose.crop import cut, normalize
 from headpose.inference import load_model
 from headpose.types import Face, HeadPose
 from tests import known_heads
@@ -60,7 +60,7 @@ def test_the_axes_of_a_pose_point_where_the_landmarks_point(heads):
 
 
 def test_the_shipped_network_reads_them(heads, student):
-    """From the labelled boxes."""
+    """From the labeled boxes."""
     poses = HeadPoseEstimator(student).estimate(known_heads.picture(), [head.box for head in heads])
     for head, pose in zip(heads, poses, strict=True):
         assert geometry.geodesic_degrees(pose.rotation, geometry.rotation_from_euler(head.euler)) < LARGEST_ERROR
@@ -84,6 +84,6 @@ def test_the_command_line_finds_and_reads_them(heads, capsys):
 @pytest.mark.parametrize("clockwise", [-35.0, 35.0])
 def test_a_crop_that_is_turned_reads_as_the_turned_label(heads, student, clockwise):
     crops = np.stack([cut(known_heads.picture(), head.box, student.crop, clockwise) for head in heads[:3]])
-    read = student.predict(normalise(crops, student.crop))
+    read = student.predict(normalize(crops, student.crop))
     labels = geometry.rotation_from_euler([head.euler for head in heads[:3]])
     assert geometry.geodesic_degrees(read, geometry.turn_picture(labels, clockwise)).max() < 20

@@ -156,7 +156,7 @@ def _check_parity(network: HeadPoseNet, file: Path, crops: list[Image]) -> None:
         WeightsError: The outputs differ.
     """
     exported = OnnxPoseModel(file, device="cpu")
-    found = exported.read(crop.normalise(np.stack(crops), exported.crop))
+    found = exported.read(crop.normalize(np.stack(crops), exported.crop))
     wanted = read(network, crops, exported.crop, len(crops))
     difference = geometry.geodesic_degrees(found.rotation, wanted.rotation)
     if not difference.max() <= _LARGEST_DIFFERENCE:  # also for NaN
@@ -174,7 +174,7 @@ def _check_landmark_parity(network: PlainNet, file: Path, crops: list[Image]) ->
         WeightsError: The landmarks differ.
     """
     exported = OnnxLandmarkModel(file, device="cpu")
-    found = exported.predict(crop.normalise(np.stack(crops), exported.crop))
+    found = exported.predict(crop.normalize(np.stack(crops), exported.crop))
     difference = np.abs(found - predict(network, crops, exported.crop)).max()
     if not difference <= _LARGEST_SHIFT:  # also for NaN
         raise WeightsError(f"{file} differs from the trained network by {difference:.1g} of the crop: do not use it")

@@ -16,7 +16,7 @@ from headpose.training import distributed
 CODES = "codes.safetensors"
 
 
-def quantised_layers(network: Network, recipe: ProductRecipe) -> list[str]:
+def quantized_layers(network: Network, recipe: ProductRecipe) -> list[str]:
     """Return the names of the layers to quantize, in network order.
 
     Raises:
@@ -35,12 +35,12 @@ def tunings(network: Network, recipe: ProductRecipe, name: str, seed: int) -> li
         seed: Random seed of the compression.
 
     Raises:
-        RecipeError: As ``quantised_layers``.
+        RecipeError: As ``quantized_layers``.
     """
-    return stepwise(quantised_layers(network, recipe), recipe, name, seed)
+    return stepwise(quantized_layers(network, recipe), recipe, name, seed)
 
 
-def quantise_network(
+def quantize_network(
     tuner: FineTuner, network: Network, recipe: ProductRecipe, name: str, folder: Path
 ) -> tuple[Network, dict[str, Codes]]:
     """Quantize the layers of a network and train their codewords, or resume from the state of the folder.
@@ -56,7 +56,7 @@ def quantise_network(
         The network in eval mode, on the CPU, with exactly the weights that the codes decode to; and the codes.
 
     Raises:
-        RecipeError: As ``quantised_layers``.
+        RecipeError: As ``quantized_layers``.
         DataError: A file of the folder is damaged.
     """
     if (folder / NETWORK).exists():
@@ -69,7 +69,7 @@ def quantise_network(
         if processes.first and not (step / CODES).exists():
             for each in names:
                 weight = network.get_parameter(f"{each}.weight").detach().cpu()
-                codes[each] = product.quantise(weight, recipe.codec, seed_of(each, tuner.run.seed))
+                codes[each] = product.quantize(weight, recipe.codec, seed_of(each, tuner.run.seed))
             step.mkdir(parents=True, exist_ok=True)
             product_file.save_codes(step / CODES, codes)
         processes.wait()

@@ -83,5 +83,5 @@ def _largest_values(model: onnx.ModelProto, source: Path, crops: Sequence[Image]
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for picture in crops:
-        values = session.run(names, {"image": crop.normalise(picture[None], spec)})
+        values = session.run(names, {"image": crop.normalize(picture[None], spec)})
         yield max(float(np.abs(value).max()) for value in values)

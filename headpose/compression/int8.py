@@ -62,7 +62,7 @@ def to_int8(
     """
     model = read_folded(source)
     last = body(model)[-1]
-    result = _quantise(
+    result = _quantize(
         model,
         source,
         crops,
@@ -86,10 +86,10 @@ def to_stock_int8(source: Path, target: Path, crops: Sequence[Image]) -> None:
     ``to_int8``.
     """
     read_folded(source)  # checks the source
-    write_variant(_quantise(onnx.load(source), source, crops), source, "int8", target)
+    write_variant(_quantize(onnx.load(source), source, crops), source, "int8", target)
 
 
-def _quantise(model: onnx.ModelProto, source: Path, crops: Sequence[Image], **settings: object) -> onnx.ModelProto:
+def _quantize(model: onnx.ModelProto, source: Path, crops: Sequence[Image], **settings: object) -> onnx.ModelProto:
     """Run the quantizer in a temporary folder, without its log messages."""
     spec = OnnxPoseModel(source, device="cpu", threads=1).crop
     if not len(crops) or any(picture.shape != (spec.size, spec.size, 3) for picture in crops):
@@ -124,7 +124,7 @@ class _Chunks(quantization.CalibrationDataReader):  # type: ignore[misc] # inter
             return None
         part, *self._left = self._left
         self._progress.update()
-        return {"image": crop.normalise(np.stack(part), self._spec)}
+        return {"image": crop.normalize(np.stack(part), self._spec)}
 
 
 @contextlib.contextmanager

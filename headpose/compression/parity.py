@@ -132,7 +132,7 @@ def read(model: PoseModel, crops: Sequence[Image]) -> Reading:
     if not len(crops):
         raise DataError("networks cannot be compared without faces: there is none, give at least one")
     parts = [np.stack(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
-    return concatenate([inference.read(model, crop.normalise(part, model.crop)) for part in parts])
+    return concatenate([inference.read(model, crop.normalize(part, model.crop)) for part in parts])
 
 
 def predict_anyhow(path: Path, crops: Sequence[Image], spec: CropSpec) -> NDArray[np.float64]:
@@ -147,7 +147,7 @@ def predict_anyhow(path: Path, crops: Sequence[Image], spec: CropSpec) -> NDArra
         (N, 3, 3) rotation matrices, the nearest ones to the outputs.
     """
     session, _ = create_session(path, device="cpu", threads=1)
-    outputs = [session.run(["rotation"], {"image": crop.normalise(picture[None], spec)})[0] for picture in crops]
+    outputs = [session.run(["rotation"], {"image": crop.normalize(picture[None], spec)})[0] for picture in crops]
     return geometry.nearest_rotation(np.nan_to_num(np.concatenate(outputs)))
 
 

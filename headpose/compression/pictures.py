@@ -40,14 +40,14 @@ def draw_pareto(points: Sequence[tuple[str, float, float, float]], unit: str) ->
     size = (6 * len(columns), 4.5)
     figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False, layout="constrained")
     named = []
-    colours = [f"C{number % 10}" for number in range(len(points))]
+    colors = [f"C{number % 10}" for number in range(len(points))]
     for axis, (column, label) in zip(axes[0], columns, strict=True):
         drawn = [
-            Point(values[column - 1], values[2], name, colour)
-            for (name, *values), colour in zip(points, colours, strict=True)
+            Point(values[column - 1], values[2], name, color)
+            for (name, *values), color in zip(points, colors, strict=True)
             if np.isfinite(values[column - 1])
         ]
-        axis.scatter([p.x for p in drawn], [p.y for p in drawn], c=[p.colour for p in drawn], zorder=3)
+        axis.scatter([p.x for p in drawn], [p.y for p in drawn], c=[p.color for p in drawn], zorder=3)
         logarithmic(axis, size=7)
         axis.set_xlabel(label)
         axis.grid(alpha=0.3, which="both")

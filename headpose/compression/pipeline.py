@@ -15,7 +15,7 @@ import numpy as np
 from headpose import crop
 from headpose.coded import SUFFIX, Codes
 from headpose.compression import product_file, surgery
-from headpose.compression.coding import CODES, quantise_network, quantised_layers
+from headpose.compression.coding import CODES, quantize_network, quantized_layers
 from headpose.compression.distillation import student_spec, train_student
 from headpose.compression.finetune import NETWORK, FineTuner, FineTuning
 from headpose.compression.pruning import ROUNDED, Pruner
@@ -197,10 +197,10 @@ class Compression:
         network = self.source(recipe.network)
         if not isinstance(network, HeadPoseNet | PlainNet):
             raise RecipeError("recipe: product: no file can be written of a classifier; leave it empty")
-        quantised_layers(network, recipe)  # raises before the folder is claimed
+        quantized_layers(network, recipe)  # raises before the folder is claimed
         folder = self.folder / "product" / name
         self._claim(folder, {**self._origin_of(recipe.network), "product": dataclasses.asdict(recipe)})
-        return quantise_network(self.tuner, network, recipe, name, folder)
+        return quantize_network(self.tuner, network, recipe, name, folder)
 
     def sparsify(self) -> None:
         """Prune the connections of the networks of ``connections``, in the order of the recipe.

@@ -62,7 +62,7 @@ def layers(network: Network) -> list[str]:
     return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def quantise(weight: Tensor, codec: Codec, seed: int = 0) -> Codes:
+def quantize(weight: Tensor, codec: Codec, seed: int = 0) -> Codes:
     """Quantize the weights of a layer by k-means.
 
     Connections whose weights are all zero are masked: they have been pruned.
@@ -80,12 +80,12 @@ def quantise(weight: Tensor, codec: Codec, seed: int = 0) -> Codes:
     vectors = _vectors(values if codec.signed else values.abs(), length)
     count = max(1, min(codec.codewords, len(vectors) // 4))
     if len(vectors):
-        centres, indices = cluster(vectors, count, seed)
+        centers, indices = cluster(vectors, count, seed)
     else:  # all connections have been pruned
-        centres, indices = vectors.new_zeros(1, length), torch.zeros(0)
+        centers, indices = vectors.new_zeros(1, length), torch.zeros(0)
     return Codes(
         tuple(weight.shape),
-        centres.half().cpu().numpy(),
+        centers.half().cpu().numpy(),
         indices.to(torch.uint8).cpu().numpy(),
         None if codec.signed else (values < 0).cpu().numpy(),
         None if mask is None else mask.cpu().numpy(),
@@ -106,16 +106,16 @@ def cluster(vectors: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     Returns:
         (count, L) float32 centers, and (V,) int64 indices of the nearest ones.
     """
-    centres = _first(vectors, count, torch.Generator().manual_seed(seed))
-    indices = _nearest(vectors, centres)
+    centers = _first(vectors, count, torch.Generator().manual_seed(seed))
+    indices = _nearest(vectors, centers)
     for _ in range(_ROUNDS):
         sizes = torch.bincount(indices, minlength=count)
-        sums = torch.zeros_like(centres).index_add_(0, indices, vectors)
-        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
-        before, indices = indices, _nearest(vectors, centres)
+        sums = torch.zeros_like(centers).index_add_(0, indices, vectors)
+        centers = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centers)
+        before, indices = indices, _nearest(vectors, centers)
         if torch.equal(before, indices):
             break
-    return centres, indices
+    return centers, indices
 
 
 def refit(weight: Tensor, codes: Codes) -> Codes:
@@ -242,9 +242,9 @@ def _first(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return vectors[chosen].clone()
 
 
-def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
+def _nearest(vectors: Tensor, centers: Tensor) -> Tensor:
     """Return the index of the nearest center of each vector."""
-    squares = centres.square().sum(1)
-    parts = torch.split(vectors, max(1, _AT_ONCE // len(centres)))
+    squares = centers.square().sum(1)
+    parts = torch.split(vectors, max(1, _AT_ONCE // len(centers)))
     # |x - c|^2 without |x|^2, which is the same for all c
-    return torch.cat([(squares - 2 * part @ centres.T).argmin(1) for part in parts])
+    return torch.cat([(squares - 2 * part @ centers.T).argmin(1) for part in parts])

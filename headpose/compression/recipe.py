@@ -219,7 +219,7 @@ class QuantizeRecipe:
     """FP16 and INT8 variants.
 
     Attributes:
-        students: Names of the students that are quantised.
+        students: Names of the students that are quantized.
         calibration_images: Number of training images that calibrate INT8's ranges.
     """
 
@@ -258,7 +258,7 @@ class CompressionRecipe:
         name: Name of the run; the pruned network is called ``teacher``.
         students: Students by name, trained in this order.
         connections: Networks with fewer connections, by name.
-        product: Networks stored by product quantisation, by name.
+        product: Networks stored by product quantization, by name.
     """
 
     name: Name

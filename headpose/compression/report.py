@@ -155,7 +155,7 @@ def _stock(compression: Compression, student: Variant, file: Path) -> Variant:
         rotations = predict_anyhow(target, task.validator.crops, task.crop)
         figures = dict.fromkeys(student.figures, math.nan) | task.validator.score(rotations).figures
         size = target.stat().st_size
-    name = f"{student.name}, stock quantiser"
+    name = f"{student.name}, stock quantizer"
     return dataclasses.replace(student, name=name, precision="int8", bytes=size, figures=figures, latency_ms={})
 
 

@@ -95,17 +95,17 @@ class ProductRecipe:
     """A network stored by product quantization, and the training of its codewords.
 
     Attributes:
-        network: Network to quantise: `baseline`, `teacher`, or the name of a student or of `connections`.
+        network: Network to quantize: `baseline`, `teacher`, or the name of a student or of `connections`.
         codewords: Maximum number of codewords of a layer; at most a quarter of its vectors.
-        length: Weights of a vector; 1 for scalar quantisation.
-        kernel_length: Weights of a vector in layers of 3x3 kernels; 1 for scalar quantisation.
+        length: Weights of a vector; 1 for scalar quantization.
+        kernel_length: Weights of a vector in layers of 3x3 kernels; 1 for scalar quantization.
         signed: Whether codewords have signs (Stock et al. 2020). Otherwise they are absolute values, and each weight
             has a sign bit (Zeng et al. 2018).
-        exempt: Layers that are not quantised: names of layers, `first`, `last`.
-        schedule: `all` quantises every layer at once; `layerwise` quantises one layer after the other, in network
+        exempt: Layers that are not quantized: names of layers, `first`, `last`.
+        schedule: `all` quantizes every layer at once; `layerwise` quantizes one layer after the other, in network
             order, and trains the whole network after each (Zeng et al. 2018).
         images: Number of training images after each layer but the last; only for `layerwise`.
-        last_images: Number of training images when all layers are quantised.
+        last_images: Number of training images when all layers are quantized.
         optimiser: Optimiser of the trainings.
         guide: Losses of the trainings.
     """

@@ -15,7 +15,7 @@ from headpose.corruptions.draws import NOISE_UNIT, Draws
 from headpose.corruptions.paper import brightness
 from headpose.types import Box, Image
 
-_FOG_COLOUR = 224
+_FOG_COLOR = 224
 _FOG_GRID = 5  # fog density varies on a grid of this many points per side
 _READ_NOISE = 3  # sensor noise in the dark, gray levels
 
@@ -81,7 +81,7 @@ def fog(image: Image, box: Box, share: int, draws: Draws) -> Image:
     grid = np.array([draws.between(128, 384) for _ in range(_FOG_GRID**2)])
     thickness = np.minimum(grid * share // 1000, 255).astype(np.uint8).reshape(_FOG_GRID, _FOG_GRID)
     veil = exact.enlarge(thickness, image.shape[1], image.shape[0]).astype(np.int32)[..., None]
-    return exact.blend(image, _FOG_COLOUR, veil)
+    return exact.blend(image, _FOG_COLOR, veil)
 
 
 def face_size(box: Box) -> float:

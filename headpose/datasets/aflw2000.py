@@ -21,7 +21,7 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
     Raises:
         DataError: There is no labeled image, a label file is damaged, or labels are implausible (``plausible``).
     """
-    pictures = mat.labelled_pictures(Path(folder))
+    pictures = mat.labeled_pictures(Path(folder))
     if not pictures:
         raise DataError(f"no AFLW2000-3D in {folder}: it holds no .jpg with a .mat beside it")
     samples = [

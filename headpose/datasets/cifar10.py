@@ -22,7 +22,7 @@ _RECORD = 1 + 3 * SIDE * SIDE
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImages:
+class LabeledImages:
     """Images and their class labels.
 
     Attributes:
@@ -55,7 +55,7 @@ def class_names(folder: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def read_training(folder: str | os.PathLike[str]) -> LabelledImages:
+def read_training(folder: str | os.PathLike[str]) -> LabeledImages:
     """Read the training set: all ``data_batch_*.bin`` in the order of their names.
 
     Args:
@@ -70,7 +70,7 @@ def read_training(folder: str | os.PathLike[str]) -> LabelledImages:
     return _read(files, len(class_names(folder)))
 
 
-def read_test(folder: str | os.PathLike[str]) -> LabelledImages:
+def read_test(folder: str | os.PathLike[str]) -> LabeledImages:
     """Read the test set: ``test_batch.bin``.
 
     Args:
@@ -82,7 +82,7 @@ def read_test(folder: str | os.PathLike[str]) -> LabelledImages:
     return _read([Path(folder) / "test_batch.bin"], len(class_names(folder)))
 
 
-def write(folder: str | os.PathLike[str], training: LabelledImages, test: LabelledImages, names: list[str]) -> None:
+def write(folder: str | os.PathLike[str], training: LabeledImages, test: LabeledImages, names: list[str]) -> None:
     """Write a data set in this layout.
 
     Args:
@@ -98,7 +98,7 @@ def write(folder: str | os.PathLike[str], training: LabelledImages, test: Labell
         write_bytes(Path(folder) / file, records.astype(np.uint8).tobytes())
 
 
-def _read(files: list[Path], classes: int) -> LabelledImages:
+def _read(files: list[Path], classes: int) -> LabeledImages:
     parts = []
     for path in files:
         try:
@@ -115,4 +115,4 @@ def _read(files: list[Path], classes: int) -> LabelledImages:
             f"{files[0].parent}: a record has class {labels.max()}, but batches.meta.txt names only 0 to {classes - 1}"
         )
     planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
-    return LabelledImages(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)[..., ::-1]), labels)
+    return LabeledImages(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)[..., ::-1]), labels)

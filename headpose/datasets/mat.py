@@ -68,7 +68,7 @@ def read_annotated(picture: Path) -> Array:
     return np.asarray(points[:2].T, np.float64)
 
 
-def labelled_pictures(folder: Path) -> list[Path]:
+def labeled_pictures(folder: Path) -> list[Path]:
     """Return the images of a folder that have a .mat file of the same name, sorted by name.
 
     Args:

@@ -34,13 +34,13 @@ def read(folder: str | os.PathLike[str]) -> list[Sample]:
         DataError: There is no labeled image, a label file is damaged, or labels are implausible (``plausible``).
     """
     root = Path(folder)
-    pictures = mat.labelled_pictures(root)
+    pictures = mat.labeled_pictures(root)
     if not pictures:
         try:
             subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir())
         except OSError as error:
             raise DataError(f"cannot read the folder {root}: {error.strerror}") from error
-        pictures = [picture for subfolder in subfolders for picture in mat.labelled_pictures(subfolder)]
+        pictures = [picture for subfolder in subfolders for picture in mat.labeled_pictures(subfolder)]
     if not pictures:
         raise DataError(f"no 300W-LP in {folder}: neither it nor its subfolders hold a .jpg with a .mat beside it")
     samples = [

@@ -48,7 +48,7 @@ _TURNED_MARGIN = 0.5
 _TILTED_MARGIN = 0.8  # as _SMALL_MARGIN, for faces that are tilted: with it pictures without faces show no more of them
 _MOST_TURNED = 8  # proposals, best first: bounds the time
 
-_LARGEST_STEP = 4.0  # maximum ratio of the sizes of neighbouring levels
+_LARGEST_STEP = 4.0  # maximum ratio of the sizes of neighboring levels
 _LARGEST_ON_LEVEL = 100.0  # pixels; larger proposals come from the next level, which shows more context
 _MOST_PROPOSALS = 256
 _BATCH = 32

@@ -98,12 +98,12 @@ class Adapter:
     def _one_input(self, patch: Image, spec: CropSpec) -> NDArray[np.float32]:
         if self.spec.grey:
             patch = cv2.cvtColor(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-        values = crop.normalise(patch, spec)
+        values = crop.normalize(patch, spec)
         if self.spec.brighten:
             luminance = cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
             factor = np.float32(self.spec.brighten.factor(luminance))
             # Compute (f v - mean) / std from (v - mean) / std, because brightening precedes the normalization.
-            zero = crop.normalise(np.zeros((1, 1, 3), np.uint8), spec)
+            zero = crop.normalize(np.zeros((1, 1, 3), np.uint8), spec)
             values = (values - zero) * factor + zero
         return values[:1] if self.spec.grey else values
 

@@ -5,7 +5,7 @@ r"""Held-out sets by name, and the errors of several networks on them: what a ch
     results = [score(each, measure(setups, each)) for each in sets]
     print(pivot(results), table(results), sep="\n\n")
 
-A set is a list of labelled faces and a change that is made to each picture. The name says which change: ``cut``,
+A set is a list of labeled faces and a change that is made to each picture. The name says which change: ``cut``,
 ``in-plane``, or a name that ends in one of them after a slash, such as ``web/cut``. Under any other name the pictures
 stay as they are.
 """
@@ -55,7 +55,7 @@ _GEODESIC, _MAE = ERRORS.index("geodesic"), ERRORS.index("mae")
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSet:
-    """Labelled faces that no network trained on, and what is done to their pictures.
+    """Labeled faces that no network trained on, and what is done to their pictures.
 
     Attributes:
         name: Name of the set, for tables.
@@ -73,7 +73,7 @@ class HeldOutSet:
 
         Args:
             name: Name of the set, such as "aflw", "cut" or "web/in-plane".
-            samples: Upright labelled faces.
+            samples: Upright labeled faces.
 
         Raises:
             DataError: There are no samples.

@@ -61,8 +61,8 @@ def count(path: str | os.PathLike[str], shape: Shape) -> Work:
     if not Path(path).is_file():
         raise WeightsError(f"model file {path} does not exist")
     nodes = _profile(path, shape)
-    quantised = any(node["op_name"] in _ACTIVATIONS_TO_INT8 for node in nodes)
-    return Work(sum(map(_macs, nodes)), "int8" if quantised else "fp32")
+    quantized = any(node["op_name"] in _ACTIVATIONS_TO_INT8 for node in nodes)
+    return Work(sum(map(_macs, nodes)), "int8" if quantized else "fp32")
 
 
 def _profile(path: str | os.PathLike[str], shape: Shape) -> list[dict[str, Any]]:

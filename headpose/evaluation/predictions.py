@@ -195,10 +195,10 @@ def _matched(indexes: Sequence[int], rows: Sequence[_Row], faces: FaceSet) -> It
     """Yield (face, row) pairs of one image, highest IoU first, each face and row at most once."""
     boxes = [(place, row.box) for place, row in enumerate(rows) if row.box]
     pairs = [(box.iou(faces.samples[i].box), i, place) for i in indexes for place, box in boxes]
-    labelled, given = set(indexes), set(range(len(rows)))
+    labeled, given = set(indexes), set(range(len(rows)))
     for overlap, index, place in sorted(pairs, key=lambda pair: -pair[0]):
-        if overlap > LEAST_OVERLAP and index in labelled and place in given:
-            labelled.remove(index)
+        if overlap > LEAST_OVERLAP and index in labeled and place in given:
+            labeled.remove(index)
             given.remove(place)
             yield index, rows[place]
 

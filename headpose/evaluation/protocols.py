@@ -37,7 +37,7 @@ _BOX = {
     "aflw2000": "tight box of pt3d_68",
     "300w-lp": "tight box of the 68 landmarks",
     "manifest": "box of the file",
-    "biwi": "square of 160 mm around the label's head centre",
+    "biwi": "square of 160 mm around the label's head center",
 }
 _ANGLES = {
     "rotation": f"the triple with |yaw| <= 90 ({BRANCH} branch)",

@@ -299,7 +299,7 @@ class _Column:
             whole, all_of_it = Box(0, 0, model.crop.size, model.crop.size), _whole(model.crop)
             inputs = np.concatenate([model.network_input(face, [whole], all_of_it) for face in self._crops])
         else:
-            inputs = crop.normalise(np.stack(self._crops), model.crop)
+            inputs = crop.normalize(np.stack(self._crops), model.crop)
         self._read.append(inference.read(model, inputs))
         self._crops = []
 

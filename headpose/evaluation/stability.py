@@ -86,7 +86,7 @@ class ClipFigures:
     Attributes:
         clip: Name of the video.
         network: Name of the network.
-        frames: Number of values: frames that have three neighbours on both sides.
+        frames: Number of values: frames that have three neighbors on both sides.
         median: Median of ``jitter``.
         p95: 95 % quantile of ``jitter``.
         smoothed: Median after the tracker's smoothing.

@@ -134,7 +134,7 @@ def state_from_onnx(path: Path) -> tuple[Spec, CropSpec, dict[str, Tensor]]:
     }
     missing = {name for name in wanted if not name.endswith("num_batches_tracked")} - state.keys()
     if missing:
-        raise WeightsError(f"{path} lacks {min(missing)}: quantised or folded weights cannot be turned back")
+        raise WeightsError(f"{path} lacks {min(missing)}: quantized or folded weights cannot be turned back")
     return spec, crop, state
 
 

@@ -28,7 +28,7 @@ class PlainNet(Network):
             self.add_module(f"pool{i}", nn.MaxPool2d(2, 2, ceil_mode=True) if layer.max_pool else nn.Identity())
             width = layer.width
         self.head = dense_layers(spec.features, spec)
-        self._initialise()
+        self._initialize()
 
     def features(self, images: Tensor) -> Tensor:
         x = images
@@ -44,7 +44,7 @@ class PlainNet(Network):
         """Compute all outputs by name; see ``outputs.decode``."""
         return decode(self.raw(images), self.spec)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -93,7 +93,7 @@ def locate(name_or_path: str) -> Path:
     )
 
 
-def initialise(network: nn.Module, file: Path) -> Match:
+def initialize(network: nn.Module, file: Path) -> Match:
     """Load the matching tensors of a file into a network.
 
     Args:

@@ -88,7 +88,7 @@ class ResNet(Network):
                 width = block.out
             self.add_module(name, nn.Sequential(*blocks))
         self.head = dense_layers(width, spec)
-        self._initialise()
+        self._initialize()
 
     def features(self, images: Tensor) -> Tensor:
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
@@ -96,7 +96,7 @@ class ResNet(Network):
             x = self.get_submodule(name)(x)
         return x.mean((2, 3))
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -73,14 +73,14 @@ class AugmentRecipe:
         flip: Probability of the mirror image.
         brightness: Probability of a change of brightness only, by up to a quarter of the range.
         shade: Probability of a brightness gradient across the picture.
-        light: Probability of a change of brightness, contrast, gamma or colour.
+        light: Probability of a change of brightness, contrast, gamma or color.
         grey: Probability of a black-and-white picture.
         blur: Probability of defocus or motion blur.
         motion_blur: Maximum length of motion blur, in sides of the crop.
         low_resolution: Probability of downscaling and upscaling.
         noise: Probability of sensor noise.
         jpeg: Probability of JPEG compression.
-        occlude: Probability of coloured rectangles that cover parts of the crop.
+        occlude: Probability of colored rectangles that cover parts of the crop.
     """
 
     share: Probability = 1.0

@@ -15,13 +15,13 @@ class Point:
         x: Position in data coordinates of the x axis.
         y: Position in data coordinates of the y axis.
         name: Label.
-        colour: Color of the label, as in matplotlib.
+        color: Color of the label, as in matplotlib.
     """
 
     x: float
     y: float
     name: str
-    colour: str
+    color: str
 
 
 def name_points(figure: Any, axes: Any, points: Sequence[Point], size: float) -> None:
@@ -59,7 +59,7 @@ def name_points(figure: Any, axes: Any, points: Sequence[Point], size: float) ->
             xytext=((left - at_x) / unit, (low - at_y) / unit),
             textcoords="offset points",
             fontsize=size,
-            color=point.colour,
+            color=point.color,
             arrowprops={"arrowstyle": "-", "color": "#c5ccd4", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
             zorder=2,
         )

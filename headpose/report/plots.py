@@ -16,7 +16,7 @@ from headpose.report.records import Results
 from headpose.report.standing import Standing, standings
 
 _OURS, _PEER, _PUBLISHED = "#0b5cad", "#c4571b", "#8a94a0"
-_COLOURS = {"ours": _OURS, "peer": _PEER, "file": _PEER, "published": _PUBLISHED}
+_COLORS = {"ours": _OURS, "peer": _PEER, "file": _PEER, "published": _PUBLISHED}
 _LEGEND = {"ours": "ours", "peer": "measured here", "published": "published"}
 _LINES = ("#0b5cad", "#c4571b", "#2e8540", "#7b4fa3", "#b0891a", "#c2336b", "#4d6b74", "#111111")
 _SIZE = (5.2, 4.0)  # inches: text of 9 points is legible when the plot fills the width of a phone
@@ -114,14 +114,14 @@ def _scatter(axis: Axis, points: Sequence[Standing]) -> Picture:
     for kind, label in _LEGEND.items():
         chosen = [p for p in points if p.kind == kind or (kind, p.kind) == ("peer", "file")]
         if chosen:
-            face = "none" if kind == "published" else _COLOURS[kind]
+            face = "none" if kind == "published" else _COLORS[kind]
             x, y = ([getattr(p, name) for p in chosen] for name in (axis.x, axis.y))
-            axes.scatter(x, y, s=34, facecolors=face, edgecolors=_COLOURS[kind], label=label, zorder=3)
+            axes.scatter(x, y, s=34, facecolors=face, edgecolors=_COLORS[kind], label=label, zorder=3)
     labels.logarithmic(axes, _FONT - 2)
     axes.set_xlabel(axis.x_label, fontsize=_FONT)
     axes.set_ylabel(axis.y_label, fontsize=_FONT)
     axes.margins(x=0.14, y=0.12)
-    named = [labels.Point(getattr(p, axis.x), getattr(p, axis.y), p.name, _COLOURS[p.kind]) for p in points]
+    named = [labels.Point(getattr(p, axis.x), getattr(p, axis.y), p.name, _COLORS[p.kind]) for p in points]
     labels.name_points(figure, axes, named, _FONT - 1)
     axes.legend(fontsize=_FONT - 1, frameon=False, loc="upper right")  # down and to the left are the names
     alt = f"{axis.y_label} over {axis.x_label}: down and to the left is better"

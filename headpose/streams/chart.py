@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from headpose.draw import ANGLE_COLOURS
+from headpose.draw import ANGLE_COLORS
 from headpose.geometry import Array
 from headpose.streams.senders import Selection
 from headpose.types import Box, EulerAngles, HeadPose, Image
@@ -124,19 +124,19 @@ def draw_chart(image: Image, history: History) -> None:
         at = (left + margin, y + round(11 * scale))
         cv2.putText(image, f"{angle:+d}" if angle else "0", at, _FONT, 0.8 * scale, _LIGHT, 1, cv2.LINE_AA)
     for stretch in history.lines:
-        for index, name in enumerate(ANGLE_COLOURS, 1):
+        for index, name in enumerate(ANGLE_COLORS, 1):
             y = (y0 + y1) / 2 - stretch[:, index] / limit * (y1 - y0) / 2
             x = x1 + stretch[:, 0] / SPAN_S * (x1 - x0)
             for dash in _dashes(x, y, *_DASHES[name]):
-                cv2.polylines(image, [dash], False, ANGLE_COLOURS[name], max(1, round(3 * scale)), cv2.LINE_AA)
+                cv2.polylines(image, [dash], False, ANGLE_COLORS[name], max(1, round(3 * scale)), cv2.LINE_AA)
 
 
 def _write_angles(image: Image, euler: EulerAngles | None, at: tuple[int, int], scale: float) -> None:
     """Write the newest angles in the colors of their lines; without a face, only their names."""
     x, y = at
-    for name, colour in ANGLE_COLOURS.items():
+    for name, color in ANGLE_COLORS.items():
         text = name if euler is None else f"{name} {round(getattr(euler, name)):+d}"
-        cv2.putText(image, text, (x, y), _FONT, 0.9 * scale, colour if euler else _EMPTY, 1, cv2.LINE_AA)
+        cv2.putText(image, text, (x, y), _FONT, 0.9 * scale, color if euler else _EMPTY, 1, cv2.LINE_AA)
         x += cv2.getTextSize("pitch +180 ", _FONT, 0.9 * scale, 1)[0][0]
 
 

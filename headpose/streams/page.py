@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headpose import geometry
-from headpose.draw import ANGLE_COLOURS, describe
+from headpose.draw import ANGLE_COLORS, describe
 from headpose.geometry import Array
 from headpose.neutral import NeutralPose
 from headpose.types import HeadPose, Image
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RGB = NDArray[np.uint8]
 """Image array for gradio: (H, W, 3) uint8, channels in RGB order."""
-COLOURS = {name: f"#{r * 4 // 5:02x}{g * 4 // 5:02x}{b * 4 // 5:02x}" for name, (b, g, r) in ANGLE_COLOURS.items()}
+COLORS = {name: f"#{r * 4 // 5:02x}{g * 4 // 5:02x}{b * 4 // 5:02x}" for name, (b, g, r) in ANGLE_COLORS.items()}
 """Colors of the drawn axes, darkened so that text is readable on white and on black."""
 _CURVE_POINTS = 500  # maximum number of plotted points per angle; more slow the browser down
 
@@ -54,13 +54,13 @@ def curve_frame(lines: Iterable[Array]) -> pd.DataFrame:
     points: list[tuple[float, float, str]] = []
     for number, line in enumerate(stretches):
         if number:
-            points += [(float(line[0, 0]), np.nan, name) for name in ANGLE_COLOURS]
+            points += [(float(line[0, 0]), np.nan, name) for name in ANGLE_COLORS]
         points += [(time_s, angle, name) for time_s, *euler in line[::step].tolist() for name, angle in _named(euler)]
     return pd.DataFrame(points, columns=["seconds", "degrees", "angle"])
 
 
 def _named(euler: Iterable[float]) -> Iterable[tuple[str, float]]:
-    return zip(ANGLE_COLOURS, euler, strict=True)
+    return zip(ANGLE_COLORS, euler, strict=True)
 
 
 def in_words(neutral: NeutralPose) -> str:

@@ -89,16 +89,16 @@ def _surroundings(environment: F32, rng: np.random.Generator, size: int, light: 
     return np.asarray(cv2.remap(environment, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
 
 
-def _colours(rng: np.random.Generator, count: int) -> F32:
+def _colors(rng: np.random.Generator, count: int) -> F32:
     return (rng.random((count, 3)) ** 2.2).astype(np.float32)
 
 
 def _plain(rng: np.random.Generator, size: int) -> F32:
-    return np.tile(_colours(rng, 1)[0], (size, size, 1)) * (0.9 + 0.2 * _clouds(rng, size, 3))
+    return np.tile(_colors(rng, 1)[0], (size, size, 1)) * (0.9 + 0.2 * _clouds(rng, size, 3))
 
 
 def _gradient(rng: np.random.Generator, size: int) -> F32:
-    first, last = _colours(rng, 2)
+    first, last = _colors(rng, 2)
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
     share = np.clip(x * np.cos(angle) + y * np.sin(angle) + 0.5, 0, 1)[..., None]
@@ -107,10 +107,10 @@ def _gradient(rng: np.random.Generator, size: int) -> F32:
 
 def _shapes(rng: np.random.Generator, size: int, most: int = 24) -> F32:
     picture = _gradient(rng, size)
-    for colour in _colours(rng, int(rng.integers(4, most))):
+    for color in _colors(rng, int(rng.integers(4, most))):
         first, last = rng.integers(-size // 6, size + size // 6, (2, 2)).tolist()
         kind = rng.integers(4)
-        fill = tuple(map(float, colour))
+        fill = tuple(map(float, color))
         if kind == 0:
             cv2.rectangle(picture, first, last, fill, -1)
         elif kind == 1:
@@ -125,11 +125,11 @@ def _shapes(rng: np.random.Generator, size: int, most: int = 24) -> F32:
 
 def _bokeh(rng: np.random.Generator, size: int) -> F32:
     picture = _gradient(rng, size) * 0.4
-    for colour in _colours(rng, int(rng.integers(10, 50))):
+    for color in _colors(rng, int(rng.integers(10, 50))):
         disc = np.zeros((size, size), np.float32)
         place = rng.integers(0, size, 2).tolist()
         cv2.circle(disc, place, int(rng.integers(max(1, size // 40), max(2, size // 9))), (1.0,), -1, cv2.LINE_AA)
-        picture = picture + disc[..., None] * colour * np.float32(rng.uniform(0.3, 2.0))
+        picture = picture + disc[..., None] * color * np.float32(rng.uniform(0.3, 2.0))
     return picture
 
 
@@ -140,14 +140,14 @@ def _clutter(rng: np.random.Generator, size: int) -> F32:
     while edge < size:
         step = int(rng.integers(max(2, size // 20), max(3, size // 5)))
         top = int(rng.integers(0, size // 2))
-        picture[top:, edge : edge + step] = _colours(rng, 1)[0] * rng.uniform(0.3, 1.0)
+        picture[top:, edge : edge + step] = _colors(rng, 1)[0] * rng.uniform(0.3, 1.0)
         edge += step
     grain = np.exp(0.8 * (rng.random((size, size, 1)) - 0.5))
     return picture * cv2.GaussianBlur(grain, (0, 0), 1.0)[..., None]
 
 
 def _room(rng: np.random.Generator, size: int) -> F32:
-    wall, floor, frame, pane = _colours(rng, 4)
+    wall, floor, frame, pane = _colors(rng, 4)
     pane = pane * 0.5 + 1.2
     picture = np.tile(wall * 0.5 + 0.3, (size, size, 1)).astype(np.float32)
     horizon = int(rng.uniform(0.5, 1.0) * size)
@@ -157,7 +157,7 @@ def _room(rng: np.random.Generator, size: int) -> F32:
         width, height = rng.integers(size // 6, size // 2, 2)
         cv2.rectangle(picture, (int(x), int(y)), (int(x + width), int(y + height)), tuple(map(float, frame)), -1)
         rim = max(1, size // 40)
-        inner = pane if rng.random() < 0.5 else _colours(rng, 1)[0]
+        inner = pane if rng.random() < 0.5 else _colors(rng, 1)[0]
         low = (int(x + rim), int(y + rim))
         cv2.rectangle(picture, low, (int(x + width - rim), int(y + height - rim)), tuple(map(float, inner)), -1)
     return picture * (0.8 + 0.4 * _clouds(rng, size, 2))

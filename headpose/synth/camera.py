@@ -33,13 +33,13 @@ class View:
     Attributes:
         distance: Distance from the origin in decimeters.
         focal: Focal length in pixels.
-        centre: Principal point (x, y) in pixels.
+        center: Principal point (x, y) in pixels.
         size: Side of the image in pixels.
     """
 
     distance: float
     focal: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
     size: int
 
     def project(self, points: Array | F32) -> Array:
@@ -52,8 +52,8 @@ class View:
             (n, 3): x and y in pixels (pixel (i, j) covers [i, i + 1) x [j, j + 1)), and the inverse distance.
         """
         near = 1.0 / (self.distance - points[:, 2].astype(np.float64))
-        x = points[:, 0] * near * self.focal + self.centre[0]
-        y = -points[:, 1] * near * self.focal + self.centre[1]
+        x = points[:, 0] * near * self.focal + self.center[0]
+        y = -points[:, 1] * near * self.focal + self.center[1]
         return np.stack([x, y, near], 1)
 
 
@@ -78,8 +78,8 @@ def frame(camera: Camera, landmarks: Array, size: int) -> View:
     low, high = unit.min(0), unit.max(0)
     focal = size / (camera.framing * (high - low).max())
     middle = (low + high) / 2 * focal
-    centre = np.array([0.5, 0.5]) * size + np.array(camera.shift) * size - middle
-    return View(camera.distance, float(focal), (float(centre[0]), float(centre[1])), size)
+    center = np.array([0.5, 0.5]) * size + np.array(camera.shift) * size - middle
+    return View(camera.distance, float(focal), (float(center[0]), float(center[1])), size)
 
 
 def tight_box(points: Array) -> Box:

@@ -13,7 +13,7 @@ from headpose.synth.shapes import Shape, grid, join, tube
 from headpose.synth.surface import F32, MASK_SIDE, Fragments, Material, Paint, Part, noise, part, plain, smooth
 
 _KINDS = {"t-shirt": 0.3, "v-neck": 0.15, "shirt": 0.2, "suit": 0.17, "turtleneck": 0.1, "bare": 0.08}
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """Linear RGB color."""
 
 # Cloth ends where v, the height above the neckline, reaches 0.5.
@@ -28,25 +28,25 @@ class Clothes:
     Attributes:
         kind: "t-shirt", "v-neck", "shirt", "suit", "turtleneck" or "bare".
         pattern: "plain", "stripes", "checks", "blotches" or "knit".
-        colour: Linear color.
+        color: Linear color.
         second: Second linear color of the pattern.
         scale: Frequency of the pattern in waves per decimeter.
         neckline: Lowering of the neckline in decimeters.
         loose: Distance from the body in decimeters.
         scarf: Thickness of a scarf in decimeters; 0 for none.
-        scarf_colour: Linear color of the scarf.
+        scarf_color: Linear color of the scarf.
         seed: Random seed of the folds.
     """
 
     kind: str
     pattern: str
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     second: tuple[float, float, float]
     scale: float
     neckline: float
     loose: float
     scarf: float
-    scarf_colour: tuple[float, float, float]
+    scarf_color: tuple[float, float, float]
     seed: int
 
 
@@ -57,18 +57,18 @@ def draw(rng: np.random.Generator) -> Clothes:
     return Clothes(
         kind=kind,
         pattern=str(rng.choice(_PATTERNS)),
-        colour=cloth_colour(rng),
-        second=cloth_colour(rng),
+        color=cloth_color(rng),
+        second=cloth_color(rng),
         scale=float(rng.uniform(2, 14)),
         neckline=float(rng.uniform(0, 0.35)),
         loose=float(rng.uniform(0.05, 0.14)),
         scarf=float(rng.uniform(0.18, 0.34) if rng.random() < 0.07 else 0.0),
-        scarf_colour=cloth_colour(rng),
+        scarf_color=cloth_color(rng),
         seed=int(rng.integers(1 << 31)),
     )
 
 
-def cloth_colour(rng: np.random.Generator) -> Colour:
+def cloth_color(rng: np.random.Generator) -> Color:
     """Draw a linear color; half of them are gray, black or white."""
     grey = np.repeat(rng.choice([rng.uniform(0.01, 0.06), rng.uniform(0.06, 0.4), rng.uniform(0.5, 0.85)]), 3)
     bright = rng.uniform(0.05, 1, 3) ** 2.2
@@ -95,9 +95,9 @@ def parts(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) -> 
     return result
 
 
-def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: float = 0.0) -> Paint:
+def fabric(pattern: str, color: Color, second: Color, scale: float, seed: float = 0.0) -> Paint:
     """Return the color function of cloth with a pattern."""
-    main, other = np.array(colour, np.float32), np.array(second, np.float32)
+    main, other = np.array(color, np.float32), np.array(second, np.float32)
 
     def paint(fragments: Fragments) -> F32:
         at = fragments.template
@@ -116,7 +116,7 @@ def fabric(pattern: str, colour: Colour, second: Colour, scale: float, seed: flo
     return paint
 
 
-def caps(clothes: Clothes, skin: Colour, vertices: F32, anatomy: Anatomy) -> Part:
+def caps(clothes: Clothes, skin: Color, vertices: F32, anatomy: Anatomy) -> Part:
     """Close the bust at the arms and below the chest, where cameras from below would see its inside.
 
     Args:
@@ -132,8 +132,8 @@ def caps(clothes: Clothes, skin: Colour, vertices: F32, anatomy: Anatomy) -> Par
         pairs = first + np.arange(2 * count).reshape(count, 2)
         faces.append(np.column_stack([pairs, np.full(count, first + 2 * count)]))
         first += 2 * count + 1
-    colour = skin if clothes.kind == "bare" else clothes.colour
-    return part(Material(plain(colour), 0.01, 5), np.concatenate(points), np.concatenate(faces), None, 0.6, 0.0)
+    color = skin if clothes.kind == "bare" else clothes.color
+    return part(Material(plain(color), 0.01, 5), np.concatenate(points), np.concatenate(faces), None, 0.6, 0.0)
 
 
 def _neckline(kind: str, lower: float, at: F32) -> F32:
@@ -164,11 +164,11 @@ def _garment(clothes: Clothes, vertices: F32, assets: Assets, anatomy: Anatomy) 
     moved[:, 2] = np.where(
         (at[:, 2] > 0.1) & (at[:, 1] < -2.2), np.maximum(moved[:, 2], moved[:, 2] + 0.1), moved[:, 2]
     )
-    colour = fabric(clothes.pattern, clothes.colour, clothes.second, clothes.scale, clothes.seed % 31)
+    color = fabric(clothes.pattern, clothes.color, clothes.second, clothes.scale, clothes.seed % 31)
     if clothes.kind == "suit":
-        colour = _suit(clothes)
+        color = _suit(clothes)
     return Part(
-        Material(colour, 0.015, 6, mask=_EDGE),
+        Material(color, 0.015, 6, mask=_EDGE),
         moved.astype(np.float32),
         faces,
         np.stack([np.full(len(at), 0.5), np.clip(above / 4 + 0.5, 0.01, 0.99)], 1).astype(np.float32),
@@ -184,18 +184,18 @@ def _suit(clothes: Clothes) -> Paint:
     rng = np.random.default_rng(clothes.seed)
     shirt = np.array([0.75, 0.76, 0.8]) * rng.uniform(0.6, 1.1) if rng.random() < 0.7 else rng.random(3)
     tie = rng.random(3) ** 2.2 if rng.random() < 0.6 else shirt
-    cloth = np.array(clothes.colour) * 0.4
+    cloth = np.array(clothes.color) * 0.4
 
     def paint(fragments: Fragments) -> F32:
         at = fragments.template
         across = abs(at[:, 0])
         opening = np.clip((at[:, 1] + 3.6) / 2.2, 0, 1) * 0.5 * (at[:, 2] > -0.35)
         inside = (across < opening)[:, None]
-        colour = np.where(inside, shirt, cloth)
-        colour = np.where((across < 0.14)[:, None] & inside & (at[:, 1:2] < -1.35), tie, colour)
+        color = np.where(inside, shirt, cloth)
+        color = np.where((across < 0.14)[:, None] & inside & (at[:, 1:2] < -1.35), tie, color)
         lapel = ((across > opening) & (across < opening + 0.05) & (at[:, 2] > -0.3))[:, None]
         folds = 0.8 + 0.4 * noise(at, (5, 2, 5), 3.0)
-        return (np.where(lapel, colour * 0.6, colour) * folds[:, None]).astype(np.float32)
+        return (np.where(lapel, color * 0.6, color) * folds[:, None]).astype(np.float32)
 
     return paint
 
@@ -222,8 +222,8 @@ def _collar(clothes: Clothes, vertices: F32, anatomy: Anatomy) -> Part:
     if clothes.kind == "shirt" or clothes.kind == "suit":  # the collar is open in front
         closed = np.roll(closed[:, :-1], 15, 1)[:, : 30 if clothes.kind == "shirt" else 32]
     shape = grid(closed)
-    colour = clothes.colour if clothes.kind != "suit" else (0.7, 0.7, 0.74)
-    cloth = fabric(clothes.pattern if clothes.kind != "suit" else "plain", colour, clothes.second, clothes.scale)
+    color = clothes.color if clothes.kind != "suit" else (0.7, 0.7, 0.74)
+    cloth = fabric(clothes.pattern if clothes.kind != "suit" else "plain", color, clothes.second, clothes.scale)
     return part(Material(cloth, 0.015, 6), shape.vertices, shape.faces, shape.uv, 0.85, 0.2)
 
 
@@ -235,5 +235,5 @@ def _scarf(clothes: Clothes, vertices: F32) -> Part:
         ring += rng.normal(0, 0.03, ring.shape)
         loops.append(tube(ring, clothes.scarf * rng.uniform(0.75, 1.1, 33), 9, closed=True))
     shape = join(*loops)
-    cloth = fabric(clothes.pattern, clothes.scarf_colour, clothes.second, clothes.scale)
+    cloth = fabric(clothes.pattern, clothes.scarf_color, clothes.second, clothes.scale)
     return part(Material(cloth, 0.01, 5, hides=True), shape.vertices, shape.faces, shape.uv, 0.85, 0.3)

@@ -92,7 +92,7 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
         anatomy: Average head.
         mouth: Build the inside of the mouth.
     """
-    material = Material(_iris_colour(eyes), 0.04, 400, of_face=True, two_sided=False)
+    material = Material(_iris_color(eyes), 0.04, 400, of_face=True, two_sided=False)
     unit, uv, faces = BALL
     yaw, pitch = np.deg2rad([eyes.right, eyes.up])
     across = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -111,13 +111,13 @@ def parts(eyes: Eyes, neutral: F32, vertices: F32, assets: Assets, anatomy: Anat
     result.append(part(lash, vertices[piece.source], piece.faces, piece.uv * 0 + _lash_uv(piece.uv)))
     if mouth:
         pink = (0.45, 0.16, 0.14)
-        for name, colour, occlusion in (
+        for name, color, occlusion in (
             ("upper-teeth", eyes.teeth, 0.75),
             ("lower-teeth", eyes.teeth, 0.6),
             ("tongue", pink, 0.35),
         ):
             piece = assets.pieces[name]
-            wet = Material(plain(colour), 0.04, 60, of_face=True, casts=False)
+            wet = Material(plain(color), 0.04, 60, of_face=True, casts=False)
             result.append(part(wet, vertices[piece.source], piece.faces, piece.uv, occlusion))
     return result
 
@@ -133,8 +133,8 @@ def place(neutral: F32, name: str) -> tuple[F32, F32]:
     return helper.mean(0), np.ptp(helper, axis=0)[:2].mean() / 2
 
 
-def _iris_colour(eyes: Eyes) -> Paint:
-    def colour(fragments: Fragments) -> F32:
+def _iris_color(eyes: Eyes) -> Paint:
+    def color(fragments: Fragments) -> F32:
         angle, around = fragments.uv[:, 0] * 90, fragments.uv[:, 1] * 2 * np.pi
         depth = np.clip((angle - eyes.pupil_size) / (eyes.iris_size - eyes.pupil_size), 0, 1)
         spokes = noise(np.stack([np.cos(around), np.sin(around), depth * 0.1], 1).astype(np.float32), 14.0)
@@ -146,7 +146,7 @@ def _iris_colour(eyes: Eyes) -> Paint:
         result = np.where((angle < eyes.iris_size)[:, None], iris, outside)
         return np.where((angle < eyes.pupil_size)[:, None], 0.004, result).astype(np.float32)
 
-    return colour
+    return color
 
 
 def _lash_uv(uv: F32) -> F32:

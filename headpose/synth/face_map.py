@@ -123,8 +123,8 @@ class FaceMap:
         """Return the mask around the eyes, for dark circles and makeup."""
         result = np.zeros(len(at), np.float32)
         for first in (36, 42):
-            centre = self.landmarks[first : first + 6].mean(0)
-            off = np.hypot((at[:, 0] - centre[0]) / 0.26, (at[:, 1] - centre[1]) / 0.13)
+            center = self.landmarks[first : first + 6].mean(0)
+            off = np.hypot((at[:, 0] - center[0]) / 0.26, (at[:, 1] - center[1]) / 0.13)
             result = np.maximum(result, smooth(1.2, 0.6, off.astype(np.float32)) * (at[:, 2] > 0))
         return result
 

@@ -27,7 +27,7 @@ _COMPONENTS = 40
 _SEED = 68  # of the people; another seed gives other components and other pictures
 _JAW = slice(0, 17)
 
-# Depth of scanned faces beyond that of the base mesh, decimetres, by landmark: the mean face of ICT-FaceKit (MIT, see
+# Depth of scanned faces beyond that of the base mesh, decimeters, by landmark: the mean face of ICT-FaceKit (MIT, see
 # NOTICE), aligned by these landmarks and averaged over both sides. The base mesh's bridge of the nose is flatter.
 _SCANNED = {
     17: 0.032, 18: 0.009, 19: -0.029, 20: 0.003, 21: 0.012,
@@ -35,7 +35,7 @@ _SCANNED = {
     36: -0.023, 37: -0.004, 38: -0.001, 39: -0.013, 40: -0.012, 41: -0.015,
     48: -0.012, 49: -0.002, 50: -0.003, 51: -0.015, 57: 0.002, 58: 0.023, 59: 0.006,
 }  # fmt: skip
-_SMOOTHING = 0.02  # decimetres
+_SMOOTHING = 0.02  # decimeters
 
 # Standard deviations of what the model does not explain, as shares of the face's size (``_size``).
 _POINT_NOISE = 0.012
@@ -46,7 +46,7 @@ _BOX_NOISE = 0.03
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShapeSpace:
-    """Heads as a mean and components: bust and eyeballs in drawn head axes (``anatomy.DRAWN``), decimetres.
+    """Heads as a mean and components: bust and eyeballs in drawn head axes (``anatomy.DRAWN``), decimeters.
 
     Attributes:
         mean: (n, 3) float32.
@@ -84,7 +84,7 @@ class Fit:
     Attributes:
         amounts: (k,) standard deviations of the shape's components.
         rotation: (3, 3) float64, drawn head axes to camera axes.
-        scale: pixels a decimetre.
+        scale: pixels a decimeter.
         origin: (2,) float64, where the head's origin lies, pixels.
     """
 
@@ -203,13 +203,13 @@ def _solve(space: ShapeSpace, rotation: Array, rows: _Numbers, axes: _Numbers, v
 
 
 def _size(space: ShapeSpace) -> float:
-    """Return the size of the mean face: the root of the area of its tight box, decimetres."""
+    """Return the size of the mean face: the root of the area of its tight box, decimeters."""
     extent = np.ptp(space.mean[space.landmarks, :2], axis=0)
     return float(np.sqrt(extent.prod()))
 
 
 def _scanned_depth(mean: F32, landmarks: I32, mirrored: I32) -> F32:
-    """Return the depth that scanned faces have beyond the mean head, (n,) decimetres; 0 on jaw and skull.
+    """Return the depth that scanned faces have beyond the mean head, (n,) decimeters; 0 on jaw and skull.
 
     A radial basis function of the distance (linear, smoothed) between the landmarks.
     """

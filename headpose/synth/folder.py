@@ -138,8 +138,8 @@ def _fitted(arrays: Mapping[str, np.ndarray], prefix: str, picture: Path | None)
 
 def _skin(file: Path) -> F32:
     picture = cv2.resize(read_image(file), (_SKIN_SIDE, _SKIN_SIDE), interpolation=cv2.INTER_AREA)
-    colour = (picture[:, :, ::-1].astype(np.float32) / 255) ** 2.2
-    relative = colour / np.maximum(colour[_CHEEK].mean((0, 1)), 0.01)
+    color = (picture[:, :, ::-1].astype(np.float32) / 255) ** 2.2
+    relative = color / np.maximum(color[_CHEEK].mean((0, 1)), 0.01)
     return np.ascontiguousarray(np.clip(relative, 0, 2.5), np.float32)
 
 

@@ -17,7 +17,7 @@ from headpose.synth.skin import PaintedHair
 from headpose.synth.strands import LOCKS, Combed, ribbons, tie_point
 from headpose.synth.surface import F32, MASK_SIDE, U8, Fragments, Material, Part, linear, noise, part
 
-_COLOURS = {
+_COLORS = {
     "black": ((0.06, 0.055, 0.055), 0.3),
     "dark brown": ((0.17, 0.11, 0.08), 0.24),
     "brown": ((0.31, 0.2, 0.13), 0.16),
@@ -53,7 +53,7 @@ class Hair:
     Attributes:
         style: Procedural style, or "fitted".
         fitted: Name of the hairstyle in the asset folder, if ``style`` is "fitted".
-        colour: Linear color.
+        color: Linear color.
         length: Length of the strands in decimeters.
         lift: Distance from the head in decimeters.
         parting: Position of the parting in decimeters, positive to the right in the image.
@@ -69,7 +69,7 @@ class Hair:
 
     style: str
     fitted: str
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     length: float
     lift: float
     parting: float
@@ -85,7 +85,7 @@ class Hair:
     @property
     def paint(self) -> PaintedHair:
         """Return the part of the hair that is painted on the skin."""
-        return PaintedHair(self.colour, self.painted, self.hairline, self.recession)
+        return PaintedHair(self.color, self.painted, self.hairline, self.recession)
 
 
 # Minimum and maximum length of each style, decimeters.
@@ -118,11 +118,11 @@ def draw(rng: np.random.Generator, person: Person, fitted: list[str]) -> Hair:
     curl = rng.uniform(0, 0.25) if rng.random() < 0.6 else rng.uniform(0.25, 1.0)
     recession = rng.uniform(0, 0.3) if not person.is_male else rng.uniform(0, 0.4) + person.age * rng.uniform(0, 0.8)
     painted = {"bald": rng.uniform(0, 0.25), "shaved": rng.uniform(0.3, 0.9)}.get(style, 0.95)
-    colour = _draw_colour(rng, person)
+    color = _draw_color(rng, person)
     return Hair(
         style="fitted" if shaped else style,
         fitted=str(rng.choice(fitted)) if shaped else "",
-        colour=(float(colour[0]), float(colour[1]), float(colour[2])),
+        color=(float(color[0]), float(color[1]), float(color[2])),
         length=float(rng.uniform(shortest, longest)),
         lift=float(rng.uniform(0.03, 0.16)),
         parting=float(rng.choice([rng.normal(0, 0.04), rng.uniform(0.15, 0.35), -rng.uniform(0.15, 0.35)])),
@@ -137,17 +137,17 @@ def draw(rng: np.random.Generator, person: Person, fitted: list[str]) -> Hair:
     )
 
 
-def _draw_colour(rng: np.random.Generator, person: Person) -> F32:
-    shares = np.array([share for _, share in _COLOURS.values()])
+def _draw_color(rng: np.random.Generator, person: Person) -> F32:
+    shares = np.array([share for _, share in _COLORS.values()])
     if person.ancestry[0] + person.ancestry[1] > rng.uniform(0.3, 0.8):
         shares = shares * _DARK
     if person.age > rng.uniform(0.65, 1.0):
         shares = shares * _OLD
     if person.is_male is False and rng.random() < 0.1:
         shares = np.full(len(shares), 0.1)  # dyed
-    chosen = list(_COLOURS.values())[rng.choice(len(shares), p=shares / shares.sum())][0]
-    colour = linear(np.array(chosen)) * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
-    return (rng.random(3) * 0.5 if rng.random() < 0.015 else colour).astype(np.float32)
+    chosen = list(_COLORS.values())[rng.choice(len(shares), p=shares / shares.sum())][0]
+    color = linear(np.array(chosen)) * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
+    return (rng.random(3) * 0.5 if rng.random() < 0.015 else color).astype(np.float32)
 
 
 def parts(
@@ -226,16 +226,16 @@ def strand_material(hair: Hair, mask: U8 | None, fineness: float, beard: bool = 
         fineness: Number of strands across u.
         beard: True for a beard, which does not count as hiding the face.
     """
-    base = np.array(hair.colour, np.float32)
+    base = np.array(hair.color, np.float32)
 
-    def colour(fragments: Fragments) -> F32:
+    def color(fragments: Fragments) -> F32:
         strand = noise(
             np.column_stack([fragments.uv * [fineness, 1.5], fragments.uv[:, :1] * 0]).astype(np.float32), 1.0, 3.0
         )
         place = noise(fragments.template, 7.0, hair.seed % 31)
         return (base * (0.35 + 0.75 * strand + 0.5 * place)[:, None]).astype(np.float32)
 
-    return Material(colour, 0.035, hair.gloss, (0.25, 0.25, 0.25), hides=not beard, of_face=beard, mask=mask)
+    return Material(color, 0.035, hair.gloss, (0.25, 0.25, 0.25), hides=not beard, of_face=beard, mask=mask)
 
 
 @functools.cache
@@ -269,13 +269,13 @@ def _frizz(hair: Hair, table: F32, middle: F32, rng: np.random.Generator) -> Par
     grain = rng.random((MASK_SIDE, MASK_SIDE))
     rim = np.linspace(0, 1, MASK_SIDE)[:, None]
     mask = (np.clip(1.6 - 1.6 * np.clip(rim - 0.75, 0, 1) * 4 * grain, 0, 1) * 255).astype(np.uint8)
-    base = np.array(hair.colour, np.float32)
+    base = np.array(hair.color, np.float32)
 
-    def colour(fragments: Fragments) -> F32:
+    def color(fragments: Fragments) -> F32:
         curls = 0.6 * noise(fragments.template, 22.0, 1.0) + 0.4 * noise(fragments.template, 50.0, 2.0)
         return (base * (0.1 + 1.6 * curls)[:, None]).astype(np.float32)
 
-    material = Material(colour, 0.01, 8, (0.3, 0.3, 0.3), hides=True, mask=mask)
+    material = Material(color, 0.01, 8, (0.3, 0.3, 0.3), hides=True, mask=mask)
     return part(material, shape.vertices, shape.faces, shape.uv, 0.85)
 
 
@@ -287,14 +287,14 @@ def _fitted_part(hair: Hair, style: Fitted, vertices: F32, assets: Assets) -> Pa
     faces = style.faces
     if rng.random() < 0.5:
         points, faces = points * np.array([-1, 1, 1], np.float32), faces[:, ::-1]
-    shade, base = style.shade, np.array(hair.colour, np.float32)
+    shade, base = style.shade, np.array(hair.color, np.float32)
 
-    def colour(fragments: Fragments) -> F32:
+    def color(fragments: Fragments) -> F32:
         assert shade is not None
         at = (fragments.uv % 1.0 * MASK_SIDE).astype(np.int64) % MASK_SIDE
         light = np.clip(shade[at[:, 1], at[:, 0]], 0, 2.2)
         strands = noise(fragments.template, (60, 9, 60))
         return (base * ((0.35 + 0.65 * light) * (0.65 + 0.7 * strands))[:, None]).astype(np.float32)
 
-    material = Material(colour, 0.03, hair.gloss, (0.25, 0.25, 0.25), hides=True, mask=style.coverage)
+    material = Material(color, 0.03, hair.gloss, (0.25, 0.25, 0.25), hides=True, mask=style.coverage)
     return _falling(part(material, points, faces, style.uv, 0.9))

@@ -9,7 +9,7 @@ from headpose.synth.fit import Fit
 from headpose.synth.surface import F32, U8, kernel
 
 SKULL = np.array([0.0, 0.55, -0.35])
-"""(3,) float64, the middle of the skull in drawn head axes, decimetres: hair grows away from here."""
+"""(3,) float64, the middle of the skull in drawn head axes, decimeters: hair grows away from here."""
 
 _DIRECTIONS = 72
 _LEAST, _LARGEST = 0.96, 1.55  # distance from the middle of the skull, against a head without hair

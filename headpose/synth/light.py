@@ -24,7 +24,7 @@ class Light:
         name: Kind of light, or name of the environment map.
         sky: (4, 3) float32 ambient radiance in linear RGB: mean, and slopes along x, y and z.
         towards: (k, 3) float32 unit vectors to the lamps in camera axes.
-        colours: (k, 3) float32 linear RGB of the lamps.
+        colors: (k, 3) float32 linear RGB of the lamps.
         environment: Index of the environment map in the asset folder; -1 for none.
         turn: Rotation of this map about the vertical in radians.
         exposure: Target brightness of lit skin, linear.
@@ -34,7 +34,7 @@ class Light:
     name: str
     sky: F32
     towards: F32
-    colours: F32
+    colors: F32
     environment: int
     turn: float
     exposure: float
@@ -64,9 +64,9 @@ def draw(rng: np.random.Generator, environments: int = 0) -> Light:
     strength = np.exp(rng.uniform([0.0, *[-1.6] * (count - 1)], [0.3, *[-0.3] * (count - 1)]))
     if kind == "backlight":
         strength[0] *= 2.0
-    colours = warmth * hue * strength[:, None]
+    colors = warmth * hue * strength[:, None]
     ambient *= np.exp(rng.normal(0, 0.3))
-    colours *= (1 - min(ambient, 0.9)) / colours.sum(0).mean() * 1.6
+    colors *= (1 - min(ambient, 0.9)) / colors.sum(0).mean() * 1.6
     base = np.exp(rng.normal(0, tint * 0.5, 3)) * ambient
     slopes = rng.normal(0, 0.3, (3, 1)) * base
     slopes[1] = abs(slopes[1]) + 0.15 * base  # light comes from above
@@ -75,7 +75,7 @@ def draw(rng: np.random.Generator, environments: int = 0) -> Light:
         name=kind,
         sky=np.concatenate([base[None], slopes]).astype(np.float32),
         towards=towards.astype(np.float32),
-        colours=colours.astype(np.float32),
+        colors=colors.astype(np.float32),
         environment=environment,
         turn=float(rng.uniform(0, 2 * np.pi)),
         exposure=float(np.clip(rng.normal(0.34, 0.12), 0.06, 0.7)),
@@ -104,14 +104,14 @@ def turned(light: Light, rotation: Array) -> Light:
     return dataclasses.replace(light, sky=sky, towards=light.towards @ turn.T)
 
 
-def shadow_maps(light: Light, points: F32, faces: I32, centre: F32) -> tuple[F32, F32]:
+def shadow_maps(light: Light, points: F32, faces: I32, center: F32) -> tuple[F32, F32]:
     """Render the shadow map of each lamp.
 
     Args:
         light: Light with k lamps.
         points: (n, 3) float32 points in camera axes.
         faces: (m, 3) triangles that cast shadows.
-        centre: (3,) center of the maps.
+        center: (3,) center of the maps.
 
     Returns:
         (k, S, S) float32 depths, and (k, 3, 4) affine transforms from camera axes to texels and depth.
@@ -126,7 +126,7 @@ def shadow_maps(light: Light, points: F32, faces: I32, centre: F32) -> tuple[F32
         axes = np.stack([right, -np.cross(forward, right), forward])
         axes[:2] *= side / _SHADOW_REACH
         affines[lamp, :, :3] = axes
-        affines[lamp, :, 3] = [side / 2, side / 2, 0] - axes @ centre
+        affines[lamp, :, 3] = [side / 2, side / 2, 0] - axes @ center
         depth_map(points @ affines[lamp, :, :3].T + affines[lamp, :, 3], faces, maps[lamp])
     return maps, affines
 
@@ -141,7 +141,7 @@ def radiance(
     eye: F32,
     sky: F32,
     towards: F32,
-    colours: F32,
+    colors: F32,
     maps: F32,
     affines: F32,
 ) -> F32:
@@ -156,7 +156,7 @@ def radiance(
         eye: (3,) position of the camera.
         sky: As in ``Light``.
         towards: As in ``Light``.
-        colours: As in ``Light``.
+        colors: As in ``Light``.
         maps: Depths from ``shadow_maps``.
         affines: Transforms from ``shadow_maps``.
 
@@ -205,14 +205,14 @@ def radiance(
                 continue
             for c in range(3):
                 w = finish[i, 2 + c]
-                diffuse[c] += colours[lamp, c] * max(np.float32(0), (cosine + w) / (1 + w)) * lit
+                diffuse[c] += colors[lamp, c] * max(np.float32(0), (cosine + w) / (1 + w)) * lit
             if cosine > 0 and shine > 0:
                 hx, hy, hz = lx + vx, ly + vy, lz + vz
                 half = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
                 if half > 0:
                     peak = shine * (gloss + 8) * np.float32(0.04) * half**gloss * cosine * lit
                     for c in range(3):
-                        mirrored[c] += colours[lamp, c] * peak
+                        mirrored[c] += colors[lamp, c] * peak
         for c in range(3):
             result[i, c] = albedo[i, c] * diffuse[c] + mirrored[c]
     return result
@@ -254,7 +254,7 @@ def from_environment(light: Light, environment: F32, rng: np.random.Generator, c
         name=light.name,
         sky=(np.concatenate([mean[None], slopes]) * scale).astype(np.float32),
         towards=axes[picked].astype(np.float32),
-        colours=(hues * (1 - share) / count * 1.5).astype(np.float32),
+        colors=(hues * (1 - share) / count * 1.5).astype(np.float32),
         environment=light.environment,
         turn=light.turn,
         exposure=light.exposure,

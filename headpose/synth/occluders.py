@@ -8,7 +8,7 @@ import numpy as np
 
 from headpose.geometry import Array
 from headpose.synth.assets import HELPERS, Assets
-from headpose.synth.clothes import cloth_colour, fabric
+from headpose.synth.clothes import cloth_color, fabric
 from headpose.synth.shapes import Shape, box, ellipsoid, join, lathe, tube
 from headpose.synth.surface import F32, Fragments, Material, Part, noise, part
 
@@ -49,7 +49,7 @@ class Thing:
         at: Position in head axes, decimeters.
         turn: Euler angles in degrees.
         size: Size relative to the real object.
-        colour: Linear color.
+        color: Linear color.
         second: Second linear color of the pattern.
         pattern: Pattern of the surface.
         seed: Random seed of leaves.
@@ -59,7 +59,7 @@ class Thing:
     at: tuple[float, float, float]
     turn: tuple[float, float, float]
     size: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     second: tuple[float, float, float]
     pattern: str
     seed: int
@@ -104,8 +104,8 @@ def _draw_thing(rng: np.random.Generator) -> Thing:
         at=(float(at[0]), float(at[1]), float(at[2])),
         turn=(float(rng.normal(0, 30)), float(rng.normal(0, 25)), float(rng.normal(0, 30))),
         size=float(rng.uniform(0.7, 1.3)),
-        colour=cloth_colour(rng),
-        second=cloth_colour(rng),
+        color=cloth_color(rng),
+        second=cloth_color(rng),
         pattern=str(rng.choice(["plain", "plain", "stripes", "blotches", "checks"])),
         seed=int(rng.integers(1 << 31)),
     )
@@ -127,9 +127,9 @@ def parts(
     for thing in occluders.things:
         shape = _shape(thing)
         turn = _turn(*thing.turn)
-        colour = fabric(thing.pattern, thing.colour, thing.second, 9.0)
+        color = fabric(thing.pattern, thing.color, thing.second, 9.0)
         moved = shape.moved(turn * thing.size, thing.at)
-        result.append(part(Material(colour, 0.04, 30, hides=True), moved.vertices, moved.faces, moved.uv))
+        result.append(part(Material(color, 0.04, 30, hides=True), moved.vertices, moved.faces, moved.uv))
     return result
 
 
@@ -196,11 +196,11 @@ def _hand_part(hand: Hand, landmarks: Array, tone: tuple[float, float, float], a
     placed = placed + target + outward / np.linalg.norm(outward) * (0.14 + hand.off)
     base = np.array(tone, np.float32)
 
-    def colour(fragments: Fragments) -> F32:
+    def color(fragments: Fragments) -> F32:
         shade = 0.85 + 0.3 * noise(fragments.template, 9.0)
         return (base * np.array([1.0, 0.93, 0.92], np.float32) * shade[:, None]).astype(np.float32)
 
-    material = Material(colour, 0.025, 14, (0.3, 0.14, 0.1), hides=True)
+    material = Material(color, 0.025, 14, (0.3, 0.14, 0.1), hides=True)
     hand_part = part(material, placed, faces, piece.uv, 0.9)
     return Part(
         material,

@@ -68,12 +68,12 @@ class Density:
         draw: Function that draws a pose.
         most_hidden: Maximum fraction of the facial outline that hair, hats and objects may cover; otherwise everything
             except the pose is drawn again.
-        labelled: True if the images are labeled with a pose; otherwise they are negatives.
+        labeled: True if the images are labeled with a pose; otherwise they are negatives.
     """
 
     draw: Callable[[np.random.Generator], Pose]
     most_hidden: float
-    labelled: bool = True
+    labeled: bool = True
 
 
 def draw_people(rng: np.random.Generator) -> Pose:
@@ -167,7 +167,7 @@ def _standing(rng: np.random.Generator, yaw: float, pitch: float, camera: Array)
 DENSITIES: Mapping[str, Density] = {
     "people": Density(draw_people, most_hidden=0.5),
     "far": Density(draw_far, most_hidden=0.9),
-    "back": Density(draw_back, most_hidden=1.0, labelled=False),
+    "back": Density(draw_back, most_hidden=1.0, labeled=False),
 }
 """Pose densities by name."""
 

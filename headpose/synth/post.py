@@ -80,12 +80,12 @@ def draw(rng: np.random.Generator) -> Post:
 
 
 def develop(
-    colour: F32, cover: F32, behind: F32, skin: F32, light: Light, settings: Post, rng: np.random.Generator
+    color: F32, cover: F32, behind: F32, skin: F32, light: Light, settings: Post, rng: np.random.Generator
 ) -> Image:
     """Composite the head over its background and convert linear light to an 8-bit image.
 
     Args:
-        colour: (S, S, 3) float32 linear RGB of the head, premultiplied by ``cover``.
+        color: (S, S, 3) float32 linear RGB of the head, premultiplied by ``cover``.
         cover: (S, S) coverage of the head in [0, 1].
         behind: (S, S, 3) linear RGB background for light of mean 1.
         skin: (n, 3) linear RGB of the face, which determines the exposure.
@@ -96,13 +96,13 @@ def develop(
     Returns:
         (S, S, 3) uint8 BGR.
     """
-    lit = light.colours.sum(0) * 0.5 + light.sky[0]
+    lit = light.colors.sum(0) * 0.5 + light.sky[0]
     balance = (lit / lit.mean()) ** -light.white_balance
     brightness = skin.mean(1)
     level = 0.5 * (brightness.mean() + np.percentile(brightness, 75)) + 1e-4
     # The exposure partly compensates for dark skin, as cameras do.
     gain = np.clip(light.exposure / level * np.clip(level / 0.3, 0.3, 1.2) ** 0.45, 0.2, 6.0)
-    linear = (colour + behind * (1 - cover[..., None])) * (gain * balance)
+    linear = (color + behind * (1 - cover[..., None])) * (gain * balance)
     linear = _blur(linear.astype(np.float32), settings)
     side = len(linear)
     if settings.vignette:

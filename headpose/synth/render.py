@@ -137,9 +137,9 @@ def render(staged: Staged, studio: Studio) -> Rendered:
     if scene.pose.down is not None:
         tilt = scene.pose.tilt
         lit = light.turned(lit, tilt)
-    colour, cover, skin = _shade(staged, lit)
+    color, cover, skin = _shade(staged, lit)
     behind = background.paint(scene.background, scene.draws.stream("background-noise"), size, environment, lit, tilt)
-    picture = post.develop(colour, cover, behind, skin, lit, scene.post, scene.draws.stream("grain"))
+    picture = post.develop(color, cover, behind, skin, lit, scene.post, scene.draws.stream("grain"))
     depth = (staged.built.landmarks @ scene.pose.rotation.T)[:, 2] * view.focal / view.distance
     return Rendered(
         image=picture,
@@ -232,16 +232,16 @@ def _shade(staged: Staged, lit: Light) -> tuple[F32, F32, F32]:
         eye,
         lit.sky,
         lit.towards,
-        lit.colours,
+        lit.colors,
         maps,
         affines,
     )
     share = values[:, 0]
-    colour = np.stack([np.bincount(pixel, sent[:, c] * share, size * size) for c in range(3)], 1)
+    color = np.stack([np.bincount(pixel, sent[:, c] * share, size * size) for c in range(3)], 1)
     cover = np.bincount(pixel, share, size * size)
     skin = sent[(owner == 0) & (staged.hull.ravel()[pixel] > 0)]
     skin = skin if len(skin) else sent
-    return colour.reshape(size, size, 3).astype(np.float32), cover.reshape(size, size).astype(np.float32), skin
+    return color.reshape(size, size, 3).astype(np.float32), cover.reshape(size, size).astype(np.float32), skin
 
 
 def _masks(materials: Sequence[Material]) -> tuple[U8, I32]:
@@ -282,7 +282,7 @@ def _materials(fragments: Fragments, owner: I32, materials: Sequence[Material]) 
                 fragments.position[rows],
                 fragments.occlusion[rows],
             )
-            albedo[rows] = np.clip(material.colour(own), 0.0, 0.95)
+            albedo[rows] = np.clip(material.color(own), 0.0, 0.95)
     return albedo, finish
 
 

@@ -63,7 +63,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 """Amounts of the expression units (``headpose.synth.expression``) by the name of the expression."""
 
 DISTANCES_M = (0.4, 0.6, 1.0, 1.6, 2.5, 4.0)
-_FACE_AT_1_M = 78  # pixels: 1.4 decimetres before a camera that sees 60 degrees across 640 pixels
+_FACE_AT_1_M = 78  # pixels: 1.4 decimeters before a camera that sees 60 degrees across 640 pixels
 
 _SEED = 2  # heads 0, 1, ... of seed 0 are those that networks train on
 _SIDE = 192  # of the pictures, pixels; the face takes 107
@@ -138,10 +138,10 @@ def head_sequences(head: int, studio: Studio, folder: Path) -> Iterator[Rendered
         face = dataclasses.replace(base, expression=amounts)
         frame = neutral if name == NEUTRAL else shot.take(f"expression-{name.replace(' ', '-')}", face)
         yield RenderedSequence("expression", head, name, 0, (frame,))
-    for metres in DISTANCES_M:
-        far = dataclasses.replace(base, camera=dataclasses.replace(_CAMERA, distance=10.0 * metres))
-        frame = shot.take(f"distance-{metres:g}", far, face=_FACE_AT_1_M / metres)
-        yield RenderedSequence("distance", head, f"{metres:g} m", NOISE, _repeated(frame, _SHORT))
+    for meters in DISTANCES_M:
+        far = dataclasses.replace(base, camera=dataclasses.replace(_CAMERA, distance=10.0 * meters))
+        frame = shot.take(f"distance-{meters:g}", far, face=_FACE_AT_1_M / meters)
+        yield RenderedSequence("distance", head, f"{meters:g} m", NOISE, _repeated(frame, _SHORT))
     still = base.pose.euler
     moving: dict[str, tuple[int, Callable[[float], Scene]]] = {
         "talk": (_LONG, lambda t: dataclasses.replace(base, expression=_talking(t))),
@@ -219,7 +219,7 @@ def _changed_light(base: Scene, t: float) -> Any:
     return dataclasses.replace(
         light,
         towards=(light.towards @ around).astype(np.float32),
-        colours=(light.colours * (1.0 + 0.5 * math.sin(math.pi * t + 1.0))).astype(np.float32),
+        colors=(light.colors * (1.0 + 0.5 * math.sin(math.pi * t + 1.0))).astype(np.float32),
         exposure=light.exposure * (1.0 + 0.4 * math.sin(2.0 * math.pi * t)),
     )
 

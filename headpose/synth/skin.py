@@ -121,13 +121,13 @@ class PaintedHair:
     """Hair painted on the skin, for shaved heads and under hair geometry.
 
     Attributes:
-        colour: Linear RGB color.
+        color: Linear RGB color.
         share: Density on the scalp in [0, 1].
         hairline: As in ``FaceMap.scalp``.
         recession: As in ``FaceMap.scalp``.
     """
 
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     share: float
     hairline: float
     recession: float
@@ -150,12 +150,12 @@ def part(
     face = FaceMap(anatomy.landmarks)
     texture = folder.skins[skin.texture] if folder is not None and skin.texture >= 0 else None
 
-    def colour(fragments: Fragments) -> F32:
+    def color(fragments: Fragments) -> F32:
         painted = _complexion(skin, face, fragments, texture)
         return _painted_hair(skin, hair, face, fragments.template, painted)
 
     return Part(
-        Material(colour, skin.specular, skin.gloss, wrap=(0.32, 0.14, 0.1), two_sided=False),
+        Material(color, skin.specular, skin.gloss, wrap=(0.32, 0.14, 0.1), two_sided=False),
         vertices[piece.source],
         piece.faces,
         piece.uv,
@@ -168,42 +168,42 @@ def part(
 
 def _complexion(skin: Skin, face: FaceMap, fragments: Fragments, texture: F32 | None) -> F32:
     at = fragments.template
-    colour = np.tile(np.array(skin.tone, np.float32), (len(at), 1))
+    color = np.tile(np.array(skin.tone, np.float32), (len(at), 1))
     darkness = np.float32(1 - np.clip(np.mean(skin.tone) / 0.5, 0, 1))  # dark skin blushes less
     if texture is not None:
-        colour *= _look_up(texture, fragments.uv)
+        color *= _look_up(texture, fragments.uv)
     low, high = noise(at, 3.0, skin.seed) - 0.5, noise(at, 14.0, skin.seed) - 0.5
     fine = noise(at, 60.0, skin.seed) - 0.5
-    colour *= (1 + skin.blotches * low + 0.5 * skin.blotches * high + skin.grain * fine)[:, None]
+    color *= (1 + skin.blotches * low + 0.5 * skin.blotches * high + skin.grain * fine)[:, None]
     red = np.maximum(face.cheeks(at), face.nose_tip(at)) * skin.redness * (1 - 0.6 * darkness)
     red = np.maximum(red, smooth(0.6, 0.75, abs(at[:, 0])) * (at[:, 1] > -0.3) * (at[:, 1] < 0.7) * 0.5 * skin.redness)
-    colour *= 1 - red[:, None] * np.array([0.0, 0.3, 0.26], np.float32)
+    color *= 1 - red[:, None] * np.array([0.0, 0.3, 0.26], np.float32)
     sockets = face.eye_sockets(at)
-    colour *= 1 - sockets[:, None] * np.array([0.18, 0.28, 0.26], np.float32) * np.float32(0.4 + skin.circles)
-    colour *= 1 - sockets[:, None] * (at[:, 1:2] > face.landmarks[37, 1] + 0.01) * np.float32(0.6 * skin.shadow)
+    color *= 1 - sockets[:, None] * np.array([0.18, 0.28, 0.26], np.float32) * np.float32(0.4 + skin.circles)
+    color *= 1 - sockets[:, None] * (at[:, 1:2] > face.landmarks[37, 1] + 0.01) * np.float32(0.6 * skin.shadow)
     if skin.freckles:
         spots = smooth(0.66, 0.8, noise(at, 26.0, skin.seed + 5)) * smooth(0.75, 0.4, abs(at[:, 0])) * skin.freckles
-        colour *= 1 - spots[:, None] * np.array([0.3, 0.45, 0.5], np.float32)
+        color *= 1 - spots[:, None] * np.array([0.3, 0.45, 0.5], np.float32)
     if skin.wrinkles:
-        colour *= 1 - (face.lines(at) * 0.22 * skin.wrinkles)[:, None] * np.array([0.8, 1.0, 1.0], np.float32)
+        color *= 1 - (face.lines(at) * 0.22 * skin.wrinkles)[:, None] * np.array([0.8, 1.0, 1.0], np.float32)
     lips = face.lips(at)[:, None]
-    natural = colour * np.array([0.86, 0.56, 0.56], np.float32)
+    natural = color * np.array([0.86, 0.56, 0.56], np.float32)
     if texture is None:
-        colour = colour * (1 - lips * 0.8) + natural * lips * 0.8
+        color = color * (1 - lips * 0.8) + natural * lips * 0.8
     worn = np.array(skin.lipstick, np.float32) * (0.35 + 0.65 * float(np.mean(skin.tone)) / 0.4)
-    return colour * (1 - lips * skin.lipstick_share) + worn * lips * np.float32(skin.lipstick_share)
+    return color * (1 - lips * skin.lipstick_share) + worn * lips * np.float32(skin.lipstick_share)
 
 
-def _painted_hair(skin: Skin, hair: PaintedHair, face: FaceMap, at: F32, colour: F32) -> F32:
+def _painted_hair(skin: Skin, hair: PaintedHair, face: FaceMap, at: F32, color: F32) -> F32:
     strands = 0.5 * noise(at, (45, 20, 45), skin.seed) + 0.5 * noise(at, (110, 50, 110), skin.seed)
-    hue = np.array(hair.colour, np.float32)
+    hue = np.array(hair.color, np.float32)
     cover = face.scalp(at, hair.hairline, hair.recession) * hair.share if hair.share else np.zeros(len(at), np.float32)
     if skin.beard:
         cover = np.maximum(cover, face.beard(at, skin.beard) * skin.beard_share)
     cover = np.clip(cover * (0.4 + 1.2 * strands), 0, 0.95)
     brows = np.clip(face.brows(at, skin.brow_thickness, skin.brow_raise, skin.seed) * skin.brow_share, 0, 0.93)
     cover = np.maximum(cover, brows)[:, None]
-    return colour * (1 - cover) + hue * cover * (0.5 + strands)[:, None]
+    return color * (1 - cover) + hue * cover * (0.5 + strands)[:, None]
 
 
 def _look_up(texture: F32, uv: F32) -> F32:

@@ -59,7 +59,7 @@ class Material:
     """Material of a part.
 
     Attributes:
-        colour: Reflectance.
+        color: Reflectance.
         specular: Strength of the specular reflection in [0, 1].
         gloss: Exponent of the highlight; 5 is matte, 500 is wet.
         wrap: Wrap lighting of red, green and blue, which approximates the red subsurface scattering of skin.
@@ -71,7 +71,7 @@ class Material:
         reflects: Fraction of the surroundings that is reflected, for lenses.
     """
 
-    colour: Paint
+    color: Paint
     specular: float = 0.02
     gloss: float = 8.0
     wrap: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -130,9 +130,9 @@ def part(
     )
 
 
-def plain(colour: tuple[float, float, float]) -> Paint:
+def plain(color: tuple[float, float, float]) -> Paint:
     """Return a uniform linear color."""
-    return lambda fragments: np.tile(np.array(colour, np.float32), (len(fragments), 1))
+    return lambda fragments: np.tile(np.array(color, np.float32), (len(fragments), 1))
 
 
 def linear(srgb: tuple[float, ...] | NDArray[np.floating]) -> F32:

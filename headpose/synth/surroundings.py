@@ -35,7 +35,7 @@ def head_mask(photo: Image, face: U8, head: U8, reach: int) -> U8:
     mask[certain > 0] = cv2.GC_FGD
     if not ((mask == cv2.GC_BGD) | (mask == cv2.GC_PR_BGD)).any() or not certain.any():
         return np.maximum(face, head)
-    cv2.setRNGSeed(1)  # GrabCut clusters colours from a random start
+    cv2.setRNGSeed(1)  # GrabCut clusters colors from a random start
     cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     found = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -52,7 +52,7 @@ def without_head(photo: F32, mask: U8, margin: int) -> F32:
     Args:
         photo: (H, W, 3) float32.
         mask: (H, W) uint8, 1 on the head.
-        margin: pixels around the head that are filled, too: their colours are mixed with its.
+        margin: pixels around the head that are filled, too: their colors are mixed with its.
 
     Returns:
         (H, W, 3) float32.
@@ -64,18 +64,18 @@ def without_head(photo: F32, mask: U8, margin: int) -> F32:
 
 
 def _push_pull(weighted: F32, weight: F32) -> F32:
-    """Return colours; ``weighted`` is (H, W, 3) colours times their (H, W) weight in [0, 1]."""
+    """Return colors; ``weighted`` is (H, W, 3) colors times their (H, W) weight in [0, 1]."""
     height, width = weight.shape
-    colour = (weighted / np.maximum(weight, 1e-6)[..., None]).astype(np.float32)
+    color = (weighted / np.maximum(weight, 1e-6)[..., None]).astype(np.float32)
     if min(height, width) < 2 or weight.min() >= 1:
-        return colour
+        return color
     size = ((width + 1) // 2, (height + 1) // 2)
     coarse_weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     coarse_weighted = cv2.resize(weighted, size, interpolation=cv2.INTER_AREA)
     full = np.minimum(4 * coarse_weight, 1)  # one known pixel in four is enough
     coarse = _push_pull(coarse_weighted * (full / np.maximum(coarse_weight, 1e-6))[..., None], full)
     coarse = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (colour * weight[..., None] + coarse * (1 - weight)[..., None]).astype(np.float32)
+    return (color * weight[..., None] + coarse * (1 - weight)[..., None]).astype(np.float32)
 
 
 def _dilated(mask: U8, by: int) -> U8:

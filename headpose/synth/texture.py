@@ -1,4 +1,4 @@
-"""The colours of a turned head: what the photograph shows of a mesh, its mirror image, and the rest by diffusion."""
+"""The colors of a turned head: what the photograph shows of a mesh, its mirror image, and the rest by diffusion."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from headpose.synth.surface import F32, I32, kernel
 
 CHANNELS = 13
 """Of a vertex: x and y in the photograph, x and y of the mirrored vertex, weight of its own place, weight of the
-mirrored one, offset of the mirrored colour (3), colour where both weights are 0 (3), and how rough that is."""
+mirrored one, offset of the mirrored color (3), color where both weights are 0 (3), and how rough that is."""
 
 _FACING = (0.12, 0.42)  # cosine to the camera from which a place is sampled, and from which fully
-_BEHIND = 0.07  # decimetres behind the nearest surface that still count as seen
+_BEHIND = 0.07  # decimeters behind the nearest surface that still count as seen
 
 
 def seen(points: F32, normals: F32, faces: I32, inside: F32, scale: float) -> F32:
@@ -23,7 +23,7 @@ def seen(points: F32, normals: F32, faces: I32, inside: F32, scale: float) -> F3
         normals: (n, 3) unit normals in camera axes.
         faces: (m, 3).
         inside: (H, W) share of a pixel that belongs to the head, in [0, 1]; 0 outside of the photograph.
-        scale: pixels a decimetre.
+        scale: pixels a decimeter.
 
     Returns:
         (n,) float32 in [0, 1].
@@ -61,7 +61,7 @@ def sample(picture: F32, x: float, y: float, channel: int) -> float:
 
 @kernel
 def sample_all(picture: F32, places: F32) -> F32:
-    """Return (n, 3) colours of a (H, W, 3) picture at (n, 2) places in pixels."""
+    """Return (n, 3) colors of a (H, W, 3) picture at (n, 2) places in pixels."""
     result = np.empty((len(places), 3), np.float32)
     for i in range(len(places)):
         for c in range(3):
@@ -70,7 +70,7 @@ def sample_all(picture: F32, places: F32) -> F32:
 
 
 @kernel
-def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, sweeps: int) -> None:
+def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbors: I32, sweeps: int) -> None:
     """Spread values over a mesh by Gauss-Seidel sweeps, forwards and backwards in turn.
 
     Minimises the squared differences along edges plus ``pull`` times the squared difference from ``goal``.
@@ -79,8 +79,8 @@ def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, swee
         values: (n, 3) in and out.
         pull: (n,) strength of the goal; infinite where a value is fixed.
         goal: (n, 3).
-        start: (n + 1,) where the neighbours of each vertex begin in ``neighbours``.
-        neighbours: (e,) vertices.
+        start: (n + 1,) where the neighbors of each vertex begin in ``neighbors``.
+        neighbors: (e,) vertices.
         sweeps: Number of passes.
     """
     free = np.flatnonzero(pull < np.inf)
@@ -90,7 +90,7 @@ def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, swee
             strength = pull[i]
             first, second, third = strength * goal[i, 0], strength * goal[i, 1], strength * goal[i, 2]
             for k in range(start[i], start[i + 1]):
-                j = neighbours[k]
+                j = neighbors[k]
                 first += values[j, 0]
                 second += values[j, 1]
                 third += values[j, 2]
@@ -104,7 +104,7 @@ def diffuse(values: F32, pull: F32, goal: F32, start: I32, neighbours: I32, swee
 def paint(
     points: F32, faces: I32, triangle: I32, attributes: F32, photo: F32, behind: F32, grain: F32
 ) -> tuple[F32, F32]:
-    """Colour what is seen of a mesh.
+    """Color what is seen of a mesh.
 
     Args:
         points: (n, 3) x right and y down in samples, and a depth.
@@ -113,7 +113,7 @@ def paint(
         attributes: (n, ``CHANNELS``).
         photo: (H, W, 3).
         behind: (S, S, 3) picture behind the mesh.
-        grain: (S, S) noise with deviation 1, for colours that are not from the photograph.
+        grain: (S, S) noise with deviation 1, for colors that are not from the photograph.
 
     Returns:
         (S, S, 3) picture, and (S, S) the share of each pixel that the photograph or its mirror image gives.
@@ -144,10 +144,10 @@ def paint(
                 own, other = at[4], (1 - at[4]) * at[5]
                 rest = (1 - own - other) * (1 + at[12] * grain[y, x])
                 known[y, x] += (own + other) * np.float32(0.25)
-                colour = (rest * at[9] + other * at[6], rest * at[10] + other * at[7], rest * at[11] + other * at[8])
-                red += colour[0]
-                green += colour[1]
-                blue += colour[2]
+                color = (rest * at[9] + other * at[6], rest * at[10] + other * at[7], rest * at[11] + other * at[8])
+                red += color[0]
+                green += color[1]
+                blue += color[2]
                 if own > 0.002:
                     red += own * sample(photo, at[0], at[1], 0)
                     green += own * sample(photo, at[0], at[1], 1)

@@ -1,6 +1,6 @@
 """Turning a photographed head out of plane (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4).
 
-A head is fitted to the photograph in its labelled pose, the photograph becomes its texture, and it is drawn in another
+A head is fitted to the photograph in its labeled pose, the photograph becomes its texture, and it is drawn in another
 pose. Unlike in the paper, surroundings stay where they are: the photograph without the head is the background.
 """
 
@@ -29,8 +29,8 @@ _FIELD = 2.6  # of the photograph, in longer sides of the tight box, that are lo
 _SHOULDERS = 0.5  # share of the head's yaw that shoulders have turned in the photograph
 _NECK = 70.0  # degrees that a neck turns at most
 _LEAST_SURROUNDINGS = 0.5  # share of the picture that the photograph must cover to be its background
-_REACH = 0.9  # decimetres that hair may stand off the head
-_PULL, _HAIR_PULL = 0.03, 0.3  # of unseen skin and hair towards the photograph's own colours of skin and hair
+_REACH = 0.9  # decimeters that hair may stand off the head
+_PULL, _HAIR_PULL = 0.03, 0.3  # of unseen skin and hair towards the photograph's own colors of skin and hair
 _SKIN_GRAIN, _HAIR_GRAIN = 0.02, 0.09  # deviation of the brightness of unseen places
 _SWEEPS = 28
 
@@ -43,7 +43,7 @@ class View:
         euler: label of the turned head.
         follow: share of the turn that the shoulders take part in, from 0 to 1.
         framing: side of the picture in longer sides of the tight box.
-        shift: of the tight box's centre from the picture's, right and down, as shares of the side.
+        shift: of the tight box's center from the picture's, right and down, as shares of the side.
         seed: of a background that is made up.
     """
 
@@ -64,8 +64,8 @@ class Turned:
         landmarks: (68, 3) pixels x right, y down, and z towards the camera in the same unit.
         box: tight box of the landmarks, pixels.
         origin: where the head's origin lies, pixels.
-        scale: pixels a decimetre.
-        unseen: share of the face's outline whose colour neither the photograph nor its mirror image gives.
+        scale: pixels a decimeter.
+        unseen: share of the face's outline whose color neither the photograph nor its mirror image gives.
     """
 
     image: Image
@@ -119,7 +119,7 @@ class Turner:
         self._scalp = scalp
         self._shade = np.where(space.weight > 0.98, np.clip(occlusion / 0.8, 0.45, 1.1), 1.0).astype(np.float32)
         self._head_faces = space.faces[(space.weight[space.faces] > 0.98).all(1)]
-        self._start, self._neighbours = _adjacency(space.faces, len(at))
+        self._start, self._neighbors = _adjacency(space.faces, len(at))
         self._hair = self._spread(scalp)
         self._clothed = smooth(0.35, 0.1, space.weight) * own
         self._pull = np.float32(_PULL) + np.float32(_HAIR_PULL) * smooth(0.5, 0.9, scalp) + 0.1 * self._clothed
@@ -127,7 +127,7 @@ class Turner:
     def fit(
         self, photo: Image, box: Box, rotation: Array, points: Array | None = None, known: Array | None = None
     ) -> Fitted:
-        """Fit a head to a photograph and find the colours of its surface.
+        """Fit a head to a photograph and find the colors of its surface.
 
         Args:
             photo: (H, W, 3) uint8 BGR.
@@ -153,11 +153,11 @@ class Turner:
         skull = _silhouette(points3, self._head_faces, part.shape[:2])
         vertices = hairline.grow(vertices, self._hair, found, mask, skull)
         points3 = found.project(self._bent(vertices, drawn, shoulders)).astype(np.float32)
-        colours = part.astype(np.float32)
-        attributes = self._colours(points3, found, colours, mask, skull)
+        colors = part.astype(np.float32)
+        attributes = self._colors(points3, found, colors, mask, skull)
         whole = np.maximum(mask, head)
-        behind = surroundings.without_head(colours, whole, max(1, round(0.06 * found.scale)))
-        return Fitted(found, vertices, colours, behind, attributes, shoulders)
+        behind = surroundings.without_head(colors, whole, max(1, round(0.06 * found.scale)))
+        return Fitted(found, vertices, colors, behind, attributes, shoulders)
 
     def turn(self, fitted: Fitted, view: View) -> Turned:
         """Draw a fitted head in another pose.
@@ -198,7 +198,7 @@ class Turner:
         """Smooth (n,) values over the mesh, so that hair has no step at its edge."""
         result = np.repeat(values[:, None], 3, 1)
         pull = np.full(len(values), 0.7, np.float32)
-        texture.diffuse(result, pull, result.copy(), self._start, self._neighbours, 6)
+        texture.diffuse(result, pull, result.copy(), self._start, self._neighbors, 6)
         return np.ascontiguousarray(result[:, 0])
 
     def _bent(self, vertices: F32, rotation: Array, shoulders: Array) -> F32:
@@ -206,7 +206,7 @@ class Turner:
         head, neck = (EulerAngles(*geometry.euler_from_rotation(r)) for r in (rotation, shoulders.T @ rotation))
         return poses.bend(poses.Pose(head, neck), self.space.pivot)(vertices, self.space.weight)
 
-    def _colours(self, points: F32, found: Fit, photo: F32, mask: U8, skull: U8) -> F32:
+    def _colors(self, points: F32, found: Fit, photo: F32, mask: U8, skull: U8) -> F32:
         """Return the vertices' attributes for ``texture.paint``."""
         space = self.space
         mirrored = space.mirrored
@@ -227,26 +227,26 @@ class Turner:
         pull = np.where(both > 0.6, np.inf, 0.004).astype(np.float32)
         offset[both <= 0.6] = 0
         zero = np.zeros_like(offset)
-        texture.diffuse(offset, pull, zero, self._start, self._neighbours, _SWEEPS)
+        texture.diffuse(offset, pull, zero, self._start, self._neighbors, _SWEEPS)
         share = (1 - own) * other
         certain = own + share
-        colour = own[:, None] * here + share[:, None] * (there + offset)
-        colour /= np.maximum(certain, np.float32(1e-3))[:, None]
-        goal = self._goal(colour, certain, _standing_hair(soft, found, mask, skull))
+        color = own[:, None] * here + share[:, None] * (there + offset)
+        color /= np.maximum(certain, np.float32(1e-3))[:, None]
+        goal = self._goal(color, certain, _standing_hair(soft, found, mask, skull))
         shade = self._shade[:, None]
-        colour = np.where((certain > 0.5)[:, None], colour / shade, goal)
+        color = np.where((certain > 0.5)[:, None], color / shade, goal)
         pull = np.where(certain > 0.5, np.inf, self._pull).astype(np.float32)
-        texture.diffuse(colour, pull, goal, self._start, self._neighbours, _SWEEPS)
+        texture.diffuse(color, pull, goal, self._start, self._neighbors, _SWEEPS)
         rough = _SKIN_GRAIN + (_HAIR_GRAIN - _SKIN_GRAIN) * self._hair
-        return np.column_stack([points[:, :2], points[mirrored, :2], own, other, offset, colour * shade, rough]).astype(
+        return np.column_stack([points[:, :2], points[mirrored, :2], own, other, offset, color * shade, rough]).astype(
             np.float32
         )
 
-    def _likeness(self, colour: F32, seen: F32, facing: F32) -> F32:
+    def _likeness(self, color: F32, seen: F32, facing: F32) -> F32:
         """Return a weight in [0, 1] that drops what is not skin at the edge of the face: background, hair, hands.
 
         Args:
-            colour: (n, 3) in the photograph.
+            color: (n, 3) in the photograph.
             seen: (n,) how well a vertex is seen.
             facing: (n,) cosine to the camera.
         """
@@ -254,25 +254,25 @@ class Turner:
         sure = skin & (seen > 0.5) & (facing > 0.6)
         if sure.sum() < 50:
             return np.ones(len(seen), np.float32)
-        middle = np.median(colour[sure], 0)
-        spread = np.maximum(1.48 * np.median(abs(colour[sure] - middle), 0), 8)
-        off = np.sqrt((((colour - middle) / spread) ** 2).mean(1))
+        middle = np.median(color[sure], 0)
+        spread = np.maximum(1.48 * np.median(abs(color[sure] - middle), 0), 8)
+        off = np.sqrt((((color - middle) / spread) ** 2).mean(1))
         edge = smooth(0.75, 0.55, facing) * skin
         return 1 - edge * smooth(1.6, 2.8, off.astype(np.float32))
 
-    def _goal(self, colour: F32, certain: F32, standing: F32) -> F32:
-        """Return the colours that unseen places tend to: those of hair, clothes or skin; (n, 3).
+    def _goal(self, color: F32, certain: F32, standing: F32) -> F32:
+        """Return the colors that unseen places tend to: those of hair, clothes or skin; (n, 3).
 
         Args:
-            colour: (n, 3) of the vertices that are seen.
+            color: (n, 3) of the vertices that are seen.
             certain: (n,) how well they are seen.
-            standing: (k, 3) colours of hair that stands off the head.
+            standing: (k, 3) colors of hair that stands off the head.
         """
         seen = certain > 0.5
-        skin = _median(colour[seen & (self._scalp < 0.1) & (self.space.weight > 0.98)], np.full(3, 128.0))
-        own = colour[seen & (self._scalp > 0.9)]
+        skin = _median(color[seen & (self._scalp < 0.1) & (self.space.weight > 0.98)], np.full(3, 128.0))
+        own = color[seen & (self._scalp > 0.9)]
         hair = _median(own if len(own) > len(standing) / 8 else standing, skin * 0.45)
-        clothes = _median(colour[seen & (self._clothed > 0.9)], hair * 0.5 + 40)
+        clothes = _median(color[seen & (self._clothed > 0.9)], hair * 0.5 + 40)
         scalp, clothed = self._scalp[:, None], self._clothed[:, None]
         return (skin * (1 - scalp - clothed) + hair * scalp + clothes * clothed).astype(np.float32)
 
@@ -340,14 +340,14 @@ def _visible(points: F32, faces: I32, size: int) -> I32:
 
 def _painted(rng: np.random.Generator, size: int, brightness: float) -> F32:
     """Return a (S, S, 3) float32 BGR background that is made up, in [0, 255]."""
-    colours = background.paint(background.draw(rng), rng, size, None, light.draw(rng))
-    shown = 255 * np.clip(colours[:, :, ::-1], 0, 1) ** (1 / 2.2)
+    colors = background.paint(background.draw(rng), rng, size, None, light.draw(rng))
+    shown = 255 * np.clip(colors[:, :, ::-1], 0, 1) ** (1 / 2.2)
     gain = brightness * rng.uniform(0.6, 1.3) / max(1.0, float(shown.mean()))
     return np.clip(shown * gain, 0, 255).astype(np.float32)
 
 
 def _adjacency(faces: I32, count: int) -> tuple[I32, I32]:
-    """Return where each vertex's neighbours start, (n + 1,), and the neighbours."""
+    """Return where each vertex's neighbors start, (n + 1,), and the neighbors."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
     start = np.searchsorted(edges[:, 0], np.arange(count + 1))
@@ -355,7 +355,7 @@ def _adjacency(faces: I32, count: int) -> tuple[I32, I32]:
 
 
 def _standing_hair(photo: F32, found: Fit, mask: U8, skull: U8) -> F32:
-    """Return the (k, 3) colours of the head's pixels beside and above the skull; none if there are few."""
+    """Return the (k, 3) colors of the head's pixels beside and above the skull; none if there are few."""
     rows, columns = np.nonzero(cv2.erode(mask, np.ones((3, 3), np.uint8)) & (1 - skull))
     middle = found.project((found.rotation @ hairline.SKULL)[None])[0, :2]
     up = found.rotation[:2, 1] * [1, -1]
@@ -363,9 +363,9 @@ def _standing_hair(photo: F32, found: Fit, mask: U8, skull: U8) -> F32:
     return photo[rows[above], columns[above]] if above.sum() > 20 else np.zeros((0, 3), np.float32)
 
 
-def _median(colours: F32, otherwise: Array) -> Array:
-    """Return the (3,) median, or ``otherwise`` where there are few colours."""
-    return np.median(colours, 0) if len(colours) > 12 else otherwise
+def _median(colors: F32, otherwise: Array) -> Array:
+    """Return the (3,) median, or ``otherwise`` where there are few colors."""
+    return np.median(colors, 0) if len(colors) > 12 else otherwise
 
 
 def _grain(rng: np.random.Generator, size: int) -> F32:

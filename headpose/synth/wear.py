@@ -9,7 +9,7 @@ import numpy as np
 from headpose.geometry import Array
 from headpose.synth.anatomy import Anatomy, radii
 from headpose.synth.assets import HELPERS
-from headpose.synth.clothes import cloth_colour, fabric
+from headpose.synth.clothes import cloth_color, fabric
 from headpose.synth.folder import AssetFolder
 from headpose.synth.shapes import Shape, ellipsoid, grid, join, shell, tube
 from headpose.synth.surface import F32, MASK_SIDE, Material, Part, linear, part, plain
@@ -40,7 +40,7 @@ class Glasses:
         rim: Radius of the frame in decimeters.
         wrap: Curvature around the face.
         lower: Downward offset in decimeters.
-        colour: Linear color of the frame.
+        color: Linear color of the frame.
         lens: Linear color of the lenses.
         density: Opacity of the lenses: 0.2 shows reflections only, 1 is mirrored sunglasses.
     """
@@ -51,7 +51,7 @@ class Glasses:
     rim: float
     wrap: float
     lower: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     lens: tuple[float, float, float]
     density: float
 
@@ -63,7 +63,7 @@ class Wear:
     Attributes:
         glasses: Glasses; None for none.
         hat: Name of a procedural hat or of a hat in the asset folder; "" for none.
-        hat_colour: Linear color of the hat.
+        hat_color: Linear color of the hat.
         hat_second: Second linear color of the pattern.
         pattern: Pattern of the cloth.
         size: Size from 0 (small and tight) to 1 (wide).
@@ -73,7 +73,7 @@ class Wear:
 
     glasses: Glasses | None
     hat: str
-    hat_colour: tuple[float, float, float]
+    hat_color: tuple[float, float, float]
     hat_second: tuple[float, float, float]
     pattern: str
     size: float
@@ -91,8 +91,8 @@ def draw(rng: np.random.Generator, fitted: list[str]) -> Wear:
     return Wear(
         glasses=glasses,
         hat=hat,
-        hat_colour=cloth_colour(rng),
-        hat_second=cloth_colour(rng),
+        hat_color=cloth_color(rng),
+        hat_second=cloth_color(rng),
         pattern=str(rng.choice(["plain", "plain", "knit", "stripes", "blotches"])),
         size=float(rng.random()),
         tilt=float(rng.normal(0, 4)),
@@ -111,7 +111,7 @@ def _draw_glasses(rng: np.random.Generator) -> Glasses:
         rim=float(rng.choice([0.008, 0.013, 0.02, 0.03])),
         wrap=float(rng.uniform(0.05, 0.14)),
         lower=float(rng.uniform(0.0, 0.1)),
-        colour=(float(frame[0]), float(frame[1]), float(frame[2])),
+        color=(float(frame[0]), float(frame[1]), float(frame[2])),
         lens=(float(tint[0]), float(tint[1]), float(tint[2])) if dark else (0.3, 0.32, 0.33),
         density=float(rng.choice([0.75, 1.0])) if dark else float(rng.choice([0.0, 0.25])),
     )
@@ -139,7 +139,7 @@ def parts(wear: Wear, vertices: F32, landmarks: Array, anatomy: Anatomy, folder:
     """
     table, middle = radii(anatomy, vertices)
     result: list[Part] = []
-    cloth = fabric(wear.pattern, wear.hat_colour, wear.hat_second, 8.0)
+    cloth = fabric(wear.pattern, wear.hat_color, wear.hat_second, 8.0)
     if folder is not None and wear.hat in folder.hats:
         style = folder.hats[wear.hat]
         result.append(part(Material(cloth, 0.015, 6, hides=True), style.on(vertices), style.faces, style.uv))
@@ -147,7 +147,7 @@ def parts(wear: Wear, vertices: F32, landmarks: Array, anatomy: Anatomy, folder:
         shape = _HAT_SHAPES[wear.hat](wear, table, middle, landmarks)
         smooth = wear.hat in ("helmet", "headphones")
         material = (
-            Material(plain(wear.hat_colour), 0.06, 60, hides=True) if smooth else Material(cloth, 0.012, 6, hides=True)
+            Material(plain(wear.hat_color), 0.06, 60, hides=True) if smooth else Material(cloth, 0.012, 6, hides=True)
         )
         result.append(part(material, shape.vertices, shape.faces, shape.uv))
     if wear.mask:
@@ -257,8 +257,8 @@ def _mask(table: F32, middle: F32, landmarks: Array) -> Shape:
     turn = np.arange(columns) / columns * 2 * np.pi
     wide, up = abs(np.sin(turn)), np.cos(turn)
     edge = np.deg2rad(np.where(up > 0, 22, 27) * (1 - wide**2) + 44 * wide**2)
-    centre = landmarks[48:60].mean(0) - middle + [0, 0.06, 0]
-    cover = shell(table, middle, centre, edge, 0.05, 10, furthest=1.42)
+    center = landmarks[48:60].mean(0) - middle + [0, 0.06, 0]
+    cover = shell(table, middle, center, edge, 0.05, 10, furthest=1.42)
     bands = []
     for side, ear in ((1, 16), (-1, 0)):
         corner = cover.vertices.reshape(11, columns + 1, 3)[-1, columns // 4 if side > 0 else 3 * columns // 4]
@@ -267,10 +267,10 @@ def _mask(table: F32, middle: F32, landmarks: Array) -> Shape:
 
 
 def _glasses(glasses: Glasses, vertices: F32, landmarks: Array) -> list[Part]:
-    centres = [vertices[slice(*HELPERS[name])].mean(0) for name in ("right-eye", "left-eye")]
-    half = float(abs(centres[0][0]) + abs(centres[1][0])) / 2
-    high = float(centres[0][1] + centres[1][1]) / 2 - 0.05 - glasses.lower
-    front = max(float(centres[0][2]) + 0.32, float(landmarks[27:29, 2].max()) + 0.05) + 0.4 * glasses.lower
+    centers = [vertices[slice(*HELPERS[name])].mean(0) for name in ("right-eye", "left-eye")]
+    half = float(abs(centers[0][0]) + abs(centers[1][0])) / 2
+    high = float(centers[0][1] + centers[1][1]) / 2 - 0.05 - glasses.lower
+    front = max(float(centers[0][2]) + 0.32, float(landmarks[27:29, 2].max()) + 0.05) + 0.4 * glasses.lower
     turn = np.arange(28) / 28 * 2 * np.pi
     power = 2 / glasses.squareness
     x = np.sign(np.cos(turn)) * abs(np.cos(turn)) ** power * glasses.half_width
@@ -293,7 +293,7 @@ def _glasses(glasses: Glasses, vertices: F32, landmarks: Array) -> list[Part]:
         arm += [[temple, high + 0.05, (hinge + ear) / 2], [temple, high + 0.02, ear]]
         pieces.append(tube(np.array(arm) * [side, 1, 1], max(glasses.rim, 0.012)))
     frame = join(*pieces)
-    result = [part(Material(plain(glasses.colour), 0.06, 50, of_face=True), frame.vertices, frame.faces, frame.uv)]
+    result = [part(Material(plain(glasses.color), 0.06, 50, of_face=True), frame.vertices, frame.faces, frame.uv)]
     if glasses.density:
         cover = np.full((MASK_SIDE, MASK_SIDE), int(255 * glasses.density), np.uint8)
         lens = join(*lenses)

@@ -114,7 +114,7 @@ def _write(settings: Settings, count: int, root: Path, workers: int) -> int:
     # Load the assets first, so that their errors are reported before anything is written and their cache is built once.
     studio = scenes.open_studio(settings.asset_folder or None) if chunks else None
     _make_folders(root)
-    if turned and settings.density.labelled:
+    if turned and settings.density.labeled:
         layout.rewrite_labels(root, settings.seed, settings.poses)
     files.write_text(root / _SETTINGS, json.dumps(ours, indent=1) + "\n")
     todo = sum(last - first for first, last in chunks)
@@ -202,7 +202,7 @@ def _write_chunk(settings: Settings, root: Path, studio: Studio, first: int, las
         path = root / layout.picture_path(index)
         path.parent.mkdir(exist_ok=True)
         images.write_image(path, rendered.image)
-        if settings.density.labelled:
+        if settings.density.labeled:
             files.write_bytes(path.with_suffix(".mat"), label_bytes(rendered))
         lines.append(_line(settings, index, drawn, rendered))
     layout.write_scenes(root, first, lines)
@@ -213,7 +213,7 @@ def label_bytes(rendered: Rendered) -> bytes:
     """Return the .mat file of an image (``w300lp.pack_label``); its scale is in pixels per decimeter."""
     view = rendered.view
     return w300lp.pack_label(
-        rendered.rotation, rendered.landmarks, rendered.box, view.centre, view.focal / view.distance
+        rendered.rotation, rendered.landmarks, rendered.box, view.center, view.focal / view.distance
     )
 
 
@@ -221,7 +221,7 @@ def _line(settings: Settings, index: int, drawn: Scene, rendered: Rendered) -> d
     line = {
         "image": layout.picture_path(index).as_posix(),
         "box": np.round(rendered.box.as_tuple(), 4).tolist(),
-        **(layout.label_fields(rendered.rotation) if settings.density.labelled else {}),
+        **(layout.label_fields(rendered.rotation) if settings.density.labeled else {}),
         "hidden": round(rendered.hidden, 4),
     }
     if settings.poses != _DEFAULT_POSES:
@@ -231,14 +231,14 @@ def _line(settings: Settings, index: int, drawn: Scene, rendered: Rendered) -> d
 
 def _write_manifest(settings: Settings, root: Path, count: int) -> None:
     """Write the manifest of the labeled heads or of the negatives from the scenes."""
-    labelled = settings.density.labelled
+    labeled = settings.density.labeled
     shares = ["hidden"] if settings.poses == _DEFAULT_POSES else ["hidden", "face_seen"]
-    pose = [*manifest.COLUMNS[5:], *(f"r{row}{column}" for row in range(3) for column in range(3))] if labelled else []
+    pose = [*manifest.COLUMNS[5:], *(f"r{row}{column}" for row in range(3) for column in range(3))] if labeled else []
     with contextlib.closing(io.StringIO()) as text:
         table = csv.writer(text, lineterminator="\n")
         table.writerow([*manifest.COLUMNS[:5], *pose, *shares])
         for first in range(0, count, layout.CHUNK):
             for line in layout.read_scenes(root, first)[: count - first]:
-                label = [*line["euler"], *(value for row in line["rotation"] for value in row)] if labelled else []
+                label = [*line["euler"], *(value for row in line["rotation"] for value in row)] if labeled else []
                 table.writerow([line["image"], *line["box"], *label, *(line[share] for share in shares)])
-        files.write_text(root / (_MANIFEST if labelled else _NEGATIVES), text.getvalue())
+        files.write_text(root / (_MANIFEST if labeled else _NEGATIVES), text.getvalue())

@@ -23,7 +23,7 @@ from headpose.types import Box, CropSpec, Image
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # disables its online version check
 import albumentations
 
-_RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slope to one side, of each patch and colour
+_RAMP, _PATCHES = 0.35, 0.1  # deviations of the logarithm of light: of its slope to one side, of each patch and color
 _MOST_CUT, _CORNERS = 0.5, 0.25  # of the box's area outside of a cut picture; share of the cuts that are at a corner
 
 

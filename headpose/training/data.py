@@ -69,7 +69,7 @@ def faces_only(recipe: DataRecipe) -> DataRecipe:
     faces = tuple(source for source in recipe.sources if source.kind != "negatives")
     rest = 1.0 - sum(source.share for source in recipe.sources if source.kind == "negatives")
     if len(faces) == len(recipe.sources) or all(source.share for source in recipe.sources):
-        rest = 1.0  # shares of all sources are normalised anyway
+        rest = 1.0  # shares of all sources are normalized anyway
     shared = tuple(dataclasses.replace(source, share=source.share / rest) for source in faces)
     return dataclasses.replace(recipe, sources=shared)
 

@@ -24,7 +24,7 @@ from headpose.files import sha256_of, write_text
 from headpose.networks import checkpoint
 from headpose.networks.build import build
 from headpose.networks.network import Network
-from headpose.networks.pretrained import Match, initialise
+from headpose.networks.pretrained import Match, initialize
 from headpose.recipes import provenance
 from headpose.recipes.training import Recipe
 from headpose.training import distributed, log, schedule, tasks
@@ -148,13 +148,13 @@ class Trainer:
         return self._origin.get("name", "")
 
     def start_from(self, file: Path, name: str = "") -> Match:
-        """Initialize the network from a weight file, before the first step; see ``pretrained.initialise``.
+        """Initialize the network from a weight file, before the first step; see ``pretrained.initialize``.
 
         Args:
             file: Weight file.
             name: Name of the network in the file. "" uses the file name.
         """
-        match = initialise(self.network, file)
+        match = initialize(self.network, file)
         self._origin = {"file": str(file), "sha256": sha256_of(file), "name": name or file.name}
         self.average = WeightAverage(self.network, self.recipe.run.ema)
         return match

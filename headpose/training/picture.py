@@ -99,6 +99,6 @@ def _tile(
 
 
 def _numbered(tile: Image, error: float) -> Image:
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(tile, f"{error:.1f}", (_TILE + 4, _TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thickness)
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, f"{error:.1f}", (_TILE + 4, _TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness)
     return tile

@@ -171,7 +171,7 @@ def read(network: HeadPoseNet, crops: Sequence[Image], spec: CropSpec, batch: in
     device = next(network.parameters()).device
     parts = []
     for start in range(0, len(crops), batch):
-        images = torch.from_numpy(crop.normalise(np.stack(crops[start : start + batch]), spec)).to(device)
+        images = torch.from_numpy(crop.normalize(np.stack(crops[start : start + batch]), spec)).to(device)
         parts.append(network.read(images.contiguous(memory_format=torch.channels_last)))
     network.train(training)
     return Reading(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from headpose import cli
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import write_video
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return colour_network(tmp_path_factory.mktemp("networks") / "colour.onnx")
+    return color_network(tmp_path_factory.mktemp("networks") / "color.onnx")
 
 
 @pytest.fixture

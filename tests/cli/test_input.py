@@ -16,7 +16,7 @@ import headpose
 from headpose import cli, inference, weights
 from headpose.images import read_image, write_image
 from tests.cli.errors import assert_error
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import read_video, write_video
 
 
@@ -150,7 +150,7 @@ def test_a_camera_and_a_pipeline_that_are_not_there(estimate):
 def test_models_that_cannot_be_used(estimate, astronaut, tmp_path, network, capfd):
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "cut.onnx").write_bytes(network.read_bytes()[:-50])
-    (tmp_path / "bare.onnx").write_bytes(colour_network(tmp_path / "b.onnx", metadata={}).read_bytes())
+    (tmp_path / "bare.onnx").write_bytes(color_network(tmp_path / "b.onnx", metadata={}).read_bytes())
     for model, message in (
         ("nothing", "unknown model 'nothing'"),
         (tmp_path / "none.onnx", "does not exist"),

@@ -33,7 +33,7 @@ def test_verbose_says_where_the_networks_run(estimate, astronaut):
     assert status == 0
     assert err.splitlines() == [
         "headpose: blazeface-short.onnx runs on cpu, threads: 1",
-        "headpose: colour.onnx runs on cpu, threads: 1",
+        "headpose: color.onnx runs on cpu, threads: 1",
     ]
 
 
@@ -73,7 +73,7 @@ logging.basicConfig(level=logging.INFO)
 headpose.load_model({str(network)!r}, threads=1)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "" and done.stderr == "INFO:headpose.inference:colour.onnx runs on cpu, threads: 1\n"
+    assert done.stdout == "" and done.stderr == "INFO:headpose.inference:color.onnx runs on cpu, threads: 1\n"
 
 
 def test_nothing_is_kept_about_the_user(network, astronaut, tmp_path):

@@ -19,7 +19,7 @@ from headpose import cli, inference
 from headpose.cli.estimate import add_arguments
 from headpose.draw import STYLES
 from tests.cli.errors import assert_error
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 from tests.videos import read_video, write_video
 
 
@@ -141,7 +141,7 @@ def test_results_do_not_suffer_from_a_stderr_that_takes_nothing(network, clip, t
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
 def test_a_reader_that_leaves_ends_other_programs_too(repo, tmp_path):
-    data = write_coloured_faces(tmp_path / "faces", [(float(yaw), 0.0, 0.0) for yaw in range(-40, 41, 10)])
+    data = write_colored_faces(tmp_path / "faces", [(float(yaw), 0.0, 0.0) for yaw in range(-40, 41, 10)])
     rows = [f"image{index:05},0,0,0" for index in range(9)]
     (tmp_path / "angles.csv").write_text("\n".join(["image,yaw,pitch,roll", *rows]))
     command = [sys.executable, "eval/aflw2000.py", "--data", data, "--score", tmp_path / "angles.csv", "--audit"]

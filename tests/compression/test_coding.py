@@ -107,14 +107,14 @@ def _inputs(task):
         yield batch.images[0].numpy()
 
 
-def test_layers_are_quantised_at_once_or_one_after_the_other(finished):
+def test_layers_are_quantized_at_once_or_one_after_the_other(finished):
     baseline = surgery.load(finished / "product" / "untrained" / "network.safetensors")
     names = product.layers(baseline)
     folders = {name: sorted((finished / "product" / name).glob("step-*")) for name in PRODUCT}
     assert [len(folders[name]) for name in PRODUCT] == [1, len(ONE_BLOCK), 1]
     codes = [product_file.load_codes(folder / coding.CODES) for folder in folders["by-layer"]]
     assert [list(each) for each in codes] == [ONE_BLOCK[: end + 1] for end in range(len(ONE_BLOCK))]
-    # A layer's codewords go on learning while later layers are quantised; which vectors share one stays.
+    # A layer's codewords go on learning while later layers are quantized; which vectors share one stays.
     first, last = codes[0][ONE_BLOCK[0]], codes[-1][ONE_BLOCK[0]]
     assert np.array_equal(first.indices, last.indices)
     assert not np.array_equal(first.codebook, last.codebook)

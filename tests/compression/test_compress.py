@@ -109,14 +109,14 @@ def test_the_chain_leaves_networks_and_a_report(finished):
     variants = {variant["name"]: variant for variant in report["variants"]}
     assert list(variants) == [
         *("baseline", "teacher", "teacher-random", "student", "student-scratch"),
-        *("student-fp16", "student-int8", "student, stock quantiser"),
+        *("student-fp16", "student-int8", "student, stock quantizer"),
     ]
     sizes = {name: variant["bytes"] for name, variant in variants.items()}
     assert sizes["teacher"] < sizes["baseline"]
     assert sizes["student"] == pytest.approx(sizes["student-scratch"], abs=200)  # names in the metadata
     assert sizes["student-fp16"] < sizes["student"] < sizes["teacher"]
     assert variants["teacher"]["parameters"] == variants["teacher-random"]["parameters"]
-    stock = variants.pop("student, stock quantiser")
+    stock = variants.pop("student, stock quantizer")
     assert stock["figures"]["geodesic"] > variants["student-int8"]["figures"]["geodesic"] - 0.5
     assert all(set(variant["latency_ms"]) == {"1", "2"} for variant in variants.values())
     assert abs(variants["student"]["figures"]["geodesic"] - variants["student-fp16"]["figures"]["geodesic"]) < 0.05

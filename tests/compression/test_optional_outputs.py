@@ -92,7 +92,7 @@ def test_pruning_keeps_every_output():
     last = f"head.{len(SPEC.head)}"
     for name in (f"{last}.weight", f"{last}.bias"):
         assert torch.equal(small.state_dict()[name], net.state_dict()[name])
-    images = torch.from_numpy(crop.normalise(np.stack(CROPS[:4]), CROP))
+    images = torch.from_numpy(crop.normalize(np.stack(CROPS[:4]), CROP))
     found = small.read(images)
     assert {name: tuple(value.shape[1:]) for name, value in found.items()} == {
         "rotation": (3, 3),
@@ -118,7 +118,7 @@ def test_a_network_must_have_the_outputs_of_the_recipe(source, tmp_path):
 
 def test_an_uncertainty_of_the_file_is_calibrated(source):
     reading = read(OnnxPoseModel(source, device="cpu"), CROPS[:3])
-    plain = calm().read(torch.from_numpy(crop.normalise(np.stack(CROPS[:3]), CROP)))["covariance"].detach().numpy()
+    plain = calm().read(torch.from_numpy(crop.normalize(np.stack(CROPS[:3]), CROP)))["covariance"].detach().numpy()
     np.testing.assert_allclose(
         geometry.expected_angle(reading.covariance), 2**0.5 * geometry.expected_angle(plain), rtol=1e-3
     )

@@ -30,11 +30,11 @@ def weights_of(net, name):
     return net.get_parameter(f"{name}.weight").detach()
 
 
-def quantised(spec=TINY_BASIC, codec=Codec(), names=None, seed=0):  # noqa: B008
+def quantized(spec=TINY_BASIC, codec=Codec(), names=None, seed=0):  # noqa: B008
     """A network with codewords in all but its first and last layer, and the codes."""
     net = network(spec, seed)
     names = product.layers(net)[1:-1] if names is None else names
-    codes = {name: product.quantise(weights_of(net, name), codec, seed) for name in names}
+    codes = {name: product.quantize(weights_of(net, name), codec, seed) for name in names}
     product.insert(net, codes)
     product.shorten(net, names)
     return net, codes
@@ -49,7 +49,7 @@ def written(folder, net, codes):
 @pytest.mark.parametrize("spec", [TINY_BASIC, TINY_BOTTLENECK])
 @pytest.mark.parametrize("codec", [Codec(), Codec(signed=True), Codec(5, 1, 1), Codec(7, 3, 2, signed=True)])
 def test_a_file_decodes_to_the_network_that_was_written(spec, codec, tmp_path):
-    net, codes = quantised(spec, codec)
+    net, codes = quantized(spec, codec)
     file = written(tmp_path, net, codes)
     assert coded.read_onnx(file) == (tmp_path / "tiny.onnx").read_bytes()
     found, crop, state = state_from_onnx(file)
@@ -72,7 +72,7 @@ def test_codes_keep_zeros_signs_and_shape(outputs, inputs, kernel, length, signe
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(outputs, inputs, *kernel, generator=generator)
     weight *= (torch.rand(outputs, inputs, generator=generator) >= share).reshape(outputs, inputs, *[1] * len(kernel))
-    codes = product.quantise(weight, Codec(16, length, length, signed), seed)
+    codes = product.quantize(weight, Codec(16, length, length, signed), seed)
     back = torch.from_numpy(codes.decode())
     assert back.shape == weight.shape
     assert (back[weight == 0] == 0).all()
@@ -87,14 +87,14 @@ def test_codes_keep_zeros_signs_and_shape(outputs, inputs, kernel, length, signe
 def test_enough_codewords_lose_nothing_but_bits():
     weight = torch.randn(8, 8, generator=torch.Generator().manual_seed(1)).half().float().repeat(1, 4)
     weight = torch.cat([weight] * 8)  # each vector at least four times
-    codes = product.quantise(weight, Codec())
+    codes = product.quantize(weight, Codec())
     assert torch.equal(torch.from_numpy(codes.decode()), weight)
 
 
 def test_absolute_values_represent_weights_better_than_signed_codewords():
     weight = torch.randn(64, 64, 3, 3, generator=torch.Generator().manual_seed(0))
     apart, within = (
-        (torch.from_numpy(product.quantise(weight, Codec(signed=signed)).decode()) - weight).square().mean()
+        (torch.from_numpy(product.quantize(weight, Codec(signed=signed)).decode()) - weight).square().mean()
         for signed in (False, True)
     )
     assert apart < 0.5 * within
@@ -102,20 +102,20 @@ def test_absolute_values_represent_weights_better_than_signed_codewords():
 
 def test_clusters_are_as_tight_as_those_of_scikit_learn():
     vectors = torch.randn(1500, 4, generator=torch.Generator().manual_seed(2)).abs()
-    centres, indices = product.cluster(vectors, 40, seed=0)
-    inertia = float((vectors - centres[indices]).square().sum())
+    centers, indices = product.cluster(vectors, 40, seed=0)
+    inertia = float((vectors - centers[indices]).square().sum())
     oracle = KMeans(40, n_init=1, random_state=0).fit(vectors.numpy())
     assert inertia < 1.05 * oracle.inertia_
-    nearest = torch.cdist(vectors, centres).argmin(1)
+    nearest = torch.cdist(vectors, centers).argmin(1)
     assert torch.equal(nearest, indices)
 
 
 def test_no_codeword_is_left_unused():
     # Most vectors are equal: first centers that are drawn regardless of their distance are the same vector.
     vectors = torch.cat([torch.ones(500, 2), torch.rand(40, 2, generator=torch.Generator().manual_seed(0))])
-    centres, indices = product.cluster(vectors, 30, seed=0)
+    centers, indices = product.cluster(vectors, 30, seed=0)
     assert len(indices.unique()) == 30
-    assert float((vectors - centres[indices]).square().sum()) < 0.2
+    assert float((vectors - centers[indices]).square().sum()) < 0.2
 
 
 def train(net, codes, steps=6, **options):
@@ -132,11 +132,11 @@ def train(net, codes, steps=6, **options):
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_training_changes_codewords_and_keeps_weights_tied(signed):
-    net, codes = quantised(codec=Codec(6, 4, 9, signed))
+    net, codes = quantized(codec=Codec(6, 4, 9, signed))
     name = "layer1.0.conv2"
     with torch.no_grad():
         net.get_parameter(f"{name}.weight")[:, 1] = 0  # pruned
-    codes[name] = product.quantise(weights_of(net, name), Codec(6, 4, 9, signed))
+    codes[name] = product.quantize(weights_of(net, name), Codec(6, 4, 9, signed))
     product.insert(net, codes)
     before = {each: weights_of(net, each).clone() for each in codes}
     train(net, codes)
@@ -152,7 +152,7 @@ def test_training_changes_codewords_and_keeps_weights_tied(signed):
 
 
 def test_the_gradient_of_a_codeword_is_the_mean_of_those_of_its_vectors():
-    net, codes = quantised(codec=Codec(4, 2, 3))
+    net, codes = quantized(codec=Codec(4, 2, 3))
     name = "layer2.0.conv1"
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     (plain,) = torch.autograd.grad(net.raw(images).square().sum(), [net.get_parameter(f"{name}.weight")])
@@ -186,7 +186,7 @@ def test_shortened_values_have_the_bits_of_float16_and_keep_their_range():
 
 
 def test_codes_are_saved_for_later(tmp_path):
-    _, codes = quantised()
+    _, codes = quantized()
     codes["layer1.0.conv1"] = dataclasses.replace(codes["layer1.0.conv1"], signs=None)
     product_file.save_codes(tmp_path / "codes.safetensors", codes)
     found = product_file.load_codes(tmp_path / "codes.safetensors")
@@ -198,7 +198,7 @@ def test_codes_are_saved_for_later(tmp_path):
 
 
 def test_a_network_with_other_weights_is_not_written(tmp_path):
-    net, codes = quantised()
+    net, codes = quantized()
     with torch.no_grad():
         net.layer2[0].conv1.weight += 1
     with pytest.raises(WeightsError, match=r"other weights in layer2\.0\.conv1"):
@@ -216,7 +216,7 @@ def test_settings_out_of_range(values):
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("files"), *quantised())
+    return written(tmp_path_factory.mktemp("files"), *quantized())
 
 
 def altered(file, target, change, **tensors):

@@ -22,7 +22,7 @@ from headpose.errors import DataError, WeightsError
 from headpose.inference import OnnxPoseModel
 from headpose.networks.export import ModelCard, export_onnx, state_from_onnx
 from headpose.types import CropSpec
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
 CARD = ModelCard("tiny", "fp32", "permissive", "any use", "none", "tiny")
@@ -62,7 +62,7 @@ def test_a_variant_keeps_the_contract(files, precision):
     graph = onnx.load(files[precision]).graph
     types = [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
     assert types == [TensorProto.FLOAT, TensorProto.FLOAT]
-    inputs = crop.normalise(np.stack(CROPS[:5]), CROP)
+    inputs = crop.normalize(np.stack(CROPS[:5]), CROP)
     together = model.predict(inputs)
     apart = np.concatenate([model.predict(inputs[i : i + 1]) for i in range(5)])
     np.testing.assert_allclose(together, apart, atol=1e-6)
@@ -153,7 +153,7 @@ def test_the_tail_of_int8_is_the_tail_of_fp32(files):
         start = max(i for i, node in enumerate(nodes) if node.op_type == "Gemm")
         return [(node.op_type, [*node.input], [*node.output]) for node in nodes[start:]]
 
-    # The quantiser sorts the nodes of its file.
+    # The quantizer sorts the nodes of its file.
     assert sorted(last(files["fp32"])[1:]) == sorted(row for row in last(files["int8"])[1:])
 
 
@@ -185,7 +185,7 @@ def test_a_processor_without_vnni_gives_the_same_int8_angles(repo, tmp_path):
     )
     network = repo / "weights" / "student-int8.onnx"
     pictures = noise_pictures(3, 96)
-    np.save(tmp_path / "inputs.npy", crop.normalise(np.stack(pictures), OnnxPoseModel(network, device="cpu").crop))
+    np.save(tmp_path / "inputs.npy", crop.normalize(np.stack(pictures), OnnxPoseModel(network, device="cpu").crop))
     haswell = ["qemu-x86_64", "-cpu", "Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-rtm,-invpcid"]
     arguments = ["-c", code, network, tmp_path / "inputs.npy"]
     for emulator, name in ([], "here.npy"), (haswell, "haswell.npy"):
@@ -214,17 +214,17 @@ def test_one_value_in_a_hundred_thousand_does_not_set_the_range(source, tmp_path
     to_int8(source, tmp_path / "int8.onnx", crops)
     graph, values = onnx.load(tmp_path / "int8.onnx").graph, weights(tmp_path / "int8.onnx")
     (entry,) = (node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "image")
-    normal = crop.normalise(np.stack([crops[0], crops[-1]]), CROP)
+    normal = crop.normalize(np.stack([crops[0], crops[-1]]), CROP)
     assert 255 * values[entry.input[1]] == pytest.approx(np.ptp(normal), rel=0.1)
 
 
-def test_the_quantiser_is_silent(source, tmp_path, capfd, caplog):
+def test_the_quantizer_is_silent(source, tmp_path, capfd, caplog):
     to_int8(source, tmp_path / "int8.onnx", CROPS[:8])
     assert capfd.readouterr().out == ""
     assert not caplog.records
 
 
-def test_int8_stays_near_fp32_and_the_stock_settings_quantise_all(tmp_path):
+def test_int8_stays_near_fp32_and_the_stock_settings_quantize_all(tmp_path):
     path, ours, stock = (tmp_path / f"{name}.onnx" for name in ("tiny", "ours", "stock"))
     export_onnx(network(TINY_BASIC), CROP, CARD, path)
     to_int8(path, ours, CROPS)
@@ -281,7 +281,7 @@ def test_a_folded_network_computes_what_it_did(source, tmp_path, epsilon):
 
 def test_only_networks_with_a_dense_layer_are_taken(tmp_path):
     with pytest.raises(WeightsError, match="no dense layer"):
-        to_fp16(colour_network(tmp_path / "colour.onnx"), tmp_path / "fp16.onnx")
+        to_fp16(color_network(tmp_path / "color.onnx"), tmp_path / "fp16.onnx")
 
 
 def test_the_gate_stops_a_spoiled_network_and_leaves_no_file(source, tmp_path):

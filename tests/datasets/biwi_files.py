@@ -10,17 +10,17 @@ from headpose import geometry
 
 FOCAL, CENTER = 500.0, (320.0, 240.0)
 CALIBRATION = f"{FOCAL} 0 320 \n0 {FOCAL} 240 \n0 0 1 \n\n0 0 0 0 \n\n1 0 0 \n0 1 0 \n0 0 1 \n\n-20 0 0 \n\n640 480 \n"
-"""A colour camera 20 mm beside the depth camera."""
+"""A color camera 20 mm beside the depth camera."""
 
 
 def write_frame(
-    folder: Path, frame: int, euler: ArrayLike, center: ArrayLike = (0, 0, 1000), colour: ArrayLike = (0, 0, 0)
+    folder: Path, frame: int, euler: ArrayLike, center: ArrayLike = (0, 0, 1000), color: ArrayLike = (0, 0, 0)
 ) -> Path:
     """Writes a plain picture and its pose file; ``folder`` is a sequence."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rgb.cal").write_text(CALIBRATION)
     picture = folder / f"frame_{frame:05}_rgb.png"
-    assert cv2.imwrite(str(picture), np.full((480, 640, 3), colour, np.uint8))
+    assert cv2.imwrite(str(picture), np.full((480, 640, 3), color, np.uint8))
     rows = geometry.to_opencv(geometry.rotation_from_euler(euler))
     text = "\n".join(" ".join(f"{value:.6g}" for value in row) + " " for row in rows)
     pose = folder / f"frame_{frame:05}_pose.txt"

@@ -20,10 +20,10 @@ def landmarks(box: tuple[float, float, float, float], rows: int = 3) -> np.ndarr
     return points
 
 
-def write_face(picture: Path, box=(10.0, 20.0, 50.0, 70.0), colour=(0, 0, 0), **variables) -> Path:
+def write_face(picture: Path, box=(10.0, 20.0, 50.0, 70.0), color=(0, 0, 0), **variables) -> Path:
     """Writes a plain picture and its .mat; ``variables`` are added, replaced, or with None left out."""
     picture.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(picture), np.full((80, 80, 3), colour, np.uint8))
+    assert cv2.imwrite(str(picture), np.full((80, 80, 3), color, np.uint8))
     content = {"Pose_Para": POSE, "pt3d_68": landmarks(box), "pt2d": np.full((2, 21), -1.0), **variables}
     kept = {name: value for name, value in content.items() if value is not None}
     scipy.io.savemat(picture.with_suffix(".mat"), kept)

@@ -40,15 +40,15 @@ def test_the_angles_are_those_of_published_code(euler):
     np.testing.assert_allclose(ours, euler, atol=1e-6)
 
 
-def test_the_box_lies_around_the_projected_centre(layout):
+def test_the_box_lies_around_the_projected_center(layout):
     write_frame(layout / "02", 1, (0, 0, 0), center=(120, -60, 800))
     (sample,) = biwi.read(layout, (2,))
-    # The colour camera stands 20 mm to the side, focal length 500.
+    # The color camera stands 20 mm to the side, focal length 500.
     assert sample.box.center == pytest.approx((320 + 500 * 100 / 800, 240 - 500 * 60 / 800))
     assert (sample.box.width, sample.box.height) == pytest.approx((100, 100))
 
 
-def test_the_colour_camera_may_be_turned(layout):
+def test_the_color_camera_may_be_turned(layout):
     """Its rotation takes the depth camera's axes to its own: here x to y, y to -x."""
     write_frame(layout / "02", 1, (0, 0, 0), center=(120, -60, 800))
     calibration = layout / "02" / "rgb.cal"

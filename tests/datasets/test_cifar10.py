@@ -10,7 +10,7 @@ def folder(tmp_path):
     rng = np.random.default_rng(0)
 
     def some(count):
-        return cifar10.LabelledImages(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 3, count))
+        return cifar10.LabeledImages(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 3, count))
 
     training, test = some(7), some(4)
     cifar10.write(tmp_path, training, test, ["cat", "dog", "owl"])

@@ -115,8 +115,8 @@ def test_drawn_boxes_fill_the_ranges():
     assert abs(aspects.mean()) < 0.02
     outside = np.mean([box.x1 < 0 or box.x2 > 400 or box.y1 < 0 or box.y2 > 300 for box in boxes])
     assert 0.1 < outside < 0.6
-    centres = np.array([box.center for box in boxes]) / [400, 300]
-    assert np.ptp(centres, axis=0).min() > 0.75
+    centers = np.array([box.center for box in boxes]) / [400, 300]
+    assert np.ptp(centers, axis=0).min() > 0.75
 
 
 @given(x=st.floats(0, 250), y=st.floats(0, 150), side=st.floats(30, 110), seed=st.integers(0, 2**32))

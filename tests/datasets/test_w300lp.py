@@ -56,7 +56,7 @@ def test_a_single_subset_is_read_alone(layout):
     assert len(w300lp.read(layout / "AFW_Flip")) == 3
 
 
-def test_a_folder_without_labelled_pictures_is_an_error(tmp_path):
+def test_a_folder_without_labeled_pictures_is_an_error(tmp_path):
     (tmp_path / "HELEN").mkdir()
     with pytest.raises(DataError, match="no 300W-LP"):
         w300lp.read(tmp_path)

@@ -79,9 +79,9 @@ def test_blend_weights_a_cluster_by_score_and_keeps_its_best():
     assert blended == pytest.approx(rows([2 * weight, 0, 10 + 2 * weight, 10, 2.0], far), abs=1e-5)
 
 
-def test_an_ear_is_no_face_of_its_own_but_a_neighbour_is():
-    face, ear, neighbour = [0, 0, 100, 100, 2.0], [80, 30, 110, 60, 1.0], [90, 0, 190, 100, 1.5]
-    assert drop_duplicates(rows(ear, face, neighbour)).tolist() == [face, neighbour]
+def test_an_ear_is_no_face_of_its_own_but_a_neighbor_is():
+    face, ear, neighbor = [0, 0, 100, 100, 2.0], [80, 30, 110, 60, 1.0], [90, 0, 190, 100, 1.5]
+    assert drop_duplicates(rows(ear, face, neighbor)).tolist() == [face, neighbor]
 
 
 def test_a_part_lies_inside_by_more_than_a_third_of_its_own_area():

@@ -17,7 +17,7 @@ def yunet_file(tmp_path_factory):
     from onnx import TensorProto, helper, numpy_helper
 
     # Outputs of a 64x64 input: per stride class and objectness scores, boxes, five points; OpenCV takes the square root
-    # of the scores' product, (cell + box) * stride for the centre and exp(box) * stride for the sides.
+    # of the scores' product, (cell + box) * stride for the center and exp(box) * stride for the sides.
     nodes, outputs, constants = [], [], []
     for kind, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
         for stride in (8, 16, 32):

@@ -54,7 +54,7 @@ tensors = ["angles"]
 def adapter_file(
     path: Path, output: str = EULER, *, files: tuple[str, ...] = ("net.onnx",), crop: str = "", more: str = ""
 ) -> Path:
-    """Writes an adapter of ``linear_network`` whose normalised values are value / 255."""
+    """Writes an adapter of ``linear_network`` whose normalized values are value / 255."""
     crop = crop or 'channels = "rgb"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1.0'
     names = ", ".join(f'"{name}"' for name in files)
     path.write_text(

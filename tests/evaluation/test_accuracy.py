@@ -12,24 +12,24 @@ from headpose.evaluation import accuracy, predictions, protocols
 from headpose.evaluation.testsets import FaceSet
 from headpose.inference import load_model
 from headpose.types import Box, EulerAngles, Sample
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 
 GRID = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 12) for pitch in (-40, 0, 25)]
 
 
-def labelled(eulers):
+def labeled(eulers):
     return [Sample(Path(f"{i}.jpg"), Box(0, 0, 1, 1), EulerAngles(*euler)) for i, euler in enumerate(eulers)]
 
 
 @pytest.fixture
 def samples(tmp_path):
-    return aflw2000.read(write_coloured_faces(tmp_path / "faces", GRID))
+    return aflw2000.read(write_colored_faces(tmp_path / "faces", GRID))
 
 
 @pytest.fixture
 def model(tmp_path):
-    return load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
+    return load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
 
 
 def test_a_network_that_reads_its_pictures_right_has_no_error(samples, model):
@@ -56,7 +56,7 @@ def test_a_picture_that_cannot_be_read_is_an_error(samples, model):
 def test_the_score_of_known_errors():
     true = [(0, 0, 0), (10, 5, 0), (-40, 0, 0), (70, 0, 0), (-80, 3, 2)]
     error = np.array([(1, -2, 0), (1, 2, 0), (-3, 0, 0), (8, 0, 0), (0, -4, 4)], float)
-    result = accuracy.score(geometry.rotation_from_euler(np.array(true) + error), labelled(true))
+    result = accuracy.score(geometry.rotation_from_euler(np.array(true) + error), labeled(true))
     assert (result.yaw, result.pitch, result.roll) == pytest.approx((13 / 5, 8 / 5, 4 / 5))
     assert result.mae == pytest.approx(25 / 15)
     assert result.bias == pytest.approx((7 / 5, -4 / 5, 4 / 5))
@@ -68,20 +68,20 @@ def test_the_score_of_known_errors():
 
 
 def test_a_face_is_in_the_bin_of_its_label_not_of_what_was_read():
-    result = accuracy.score(geometry.rotation_from_euler([(40, 0, 0), (29, 0, 0)]), labelled([(25, 0, 0), (35, 0, 0)]))
+    result = accuracy.score(geometry.rotation_from_euler([(40, 0, 0), (29, 0, 0)]), labeled([(25, 0, 0), (35, 0, 0)]))
     assert [(name, bin.n) for name, bin in result.bins.items()] == [("0-30", 1), ("30-60", 1), ("60-99", 0)]
     assert result.bins["0-30"].mae == pytest.approx(5)
 
 
 def test_a_bin_without_faces_has_no_mean():
-    result = accuracy.score(np.eye(3)[None], labelled([(0, 0, 0)]))
+    result = accuracy.score(np.eye(3)[None], labeled([(0, 0, 0)]))
     assert dataclasses.asdict(result.bins["60-99"]) == {"n": 0, "mae": None, "geodesic": None}
     assert "60-99" in accuracy.table(result)
 
 
 def test_the_branch_of_a_profile_is_the_published_one_and_the_other_stands_beside():
     # A profile at 93 degrees, read right to the degree: as published code decodes it, pitch and roll err by 180.
-    samples = labelled([(93.0, 0.0, 0.0)])
+    samples = labeled([(93.0, 0.0, 0.0)])
     result = accuracy.score(np.stack([sample.rotation for sample in samples]), samples)
     assert (result.yaw, result.pitch, result.roll) == pytest.approx((6, 180, 180))
     assert result.mae_smallest == pytest.approx(0, abs=1e-9)
@@ -89,13 +89,13 @@ def test_the_branch_of_a_profile_is_the_published_one_and_the_other_stands_besid
 
 
 def test_labels_beyond_a_turn_are_compared_as_they_stand():
-    samples = labelled([(10.0 + 720.0, -5.0, 360.0)])
+    samples = labeled([(10.0 + 720.0, -5.0, 360.0)])
     result = accuracy.score(geometry.rotation_from_euler([[12.0, -5.0, 1.0]]), samples)
     assert (result.yaw, result.pitch, result.roll) == pytest.approx((2, 0, 1))
 
 
 def test_lists_keep_what_their_names_say():
-    samples = labelled([(99, 0, 0), (0, -99.1, 0), (0, 0, 90), (89.9, 0, 0), (0, 0, 700)])
+    samples = labeled([(99, 0, 0), (0, -99.1, 0), (0, 0, 90), (89.9, 0, 0), (0, 0, 700)])
     kept = {name: len(protocols.select(samples, name)) for name in protocols.LISTS}
     assert kept == {"99": 3, "90": 1, "all": 5}
     with pytest.raises(DataError, match="no picture is left"):
@@ -103,12 +103,12 @@ def test_lists_keep_what_their_names_say():
 
 
 def test_the_hash_is_that_of_sorted_stems_and_of_nothing_else():
-    samples = labelled([(0, 0, 0)] * 3)
+    samples = labeled([(0, 0, 0)] * 3)
     assert protocols.list_sha256(samples[::-1]) == hashlib.sha256(b"0\n1\n2").hexdigest()
 
 
 def test_angles_are_taken_as_they_were_given():
-    samples = labelled([(93.0, 0.0, 0.0)] * 2)
+    samples = labeled([(93.0, 0.0, 0.0)] * 2)
     rotations = np.stack([sample.rotation for sample in samples])
     result = accuracy.score(rotations, samples, angles=np.array([[95.0, 1.0, 0.0], [93.0, 0.0, -2.0]]))
     assert (result.yaw, result.pitch, result.roll) == pytest.approx((1, 0.5, 1))
@@ -117,7 +117,7 @@ def test_angles_are_taken_as_they_were_given():
 
 
 def test_faces_of_one_group_are_drawn_together():
-    samples = labelled([(float(error), 0.0, 0.0) for error in (0, 0, 0, 9, 9, 9)])
+    samples = labeled([(float(error), 0.0, 0.0) for error in (0, 0, 0, 9, 9, 9)])
     grouped = [dataclasses.replace(sample, group=group) for sample, group in zip(samples, "aaabbb", strict=True)]
     alone, together = (accuracy.score(np.stack([np.eye(3)] * 6), each) for each in (samples, grouped))
     assert alone.yaw == together.yaw == pytest.approx(4.5)
@@ -149,7 +149,7 @@ def test_files_of_other_tools_are_read(tmp_path):
     assert predictions.read(tmp_path / "p.csv", ["image1.jpg"]).tolist() == [[1, 2, 3]]
 
 
-def labelled_faces(*faces):
+def labeled_faces(*faces):
     """A test set of (name, file, box)."""
     samples = [Sample(Path(file), Box(*box), EulerAngles(0, 0, 0)) for _, file, box in faces]
     return FaceSet("manifest", samples, [name for name, _, _ in faces])
@@ -164,16 +164,16 @@ def read_faces(path, faces, *rows):
     return {name: angles[0] for name, angles in read.angles.items()}
 
 
-def test_rows_with_boxes_go_to_the_labelled_face_that_they_overlap_most(tmp_path):
+def test_rows_with_boxes_go_to_the_labeled_face_that_they_overlap_most(tmp_path):
     a, b, both = (0, 0, 10, 10), (8, 0, 18, 10), (4, 0, 14, 10)
-    faces = labelled_faces(("x/p", "d/x/p.jpg", a), ("x/p#2", "d/x/p.jpg", b), ("q", "d/q.jpg", a))
+    faces = labeled_faces(("x/p", "d/x/p.jpg", a), ("x/p#2", "d/x/p.jpg", b), ("q", "d/q.jpg", a))
     file = tmp_path / "p.csv"
     # Not by their order; the worse of two rows of one face is nobody's, also where the other face has none.
     assert read_faces(file, faces, ("x/p.jpg", *b, 1), ("x/p.jpg", *a, 2)) == {"x/p": 2, "x/p#2": 1}
     assert read_faces(file, faces, ("x/p.jpg", *both, 1), ("x/p.jpg", *b, 2)) == {"x/p": 1, "x/p#2": 2}
     assert read_faces(file, faces, ("x/p.jpg", 0, 0, 10, 9, 1), ("x/p.jpg", *a, 2)) == {"x/p": 2}
     assert len(read_faces(file, faces, ("x/p.jpg", *both, 1))) == 1
-    assert read_faces(file, faces, ("q.jpg", 9, 0, 19, 10, 1)) == {}  # a face beside the labelled one
+    assert read_faces(file, faces, ("q.jpg", 9, 0, 19, 10, 1)) == {}  # a face beside the labeled one
     # Folders in front, other endings, no ending; pictures of a video have no name.
     for image in ("q.jpg", "q", "q.PNG", "/data/set/q.jpg", "../d/q.jpg", "./q.jpg"):
         assert read_faces(file, faces, ("", *a, 9), (image, *a, 3), ("x/q2.jpg", *a, 9)) == {"q": 3}
@@ -184,7 +184,7 @@ def test_rows_with_boxes_go_to_the_labelled_face_that_they_overlap_most(tmp_path
 
 def test_pictures_that_differ_in_their_ending_alone_are_distinguished(tmp_path):
     box = (0, 0, 10, 10)
-    faces = labelled_faces(("p", "d/p.jpg", box), ("p#2", "d/p.png", box))
+    faces = labeled_faces(("p", "d/p.jpg", box), ("p#2", "d/p.png", box))
     assert read_faces(tmp_path / "p.csv", faces, ("p.png", *box, 2), ("p.jpg", *box, 1)) == {"p": 1, "p#2": 2}
 
 

@@ -11,15 +11,15 @@ from headpose.evaluation.adapters import faces_predictor, load_adapter
 from headpose.inference import load_model
 from headpose.types import Box
 from tests.evaluation.foreign import EULER, adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 # yaw is 100 times the mean of channel 0, pitch of channel 1, roll of channel 2.
 CHANNELS = {"angles": (100 * np.eye(3), np.zeros(3))}
 BGR = (51, 102, 204)  # 0.2, 0.4, 0.8
 
 
-def picture(colour=BGR, size=64):
-    return np.full((size, size, 3), colour, np.uint8)
+def picture(color=BGR, size=64):
+    return np.full((size, size, 3), color, np.uint8)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def make(tmp_path):
     return make
 
 
-def test_a_network_sees_its_colours_in_its_order(make):
+def test_a_network_sees_its_colors_in_its_order(make):
     box = Box(10, 10, 40, 40)
     assert make().predict_angles(make().network_input(picture(), [box]))[0] == pytest.approx((80, 40, 20), abs=1e-3)
     swapped = make(crop='channels = "bgr"\nmean = [0.1, 0, 0]\nstd = [0.5, 1, 1]')
@@ -125,7 +125,7 @@ def test_every_form_can_be_asked_for(make, output, values):
 
 
 def test_ours_and_theirs_answer_the_same_call(make, tmp_path, photo):
-    model = load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
+    model = load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
     boxes = [Box(178, 83, 273, 176), Box(20, 30, 80, 90)]
     for network in (model, make()):
         rotations = faces_predictor(network)(photo, boxes)

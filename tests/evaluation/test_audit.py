@@ -4,10 +4,10 @@ import pytest
 from headpose import geometry
 from headpose.evaluation import accuracy, audit, paired
 from headpose.metrics import DIFFERENCES
-from tests.evaluation.test_accuracy import labelled
+from tests.evaluation.test_accuracy import labeled
 
 LABELS = [(0, 0, 0), (20, 5, 0), (-40, 0, 10), (95, 0, 0), (0, -120, 0), (10, 0, 725)]
-SAMPLES = labelled(LABELS)
+SAMPLES = labeled(LABELS)
 
 
 def off_by(*errors):
@@ -68,14 +68,14 @@ def test_the_tables_say_what_was_computed():
 
 
 def test_a_list_without_faces_has_no_rows():
-    result = audit.audit(np.zeros((1, 3)), labelled([(0, 0, 170)]))
+    result = audit.audit(np.zeros((1, 3)), labeled([(0, 0, 170)]))
     assert set(result.geodesic) == {"all"} and result.parts == []
     assert "none: list all" in audit.markdown(result)
 
 
 def test_two_networks_on_the_same_faces():
     rng = np.random.default_rng(0)
-    samples = labelled(rng.uniform(-60, 60, (200, 3)))
+    samples = labeled(rng.uniform(-60, 60, (200, 3)))
     labels = np.array([sample.euler for sample in samples])
     noise = rng.normal(0, 3, labels.shape)
     worse = paired.compare(labels + noise * 1.05, labels + noise, samples)

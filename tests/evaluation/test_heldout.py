@@ -14,15 +14,15 @@ from headpose.evaluation.heldout import HeldOutSet
 from headpose.evaluation.robustness import ERRORS, Cell, Setup
 from headpose.inference import load_model
 from headpose.types import Box, CropSpec, EulerAngles, Sample
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 
 GRID = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 16) for pitch in (-24, 0, 24)]
 
 
 @pytest.fixture
 def samples(tmp_path):
-    return aflw2000.read(write_coloured_faces(tmp_path / "faces", GRID))
+    return aflw2000.read(write_colored_faces(tmp_path / "faces", GRID))
 
 
 class BrightSide:
@@ -55,14 +55,14 @@ def test_turned_faces_are_compared_with_turned_labels(tmp_path):
     picture[:, 30:, 2] = 255
     assert cv2.imwrite(str(tmp_path / "face.png"), picture)
     faces = [Sample(tmp_path / "face.png", Box(20, 20, 40, 40), EulerAngles(0.0, 0.0, 0.0))]
-    blind = load_model(colour_network(tmp_path / "blind.onnx", gain=1.0), device="cpu", threads=1)
+    blind = load_model(color_network(tmp_path / "blind.onnx", gain=1.0), device="cpu", threads=1)
     setups = [Setup(BrightSide()), Setup(blind)]
     turned = HeldOutSet.of("in-plane", faces)
     scores = heldout.score(turned, heldout.measure(setups, turned))
     seeing = {each.part: each.geodesic for each in scores if each.network == "halves"}
     assert seeing["in-plane 90"] == pytest.approx(0, abs=0.1)
     assert max(seeing.values()) < 6  # of a square turned by 45 degrees 16 pixels a side tell no more
-    away = [each.geodesic for each in scores if each.network == "colour"]
+    away = [each.geodesic for each in scores if each.network == "color"]
     assert np.diff(away).min() > 30
 
 
@@ -99,14 +99,14 @@ def test_scores_by_hand(samples):
     """Two networks with known errors on three photographs, one of which has most of the faces."""
     groups = ["a"] * 19 + ["b", "c"]
     faces = [dataclasses.replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
-    labelled = HeldOutSet.of("aflw", faces)
+    labeled = HeldOutSet.of("aflw", faces)
     first = np.zeros((21, len(ERRORS)))
     first[:, ERRORS.index("geodesic")] = 4.0
     first[:, ERRORS.index("mae")] = 2.0
     second = first + 1.0
     second[:3, ERRORS.index("geodesic")] = 20.0
     measured = {Cell("one", "clean", 0): first, Cell("two", "clean", 0): second}
-    one, two = heldout.score(labelled, measured)
+    one, two = heldout.score(labeled, measured)
     assert (one.n, one.geodesic, one.median, one.far, one.mae, one.versus) == (21, 4.0, 4.0, 0.0, 2.0, None)
     assert two.geodesic == pytest.approx((18 * 5 + 3 * 20) / 21)
     assert (two.median, two.far, two.mae) == (5.0, pytest.approx(3 / 21), pytest.approx(3.0))
@@ -133,32 +133,32 @@ def test_faces_that_look_backwards_have_a_bin(samples):
 
 
 def test_a_second_measurement_comes_from_the_files(samples, tmp_path):
-    model = load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
-    labelled, setup = HeldOutSet.of("aflw", samples), Setup(model, label="run-a")
-    first = heldout.measure([setup], labelled, Cells(tmp_path, samples))
-    again = heldout.measure([setup], labelled, Cells(tmp_path, samples))
+    model = load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
+    labeled, setup = HeldOutSet.of("aflw", samples), Setup(model, label="run-a")
+    first = heldout.measure([setup], labeled, Cells(tmp_path, samples))
+    again = heldout.measure([setup], labeled, Cells(tmp_path, samples))
     (cell,) = again
     assert cell.network == "run-a"
     np.testing.assert_allclose(again[cell], first[cell], atol=1e-4)
     (file,) = tmp_path.glob("cells/*/*.json")
     file.write_text(file.read_text().replace('"geodesic": [', '"geodesic": [99.0, '))
     with pytest.raises(DataError, match="remove it"):
-        heldout.measure([setup], labelled, Cells(tmp_path, samples))
+        heldout.measure([setup], labeled, Cells(tmp_path, samples))
 
 
 def test_runs_of_one_recipe_keep_their_own_files(samples, tmp_path):
-    labelled = HeldOutSet.of("aflw", samples)
+    labeled = HeldOutSet.of("aflw", samples)
     right, wrong = (
-        load_model(colour_network(tmp_path / f"{i}.onnx", CropSpec(16, mean=(0.5 * i,) * 3, std=(1.0,) * 3)))
+        load_model(color_network(tmp_path / f"{i}.onnx", CropSpec(16, mean=(0.5 * i,) * 3, std=(1.0,) * 3)))
         for i in range(2)
     )
     setups = [Setup(right, label="a"), Setup(wrong, label="b")]
     for _ in range(2):
-        errors = list(heldout.measure(setups, labelled, Cells(tmp_path, samples)).values())
+        errors = list(heldout.measure(setups, labeled, Cells(tmp_path, samples)).values())
         assert errors[0].mean() + 5 < errors[1].mean()
     # A run that was trained again under its name is measured again.
     trained_again = [setups[0], Setup(right, label="b")]
-    first, second = heldout.measure(trained_again, labelled, Cells(tmp_path, samples)).values()
+    first, second = heldout.measure(trained_again, labeled, Cells(tmp_path, samples)).values()
     np.testing.assert_allclose(first, second, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from headpose.evaluation import invariance
 from headpose.images import write_image
 from headpose.inference import load_model
 from headpose.types import Box, CropSpec, EulerAngles, Sample
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 
 class Dot:
@@ -82,7 +82,7 @@ def test_a_network_that_cannot_tell_left_from_right_is_found(samples):
 
 
 def test_a_real_session_does_not_mind_its_batch(samples, tmp_path):
-    model = load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
+    model = load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
     checks = invariance.check(model, samples, batch=2)
     assert [check.verdict for check in checks if check.exact] == ["same", "same"]
     text = invariance.table(checks)

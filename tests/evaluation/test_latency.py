@@ -11,7 +11,7 @@ from headpose.evaluation.latency import Part
 from headpose.inference import load_model
 from headpose.types import Box, EulerAngles, Face
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 BOX = Box(40, 30, 90, 90)
 
@@ -70,7 +70,7 @@ def work():
 
 
 def test_the_stages_of_a_frame(tmp_path, photo, theirs):
-    model, detector = load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1), OneFace()
+    model, detector = load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1), OneFace()
     frame = latency.fit_frame(photo, 640, 480)
     tasks = latency.frame_stages(detector, frame)
     for each in (model, theirs):
@@ -81,13 +81,13 @@ def test_the_stages_of_a_frame(tmp_path, photo, theirs):
         ("", "track"),
         *(
             (name, stage)
-            for name in ("colour", "theirs")
+            for name in ("color", "theirs")
             for stage in ("crop", "network", "crop + network", "decode + detect + crop + network + track")
         ),
     ]
     times = {part: timing.median for part, timing in latency.interleave(tasks, rounds=3, calls=3).items()}
     assert times["", "fixed: detect"] >= 3
-    for name in ("colour", "theirs"):  # on a busy machine sums cannot be compared: the whole holds its longest part
+    for name in ("color", "theirs"):  # on a busy machine sums cannot be compared: the whole holds its longest part
         assert times[name, latency.WHOLE] >= 3
 
 

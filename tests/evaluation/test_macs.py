@@ -42,7 +42,7 @@ def test_a_file_is_counted_as_its_architecture_is():
     assert macs.count(weights.find("compact"), (2, 3, 96, 96)).macs == 2 * work.macs
 
 
-def test_a_network_that_quantises_is_int8_and_counts_the_same(tmp_path):
+def test_a_network_that_quantizes_is_int8_and_counts_the_same(tmp_path):
     one, zero = numpy_helper.from_array(np.float32(1), "1"), numpy_helper.from_array(np.uint8(0), "0")
     weight = numpy_helper.from_array(np.ones((8, 3, 3, 3), np.uint8), "w")
     graph = helper.make_graph(
@@ -50,7 +50,7 @@ def test_a_network_that_quantises_is_int8_and_counts_the_same(tmp_path):
             helper.make_node("QuantizeLinear", ["x", "1", "0"], ["q"]),
             helper.make_node("QLinearConv", ["q", "1", "0", "w", "1", "0", "1", "0"], ["y"]),
         ],
-        "quantises",
+        "quantizes",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 7, 7])],
         [helper.make_tensor_value_info("y", TensorProto.UINT8, [1, 8, 5, 5])],
         [one, zero, weight],

@@ -6,7 +6,7 @@ from headpose.errors import HeadPoseError
 from headpose.evaluation import networks
 from headpose.evaluation.adapters import Adapter
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 EYE = {"angles": (np.eye(3), np.zeros(3))}
 
@@ -25,10 +25,10 @@ def load(name, folder, **options):
 
 
 def test_names_files_and_adapters_are_distinguished(folder):
-    ours = colour_network(folder / "colour.onnx")
+    ours = color_network(folder / "color.onnx")
     for name in ("theirs", folder / "theirs.toml"):
         assert isinstance(load(name, folder), Adapter)
-    assert load(ours, folder).name == "colour"
+    assert load(ours, folder).name == "color"
     assert load("compact", folder).name == "compact"
 
 

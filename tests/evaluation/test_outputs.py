@@ -66,7 +66,7 @@ def test_matrices_of_every_frame_and_their_transposes(euler):
 
 
 @given(eulers, st.floats(1e-4, 10))
-def test_face_models_are_normalised_and_scaled_rotations(euler, scale):
+def test_face_models_are_normalized_and_scaled_rotations(euler, scale):
     rng = np.random.default_rng(0)
     mean, std = rng.normal(size=12), rng.uniform(0.5, 2, 12)
     affine = np.column_stack([geometry.rotation_from_euler(euler[0]) * scale, [60.0, 70.0, -60.0]])

@@ -18,20 +18,20 @@ from headpose.evaluation.robustness import Cell, Setup, measure
 from headpose.images import read_image
 from headpose.inference import load_model
 from headpose.types import Box, CropSpec, EulerAngles, Sample
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 
 GRID = [(float(yaw), float(pitch), 0.0) for yaw in range(-32, 33, 16) for pitch in (-24, 0, 24)]
 
 
 @pytest.fixture
 def samples(tmp_path):
-    return aflw2000.read(write_coloured_faces(tmp_path / "faces", GRID))
+    return aflw2000.read(write_colored_faces(tmp_path / "faces", GRID))
 
 
 @pytest.fixture
 def model(tmp_path):
-    return load_model(colour_network(tmp_path / "colour.onnx"), device="cpu", threads=1)
+    return load_model(color_network(tmp_path / "color.onnx"), device="cpu", threads=1)
 
 
 class ContrastModel:
@@ -187,7 +187,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, samples, model):
     setup, conditions = Setup(model), parse("LB") + parse("grey-1") + parse("grey-2")
     cells = Cells(tmp_path / "out", samples)
     first = collect(cells, [setup], conditions, samples)
-    grey = Cell("colour", "grey-2", 0)
+    grey = Cell("color", "grey-2", 0)
     cells.path(grey).unlink()
     times = {path: path.stat().st_mtime_ns for path in cells.path(grey).parent.iterdir()}
     second = collect(Cells(tmp_path / "out", samples), [setup], conditions, samples)
@@ -204,11 +204,11 @@ def test_a_run_goes_on_where_it_was(tmp_path, samples, model):
 def test_what_was_measured_otherwise_is_measured_again(tmp_path, samples, model):
     cells, (dark,) = Cells(tmp_path / "out", samples), parse("LB")
     collect(cells, [Setup(model)], [dark], samples)
-    cell = Cell("colour", "LB", 0)
+    cell = Cell("color", "LB", 0)
     assert cells.read(cell, Setup(model), dark) is not None
     assert cells.read(cell, Setup(model), parse("LB@50")[0]) is None
     assert cells.read(cell, Setup(model, downsample=8), dark) is None
-    other = load_model(colour_network(tmp_path / "other.onnx", gain=1.00001), device="cpu", threads=1)
+    other = load_model(color_network(tmp_path / "other.onnx", gain=1.00001), device="cpu", threads=1)
     assert Cells(tmp_path / "out", samples).read(cell, Setup(other), dark) is None
     assert Cells(tmp_path / "out", samples[1:]).read(cell, Setup(model), dark) is None
 
@@ -216,7 +216,7 @@ def test_what_was_measured_otherwise_is_measured_again(tmp_path, samples, model)
 def test_damaged_cells_and_twin_names_are_errors(tmp_path, samples, model):
     cells, (dark,) = Cells(tmp_path / "out", samples), parse("LB")
     collect(cells, [Setup(model)], [dark], samples)
-    file = cells.path(Cell("colour", "LB", 0))
+    file = cells.path(Cell("color", "LB", 0))
     text = file.read_text()
     stored = json.loads(text)
     stored["errors"]["yaw"].pop()
@@ -224,7 +224,7 @@ def test_damaged_cells_and_twin_names_are_errors(tmp_path, samples, model):
         file.write_text(damaged)
         with pytest.raises(DataError, match="remove it"):
             collect(cells, [Setup(model)], [dark], samples)
-    with pytest.raises(HeadPoseError, match="one name: colour, colour"):
+    with pytest.raises(HeadPoseError, match="one name: color, color"):
         collect(cells, [Setup(model), Setup(model)], [dark], samples)
 
 

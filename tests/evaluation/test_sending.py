@@ -9,7 +9,7 @@ from headpose import Box, Face
 from headpose.errors import HeadPoseError
 from headpose.evaluation import sending
 from headpose.inference import load_model
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 
 class Detector:
@@ -27,7 +27,7 @@ class Detector:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(colour_network(tmp_path_factory.mktemp("network") / "colour.onnx"), threads=1)
+    return load_model(color_network(tmp_path_factory.mktemp("network") / "color.onnx"), threads=1)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def frames():
 
 def test_every_frame_has_its_packet_after_the_time_of_the_loop(model, frames):
     (row,) = sending.measure([model], Detector(0.02), frames, rounds=2, seconds=4.0, fps=20)
-    assert (row.name, row.frames) == ("colour", 20) and row.read <= 20 and row.packets == row.read
+    assert (row.name, row.frames) == ("color", 20) and row.read <= 20 and row.packets == row.read
     assert 20 < row.median <= row.p95 <= row.p99
     assert 0 < row.processor < 1000
     assert f"{row.read} of 20 | {row.packets} |" in sending.table([row])
@@ -65,5 +65,5 @@ def test_what_cannot_be_measured_is_an_error(model, frames, arguments, message):
 
 
 def test_without_a_face_there_is_no_packet(model, frames):
-    with pytest.raises(HeadPoseError, match="colour: no packet arrived: does the clip show a face"):
+    with pytest.raises(HeadPoseError, match="color: no packet arrived: does the clip show a face"):
         sending.measure([model], Detector(0, faces=0), frames, rounds=1, seconds=0.4, fps=100)

@@ -30,7 +30,7 @@ class TestJitter:
         assert stability.jitter(about_one_axis) == pytest.approx(np.zeros(14), abs=1e-9)
 
     def test_one_frame_that_is_off(self):
-        """Of an offset of one degree, 14 of 21 parts remain in its own frame; neighbours see 6, 3 and -2 of 21."""
+        """Of an offset of one degree, 14 of 21 parts remain in its own frame; neighbors see 6, 3 and -2 of 21."""
         yaw = np.zeros(13)
         yaw[6] = 1.0
         measured = stability.jitter(turns(yaw, -20.0, 5.0))

@@ -8,7 +8,7 @@ from headpose.evaluation import protocols, testsets
 from headpose.types import Box, Face
 from tests.datasets.biwi_files import write_frame
 from tests.datasets.labels import write_face
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 
 
 class Finder:
@@ -24,7 +24,7 @@ class Finder:
 
 
 def test_names_are_stems_where_all_pictures_lie_in_one_folder(tmp_path):
-    write_coloured_faces(tmp_path, [(0, 0, 0), (95, 0, 0), (120, 0, 0)])
+    write_colored_faces(tmp_path, [(0, 0, 0), (95, 0, 0), (120, 0, 0)])
     faces = testsets.read(tmp_path)
     assert (faces.kind, faces.names) == ("aflw2000", ["image00000", "image00001", "image00002"])
     assert faces.sha256 == protocols.list_sha256(aflw2000.read(tmp_path))
@@ -44,7 +44,7 @@ def test_names_tell_copies_in_other_folders_and_faces_of_one_picture_apart(tmp_p
 
 
 def test_a_part_is_chosen_by_names_alone(tmp_path):
-    write_coloured_faces(tmp_path, [(float(i), 0, 0) for i in range(12)])
+    write_colored_faces(tmp_path, [(float(i), 0, 0) for i in range(12)])
     faces = testsets.read(tmp_path)
     part = faces.part(5)
     expected = sorted(faces.names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:5]
@@ -67,6 +67,6 @@ def test_boxes_of_a_detector_replace_those_of_the_labels(tmp_path):
 
 
 def test_a_list_without_faces_is_an_error(tmp_path):
-    write_coloured_faces(tmp_path, [(170, 0, 0)])
+    write_colored_faces(tmp_path, [(170, 0, 0)])
     with pytest.raises(DataError, match="no face is left of 1"):
         testsets.read(tmp_path).select("99")

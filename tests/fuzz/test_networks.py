@@ -17,20 +17,20 @@ from headpose.landmarks import OnnxLandmarkModel, locate
 from headpose.types import Box, Face, HeadPose
 from tests.fuzz.damage import damaged, odd_values, spoiled
 from tests.fuzz.test_readers import only
-from tests.network_files import PLAIN, colour_network, landmark_network
+from tests.network_files import PLAIN, color_network, landmark_network
 
 BOXES = [Box(5, 6, 40, 50), Box(-10, 30, 20, 90), Box(30, 30, 31, 31)]
-CARD = {"name": "colour", "precision": "fp32", "license": "permissive", "parent": "", "architecture": {"stem": [1, 2]}}
+CARD = {"name": "color", "precision": "fp32", "license": "permissive", "parent": "", "architecture": {"stem": [1, 2]}}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return colour_network(tmp_path_factory.mktemp("network") / "colour.onnx", size=PLAIN.size).read_bytes()
+    return color_network(tmp_path_factory.mktemp("network") / "color.onnx", size=PLAIN.size).read_bytes()
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("damaged") / "colour.onnx"
+    return tmp_path_factory.mktemp("damaged") / "color.onnx"
 
 
 @pytest.fixture(scope="module")

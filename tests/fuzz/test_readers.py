@@ -174,7 +174,7 @@ def test_sequences_of_biwi(sequence, data):
 def batches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cifar")
     rng = np.random.default_rng(0)
-    part = cifar10.LabelledImages(rng.integers(0, 256, (2, 32, 32, 3), np.uint8), np.array([0, 2]))
+    part = cifar10.LabeledImages(rng.integers(0, 256, (2, 32, 32, 3), np.uint8), np.array([0, 2]))
     cifar10.write(folder, part, part, ["a", "b", "c"])
     return folder
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from headpose.errors import WeightsError
-from headpose.networks.pretrained import initialise, our_name
+from headpose.networks.pretrained import initialize, our_name
 from headpose.networks.resnet import HeadPoseNet
 from tests.training.networks import TINY_BASIC, TINY_BOTTLENECK, TINY_CAFFE, network
 
@@ -54,7 +54,7 @@ def test_torchvisions_weights_fit_by_name(tmp_path):
         {"state_dict": {f"module.{k}": v for k, v in state.items()} | {"fc.weight": torch.ones(3, 3)}},
         tmp_path / "r.pth",
     )
-    match = initialise(target, tmp_path / "r.pth")
+    match = initialize(target, tmp_path / "r.pth")
     assert all(torch.equal(target.state_dict()[k], state[k]) for k in tensors(source) if k in state)
     assert set(match.fresh) == {k for k in tensors(source) if k.startswith("head")}
     assert match.unused == ("fc.weight",)
@@ -88,7 +88,7 @@ def test_vggface2s_weights_compute_what_they_did(tmp_path, size):
     state = {caffe_name(k): v for k, v in tensors(network(TINY_CAFFE)).items() if not k.startswith("head")}
     save_file(state, tmp_path / "vggface2.safetensors")
     target = fresh(TINY_CAFFE)
-    initialise(target, tmp_path / "vggface2.safetensors")
+    initialize(target, tmp_path / "vggface2.safetensors")
     images = torch.randn(2, 3, size, size)
     features = {}
     target.head[0].register_forward_pre_hook(lambda _, inputs: features.update(last=inputs[0]))
@@ -102,7 +102,7 @@ def test_another_shape_is_reported_and_left(tmp_path):
     save_file(state, tmp_path / "r.safetensors")
     target = fresh(TINY_BOTTLENECK)
     before = target.conv1.weight.clone()
-    assert initialise(target, tmp_path / "r.safetensors").other_shape == ("conv1.weight",)
+    assert initialize(target, tmp_path / "r.safetensors").other_shape == ("conv1.weight",)
     assert torch.equal(target.conv1.weight, before)
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
         ("list.pth", "no state dict"),
     ):
         with pytest.raises(WeightsError, match=message) as caught:
-            initialise(fresh(TINY_BOTTLENECK), tmp_path / name)
+            initialize(fresh(TINY_BOTTLENECK), tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_optional_outputs_are_added_to_a_network_without_them(tmp_path, spec):
     target = fresh(dataclasses.replace(spec, outputs=("covariance", "face")))
     save_file({k: v.contiguous() for k, v in tensors(source).items()}, tmp_path / "a.safetensors")
     before = target.head[-1].weight.detach().clone()
-    match = initialise(target, tmp_path / "a.safetensors")
+    match = initialize(target, tmp_path / "a.safetensors")
     images, count = torch.randn(3, 3, 40, 40), spec.parts["rotation"]
     torch.testing.assert_close(target(images), source(images))
     assert torch.equal(target.head[-1].weight[count:], before[count:])

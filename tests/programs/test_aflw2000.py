@@ -13,9 +13,9 @@ from headpose.evaluation import predictions
 from headpose.images import write_image
 from tests.datasets.biwi_files import write_frame
 from tests.datasets.labels import write_face
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 6) for pitch in (-40, 0, 25)]
 
@@ -49,12 +49,12 @@ def run(load_program, monkeypatch, capsys):
 
 @pytest.fixture
 def data(tmp_path):
-    return write_coloured_faces(tmp_path / "faces", [*EULERS, (0.0, 0.0, 170.0)], noise_degrees=3.0)
+    return write_colored_faces(tmp_path / "faces", [*EULERS, (0.0, 0.0, 170.0)], noise_degrees=3.0)
 
 
 @pytest.fixture
 def network(tmp_path):
-    return colour_network(tmp_path / "colour.onnx")
+    return color_network(tmp_path / "color.onnx")
 
 
 def test_a_result_says_what_was_measured_at_any_batch(process, data, network, tmp_path):
@@ -97,15 +97,15 @@ def test_predictions_score_as_the_network_that_made_them(run, data, network, tmp
         assert made[name] == pytest.approx(scored[name], abs=1e-4)
 
 
-# What tests.network_files.colour_network reads, as a foreign network with angles: 100 * (mean - 0.5).
-COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
+# What tests.network_files.color_network reads, as a foreign network with angles: 100 * (mean - 0.5).
+COLORS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
 
 
 @pytest.fixture
 def peer(tmp_path):
     folder = tmp_path / "peers"
     folder.mkdir()
-    linear_network(folder / "net.onnx", COLOURS)
+    linear_network(folder / "net.onnx", COLORS)
     return adapter_file(tmp_path / "theirs.toml"), folder
 
 
@@ -117,7 +117,7 @@ def test_a_foreign_network_enters_the_same_table(run, data, network, peer, tmp_p
     ours, theirs = (json.loads(file.read_text()) for file in (first, second))
     assert theirs["adapter"] == "theirs" and list(theirs["sha256"]) == ["net.onnx"]
     assert "Angles: as the network gives them" in theirs["protocol"]
-    # Another crop of the same plain colours.
+    # Another crop of the same plain colors.
     for name in ("n", "yaw", "pitch", "roll", "geodesic"):
         assert theirs[name] == pytest.approx(ours[name], abs=0.02)
 
@@ -163,7 +163,7 @@ def test_two_files_are_compared_face_by_face(run, data, network, tmp_path):
 
 
 def test_the_csv_of_estimate_is_scored(run, tmp_path, photo, network, monkeypatch, capsys):
-    """Each labelled face gets the row of the face that was found there; one that was not found is left out."""
+    """Each labeled face gets the row of the face that was found there; one that was not found is left out."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "two.png", np.hstack([photo, photo]))
@@ -230,11 +230,11 @@ def test_invariance_is_checked_on_some_faces(run, data, network, peer, tmp_path)
 def test_other_test_sets_are_measured_the_same_way(run, network, tmp_path):
     lines = ["image,x1,y1,x2,y2,yaw,pitch,roll"]
     for folder, (yaw, pitch) in {"AFW": (30, 10), "AFW_Flip": (-20, 10)}.items():
-        colour = (round(255 * (0.5 + pitch / 100)), 0, round(255 * (0.5 + yaw / 100)))
+        color = (round(255 * (0.5 + pitch / 100)), 0, round(255 * (0.5 + yaw / 100)))
         pose = np.deg2rad([[pitch, yaw, 0, 0, 0, 0, 0]])
-        write_face(tmp_path / "lp" / folder / "AFW_1_1_0.png", colour=colour, Pose_Para=pose)
+        write_face(tmp_path / "lp" / folder / "AFW_1_1_0.png", color=color, Pose_Para=pose)
         lines.append(f"lp/{folder}/AFW_1_1_0.png,10,10,60,60,{yaw},{pitch},0")
-        write_frame(tmp_path / "biwi" / "04", 1 if yaw > 0 else 2, (yaw, pitch, 0), colour=colour)
+        write_frame(tmp_path / "biwi" / "04", 1 if yaw > 0 else 2, (yaw, pitch, 0), color=color)
     (tmp_path / "faces.csv").write_text("\n".join(lines))
     cases = [
         (("--data", tmp_path / "lp", "--set-kind", "300w-lp"), "300W-LP's layout", "AFW/AFW_1_1_0"),
@@ -258,7 +258,7 @@ def test_biwi_is_cut_by_a_detector_that_must_find_its_faces(run, network, tmp_pa
     image = np.zeros((480, 640, 3), np.uint8)
     image[:, 64:576] = photo[:480]
     for frame in (1, 2):
-        # The face of the photograph lies about 30 mm to the left and 120 up at a metre.
+        # The face of the photograph lies about 30 mm to the left and 120 up at a meter.
         file = write_frame(tmp_path / "04", frame, (0, 0, 0), center=(-2, -205, 1000))
         if frame == 1:
             cv2.imwrite(str(file.with_name("frame_00001_rgb.png")), image)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from headpose.cli import main
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import write_video
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in (-40, 0, 40) for pitch in (-20, 20)]
-COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
+COLORS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def run(load_program, monkeypatch, capfd):
 
 @pytest.fixture
 def setting(tmp_path):
-    data = write_coloured_faces(tmp_path / "faces", EULERS, noise_degrees=2.0)
+    data = write_colored_faces(tmp_path / "faces", EULERS, noise_degrees=2.0)
     (peers := tmp_path / "peers").mkdir()
-    linear_network(peers / "net.onnx", COLOURS)
-    ours, theirs = colour_network(tmp_path / "colour.onnx"), adapter_file(tmp_path / "theirs.toml")
+    linear_network(peers / "net.onnx", COLORS)
+    ours, theirs = color_network(tmp_path / "color.onnx"), adapter_file(tmp_path / "theirs.toml")
     common = ("--data", data, "--models", f"{ours},{theirs}", "--peers", peers, "--out", tmp_path / "results")
     return (*common, "--only", "accuracy,robustness", "--threads", 1)
 
@@ -51,12 +51,12 @@ def test_a_folder_is_filled_once_and_again_where_a_network_changed(run, setting,
     assert done.returncode == 0, done.stderr
     assert started(done) == ["eval/aflw2000.py", "eval/aflw2000.py", "eval/robustness.py"]
     results = tmp_path / "results"
-    assert {path.name for path in (results / "accuracy").iterdir()} == {"colour.json", "theirs.json"}
+    assert {path.name for path in (results / "accuracy").iterdir()} == {"color.json", "theirs.json"}
     assert json.loads((results / "networks.json").read_text())["theirs"]["macs"] == 9
     assert main(["report", str(results), "--out", str(tmp_path / "report"), "--data", str(tmp_path / "faces")]) == 0
 
     assert started(run(*setting)) == []
-    colour_network(tmp_path / "colour.onnx", gain=1.0001)  # another file of the same name
+    color_network(tmp_path / "color.onnx", gain=1.0001)  # another file of the same name
     assert started(run(*setting)) == ["eval/aflw2000.py", "eval/robustness.py"]
     adapter_file(tmp_path / "theirs.toml", crop='channels = "rgb"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nscale = 1.2')
     assert started(run(*setting)) == ["eval/aflw2000.py", "eval/robustness.py"]
@@ -76,7 +76,7 @@ def test_stability_is_measured_where_there_is_something_to_measure_on(run, setti
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "results" / "stability.json").read_text())
-    assert [each["network"] for each in record["clips"]] == ["colour", "theirs"]
+    assert [each["network"] for each in record["clips"]] == ["color", "theirs"]
     assert started(run(*arguments)) == []
     assert main(["report", str(tmp_path / "results"), "--docs", str(tmp_path / "page.md")]) == 0
     assert "Jitter on 1 videos (clip)" in (tmp_path / "page.md").read_text()
@@ -84,12 +84,12 @@ def test_stability_is_measured_where_there_is_something_to_measure_on(run, setti
     another.write_bytes(clip.read_bytes())
     assert started(run(*arguments, another)) == ["eval/stability.py"]
     assert started(run(*arguments, another)) == []
-    colour_network(tmp_path / "colour.onnx", gain=1.0001)
+    color_network(tmp_path / "color.onnx", gain=1.0001)
     assert started(run(*arguments)) == ["eval/aflw2000.py", "eval/stability.py"]
 
 
 def test_user_errors_are_one_line(run, setting, tmp_path):
-    data, ours = setting[1], tmp_path / "colour.onnx"
+    data, ours = setting[1], tmp_path / "color.onnx"
     common = ("--data", data, "--out", tmp_path / "results", "--only", "accuracy")
     cases = [
         ((*common, "--models", "nonesuch"), "nonesuch"),

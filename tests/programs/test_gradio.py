@@ -18,7 +18,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 
 from apps import gradio_ui
 from headpose import Box, EulerAngles, Face, HeadPose, HeadPoseError, HeadPoseEstimator, geometry
-from headpose.draw import ANGLE_COLOURS, describe, draw_poses
+from headpose.draw import ANGLE_COLORS, describe, draw_poses
 from headpose.estimator import DEFAULT_MODEL, Estimators
 from headpose.geometry import rotation_from_direction
 from headpose.streams.uploads import UploadBounds, Uploads
@@ -209,11 +209,11 @@ def test_a_video_that_waits_says_so_in_the_page(browser, tmp_path, photo):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_angles_have_the_colours_of_the_axes_that_they_turn_about(page, repo, theme):
+def test_angles_have_the_colors_of_the_axes_that_they_turn_about(page, repo, theme):
     page.browser.get(f"{page.address}?__theme={theme}")
     page.find("#photo input[type=file]").send_keys(str(repo / "examples" / "astronaut.jpg"))
     page.find("#photo-angles table")
-    for name, bgr in ANGLE_COLOURS.items():
+    for name, bgr in ANGLE_COLORS.items():
         cells = [page.find(f"#photo-angles td.{name}"), page.find(f"#legend .{name}")]
         shown = [cell.value_of_css_property("color") for cell in cells]
         assert shown[0] == shown[1]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from headpose.datasets import aflw2000
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 16) for pitch in (-20, 20)]
-COLOURS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
+COLORS = {"angles": (np.array([[100, 0, 0], [0, 0, 100], [0, 0, 0]]), np.array([-50, -50, 0]))}
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def run(load_program, monkeypatch, capfd):
 @pytest.fixture
 def setting(tmp_path):
     """A network of ours, somebody else's that reads 10 degrees of yaw too much, and a manifest."""
-    faces = write_coloured_faces(tmp_path / "faces", EULERS)
+    faces = write_colored_faces(tmp_path / "faces", EULERS)
     rows = ["image,x1,y1,x2,y2,yaw,pitch,roll,unit"]
     for sample in aflw2000.read(faces):
         rows.append(",".join(map(str, [sample.image, *sample.box, *sample.euler, "degrees"])))
     (tmp_path / "held.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "sets.toml").write_text('[sets]\naflw = "held.csv"\n"aflw/cut" = "held.csv"\n')
     (peers := tmp_path / "peers").mkdir()
-    linear_network(peers / "net.onnx", {"angles": (COLOURS["angles"][0], COLOURS["angles"][1] + [10, 0, 0])})
-    return colour_network(tmp_path / "colour.onnx"), adapter_file(tmp_path / "theirs.toml"), "--peers", peers
+    linear_network(peers / "net.onnx", {"angles": (COLORS["angles"][0], COLORS["angles"][1] + [10, 0, 0])})
+    return color_network(tmp_path / "color.onnx"), adapter_file(tmp_path / "theirs.toml"), "--peers", peers
 
 
 def test_networks_of_both_kinds_in_one_table(run, setting, tmp_path):
@@ -55,13 +55,13 @@ def test_networks_of_both_kinds_in_one_table(run, setting, tmp_path):
     record = json.loads((tmp_path / "held.json").read_text())
     scores = {(each["part"], each["network"]): each for each in record["scores"]}
     parts = ["aflw", "aflw/cut 1/3", "aflw/cut 1/2", "layout"]
-    assert list(scores) == [(part, network) for part in parts for network in ("colour", "theirs")]
-    for part in parts:  # pictures of one colour are read alike, whatever is cut off
-        assert scores[part, "colour"]["geodesic"] < 0.5
+    assert list(scores) == [(part, network) for part in parts for network in ("color", "theirs")]
+    for part in parts:  # pictures of one color are read alike, whatever is cut off
+        assert scores[part, "color"]["geodesic"] < 0.5
         assert scores[part, "theirs"]["geodesic"] == pytest.approx(10, abs=0.5)
         assert scores[part, "theirs"]["versus"]["mean"] == pytest.approx(10, abs=0.5)
     assert "| theirs | 10.0" in done.stdout and "Cut: the picture ends" in done.stdout
-    assert set(record["networks_sha256"]) == {"colour", "theirs"}
+    assert set(record["networks_sha256"]) == {"color", "theirs"}
     assert run(*setting, *sets, "--cells", tmp_path / "cells").stdout == done.stdout
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_compared(run, tmp_path, monkeypatch, arguments, status, 
 def test_what_networks_say_of_their_errors(run, setting, tmp_path):
     """One network states an uncertainty and a logit, the other does not: its rotation is measured alone."""
     outputs = {"covariance": 0.01 * np.eye(3), "face": 2.0}
-    sure = colour_network(tmp_path / "sure.onnx", name="sure", optional=outputs)
+    sure = color_network(tmp_path / "sure.onnx", name="sure", optional=outputs)
     (tmp_path / "walls").mkdir()
     for number in range(4):
         cv2.imwrite(str(tmp_path / "walls" / f"{number}.png"), np.full((60, 60, 3), 40 * number, np.uint8))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.foreign import adapter_file, linear_network
-from tests.network_files import PLAIN, colour_network
+from tests.network_files import PLAIN, color_network
 from tests.videos import write_video
 
 STAGES = ["crop", "network", "crop + network", "decode + detect + crop + network + track"]
@@ -32,12 +32,12 @@ def peer(tmp_path):
 
 
 def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer):
-    model, file = colour_network(tmp_path / "colour.onnx"), tmp_path / "times.json"
+    model, file = color_network(tmp_path / "color.onnx"), tmp_path / "times.json"
     options = ("--rounds", 2, "--calls", 3, "--threads", f"1,2,{10**6}", "--json", file)
     done = run("--model", model, "--adapter", peer[0], "--peers", peer[1], *options)
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
-    assert record["reference"] == "colour" and record["device"] == "cpu"
+    assert record["reference"] == "color" and record["device"] == "cpu"
     assert [each["threads"] for each in record["runs"]] == list(dict.fromkeys([1, 2, os.cpu_count()]))
     assert done.stderr.count("latency: warning: 1000000 threads are more") == 1
     for each in record["runs"]:
@@ -46,14 +46,14 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
             ("", "decode JPEG"),
             ("", "blazeface: detect"),
             ("", "track"),
-            *((name, stage) for name in ("colour", "theirs") for stage in STAGES),
+            *((name, stage) for name in ("color", "theirs") for stage in STAGES),
         ]
-        assert times["colour", "crop + network"]["ratio"] == 1
+        assert times["color", "crop + network"]["ratio"] == 1
         for row in times.values():
             assert 0 < row["best"] <= row["median"] <= row["p95"]
             assert row["calls"] == 6 and row["cpu"] >= 0
         # The two are timed apart, on a machine that may be busy.
-        assert times["", "blazeface: detect"]["best"] < times["colour", STAGES[-1]]["best"] * 3
+        assert times["", "blazeface: detect"]["best"] < times["color", STAGES[-1]]["best"] * 3
         assert each["peak_gflops"]["fp32"] > 1 and set(each["peak_gflops"]) == {"fp32", "int8"}
     ours, theirs = record["networks"]
     assert (ours["kind"], theirs["kind"], theirs["macs"]) == ("ours", "peer", 9)
@@ -61,8 +61,8 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
     assert "640 x 480 frame" in record["setting"]
     for threads, each in zip((1, 2), record["runs"], strict=False):
         times = {(row["network"], row["stage"]): row["median"] for row in each["times_ms"]}
-        share = times["", "blazeface: detect"] / times["colour", STAGES[-1]]
-        line = rf"threads {threads}: of the .* ms of a frame with colour: .*blazeface: detect {share:.0%}, track"
+        share = times["", "blazeface: detect"] / times["color", STAGES[-1]]
+        line = rf"threads {threads}: of the .* ms of a frame with color: .*blazeface: detect {share:.0%}, track"
         assert re.search(line, done.stdout), done.stdout
     assert "theirs: crop + network" in done.stdout and "of the fp32 peak" in done.stdout
     # A warning is a line on stderr, and in the record of a single thread only.
@@ -72,17 +72,17 @@ def test_a_run_times_the_parts_the_whole_and_other_networks(run, tmp_path, peer)
 
 
 def test_ratios_are_to_the_network_that_is_named(run, tmp_path, peer):
-    model, file = colour_network(tmp_path / "colour.onnx"), tmp_path / "times.json"
+    model, file = color_network(tmp_path / "color.onnx"), tmp_path / "times.json"
     options = ("--rounds", 1, "--calls", 2, "--json", file)
     done = run("--models", f"{model},{peer[0]}", "--peers", peer[1], "--reference", "theirs", *options)
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
     ratios = {(row["network"], row["stage"]): row["ratio"] for row in record["runs"][0]["times_ms"]}
-    assert ratios["theirs", "crop + network"] == 1 != ratios["colour", "crop + network"]
+    assert ratios["theirs", "crop + network"] == 1 != ratios["color", "crop + network"]
 
 
 def test_user_errors_are_one_line(run, tmp_path, peer):
-    model = colour_network(tmp_path / "colour.onnx")
+    model = color_network(tmp_path / "color.onnx")
     cases = [
         (("--model", "nonesuch"), "nonesuch"),
         (("--model", model, "--peers", tmp_path / "nowhere"), "no network of"),
@@ -107,8 +107,8 @@ def test_user_errors_are_one_line(run, tmp_path, peer):
 def test_the_pipeline_times_the_loop_of_a_clip_with_the_share_of_the_detector(run, tmp_path, photo):
     """A network that finds the face again, and one that needs the detector in every frame."""
     region = {"region": [0.5, 0.5, 1 / PLAIN.scale, 1 / PLAIN.scale], "face": 3.0}  # always where it was
-    follows = colour_network(tmp_path / "follows.onnx", name="follows", optional=region)
-    plain = colour_network(tmp_path / "plain.onnx", name="plain")
+    follows = color_network(tmp_path / "follows.onnx", name="follows", optional=region)
+    plain = color_network(tmp_path / "plain.onnx", name="plain")
     clip, file = write_video(tmp_path / "clip.avi", [photo] * 40, fps=30), tmp_path / "loop.json"
     done = run("--model", follows, plain, "--pipeline", clip, "--frame", "160x120", "--rounds", 1, "--json", file)
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_the_pipeline_times_the_loop_of_a_clip_with_the_share_of_the_detector(ru
 def test_from_a_frame_to_its_packet(run, tmp_path, photo):
     clip, file = write_video(tmp_path / "clip.avi", [photo] * 20, fps=30), tmp_path / "send.json"
     options = ("--pipeline", clip, "--send", "--frame", "160x120", "--rounds", 1, "--seconds", 4, "--fps", 12)
-    done = run("--model", colour_network(tmp_path / "colour.onnx"), *options, "--min-face", 60, "--json", file)
+    done = run("--model", color_network(tmp_path / "color.onnx"), *options, "--min-face", 60, "--json", file)
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
     (row,) = record["rows"]
@@ -145,13 +145,13 @@ def test_from_a_frame_to_its_packet(run, tmp_path, photo):
     ],
 )
 def test_a_pipeline_that_cannot_run(run, tmp_path, arguments, message):
-    done = run("--model", colour_network(tmp_path / "a.onnx"), *arguments)
+    done = run("--model", color_network(tmp_path / "a.onnx"), *arguments)
     assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_interpreter_without_mediapipe_is_reported_in_one_line(run, tmp_path, photo):
     clip = write_video(tmp_path / "clip.avi", [photo] * 20, fps=30)
     options = ("--pipeline", clip, "--frame", "160x120", "--rounds", 1, "--mediapipe", tmp_path / "python")
-    done = run("--model", colour_network(tmp_path / "a.onnx"), *options)
+    done = run("--model", color_network(tmp_path / "a.onnx"), *options)
     assert done.returncode == 1
     assert re.fullmatch(r"latency: error: .*python cannot run mediapipe's face mesh: .*\n", done.stderr)

@@ -12,8 +12,8 @@ import pytest
 from headpose import cli
 from headpose.images import read_image, write_image
 from headpose.streams import source_files
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 from tests.report.results_folder import write_results
 from tests.videos import write_video
 
@@ -182,13 +182,13 @@ def prepared(tmp_path_factory, repo):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("a.jpg", "b.PNG"):
         write_image(tmp_path / "pictures" / name, photo)
-    clip, network = write_video(tmp_path / "clip.mp4", 4), colour_network(tmp_path / "net.onnx")
+    clip, network = write_video(tmp_path / "clip.mp4", 4), color_network(tmp_path / "net.onnx")
     shutil.copy(clip, tmp_path / "best/person-01-1.mp4")
     write_results(tmp_path)  # faces/ and results/
     (tmp_path / "results/figures").mkdir()
     shutil.copy(tmp_path / "results/networks.json", tmp_path / "old.json")
     _write_report_of(tmp_path / "results", tmp_path / "results/figures/results.json")
-    write_coloured_faces(tmp_path / "faces_with_list", [(0.0, 0.0, 0.0)])
+    write_colored_faces(tmp_path / "faces_with_list", [(0.0, 0.0, 0.0)])
     for folder in ("label_run", "model_run"):
         (tmp_path / folder).mkdir()
     (tmp_path / "label_run/summary.json").hardlink_to(tmp_path / "old.json")
@@ -309,7 +309,7 @@ def test_the_files_of_a_source(tmp_path, monkeypatch):
 def test_what_is_no_input_may_be_replaced(tmp_path, photo, monkeypatch):
     """A second run writes over the results of the first, in the folder of the pictures too."""
     monkeypatch.chdir(tmp_path)
-    colour_network(tmp_path / "net.onnx")
+    color_network(tmp_path / "net.onnx")
     (tmp_path / "pictures").mkdir()
     write_image(tmp_path / "pictures/a.jpg", photo)
     for _ in range(2):

@@ -7,8 +7,8 @@ import cv2
 import pytest
 
 from headpose.datasets import aflw2000
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-32, 33, 16) for pitch in (-24, 0, 24)]
 
@@ -24,12 +24,12 @@ def run(repo):
 
 @pytest.fixture
 def data(tmp_path):
-    return write_coloured_faces(tmp_path / "faces", EULERS, noise_degrees=2.0)
+    return write_colored_faces(tmp_path / "faces", EULERS, noise_degrees=2.0)
 
 
 @pytest.fixture
 def network(tmp_path):
-    return colour_network(tmp_path / "colour.onnx")
+    return color_network(tmp_path / "color.onnx")
 
 
 def test_the_papers_table_with_a_reduced_input_beside_and_resumed(run, data, network, tmp_path):
@@ -40,14 +40,14 @@ def test_the_papers_table_with_a_reduced_input_beside_and_resumed(run, data, net
     assert "15 pictures, a complete copy has 1969" in done.stderr
     record = json.loads((out / "results.json").read_text())
     assert record["n"] == 15
-    assert set(record["networks_sha256"]) == {"colour", "colour-DS8"}
+    assert set(record["networks_sha256"]) == {"color", "color-DS8"}
     found = {(each["network"], each["condition"]): each for each in record["results"]}
-    assert list(found) == [(name, each) for each in ("clean", "MB", "LB", "OC") for name in ("colour", "colour-DS8")]
-    assert [found["colour", each]["seeds"] for each in ("clean", "MB", "LB", "OC")] == [1, 1, 1, 2]
-    assert found["colour", "MB"]["ratio"] == pytest.approx(1, abs=0.01)  # plain pictures look the same blurred
-    assert found["colour", "LB"]["ratio_mae"] > 5
+    assert list(found) == [(name, each) for each in ("clean", "MB", "LB", "OC") for name in ("color", "color-DS8")]
+    assert [found["color", each]["seeds"] for each in ("clean", "MB", "LB", "OC")] == [1, 1, 1, 2]
+    assert found["color", "MB"]["ratio"] == pytest.approx(1, abs=0.01)  # plain pictures look the same blurred
+    assert found["color", "LB"]["ratio_mae"] > 5
     assert (out / "results.md").read_text() == done.stdout
-    assert f"{found['colour', 'LB']['geodesic']:.2f}" in done.stdout
+    assert f"{found['color', 'LB']['geodesic']:.2f}" in done.stdout
     assert "on the whole picture" in record["protocol"]
 
     for picture in data.glob("*.png"):  # a second run reads what the first has measured

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_the_load_of_a_server_with_few_places(load_program, tmp_path, capsys):
-    network = colour_network(tmp_path / "colour.onnx")
+    network = color_network(tmp_path / "color.onnx")
     words = ["--requests", "40", "--connections", "8", "--at-once", "2", "--workers", "1", "--model", str(network)]
     assert load_program("eval/serving.py").main(words) == 0
     row = capsys.readouterr().out.splitlines()[-1]

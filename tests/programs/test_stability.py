@@ -14,10 +14,10 @@ import pytest
 from headpose.datasets import sequences
 from tests.evaluation.foreign import adapter_file, linear_network
 from tests.evaluation.plain_sequences import plain_sequences
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import write_video
 
-COLOURS = {"angles": (np.array([[255, 0, 0], [0, 0, 255], [0, 0, 0]]), np.array([-128, -128, 0]))}
+COLORS = {"angles": (np.array([[255, 0, 0], [0, 0, 255], [0, 0, 0]]), np.array([-128, -128, 0]))}
 needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs numba")
 
 
@@ -38,10 +38,10 @@ def run(load_program, monkeypatch, capfd):
 
 @pytest.fixture
 def networks(tmp_path):
-    """A network of ours that reads 100 degrees a unit of colour, and somebody else's that reads 255."""
+    """A network of ours that reads 100 degrees a unit of color, and somebody else's that reads 255."""
     (peers := tmp_path / "peers").mkdir()
-    linear_network(peers / "net.onnx", COLOURS)
-    ours, theirs = colour_network(tmp_path / "colour.onnx"), adapter_file(tmp_path / "theirs.toml")
+    linear_network(peers / "net.onnx", COLORS)
+    ours, theirs = color_network(tmp_path / "color.onnx"), adapter_file(tmp_path / "theirs.toml")
     return ours, theirs, "--peers", peers, "--threads", 1
 
 
@@ -59,7 +59,7 @@ def test_rendered_heads_that_are_there_are_read(run, networks, tmp_path):
     assert ours["gain"] == pytest.approx(100 / 255, abs=0.01)
     assert theirs["pitch mouth open"] == pytest.approx(-5, abs=0.01)
     assert ours["pitch mouth open"] == pytest.approx(-500 / 255, abs=0.01)
-    assert record["clips"] == [] and set(record["networks_sha256"]) == {"colour", "theirs"}
+    assert record["clips"] == [] and set(record["networks_sha256"]) == {"color", "theirs"}
     assert "| theirs | -5.0 |" in done.stdout and "Rendered: 1 heads" in done.stdout
 
 
@@ -71,7 +71,7 @@ def test_a_video_with_a_face(run, networks, photo, tmp_path):
     done = run(*networks, "--clips", clip, "--json", tmp_path / "out.json")
     assert done.returncode == 0, done.stderr
     ours, theirs = json.loads((tmp_path / "out.json").read_text())["clips"]
-    assert (ours["clip"], ours["network"], ours["frames"]) == ("flicker", "colour", 18)
+    assert (ours["clip"], ours["network"], ours["frames"]) == ("flicker", "color", 18)
     assert theirs["median"] > 1.5 * ours["median"] > 1  # brightness flickers, and both read it as angles
     assert "Jitter on 1 videos (flicker), 18 frames" in done.stdout
     assert "boxes of blazeface" in done.stdout

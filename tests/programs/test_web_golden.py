@@ -73,7 +73,7 @@ def crops(image):
     for name, (box, changes) in CROPS.items():
         spec = CropSpec(size=24, **changes)
         pixels = crop.cut(image, box, spec)
-        channels = crop.normalise(pixels[None], spec)[0].mean((1, 2))
+        channels = crop.normalize(pixels[None], spec)[0].mean((1, 2))
         found.append(
             {
                 "name": name,

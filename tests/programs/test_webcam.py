@@ -19,7 +19,7 @@ from apps import webcam
 from headpose.errors import HeadPoseError
 from headpose.images import read_image
 from headpose.streams import Frame, open_source
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.videos import read_video, write_video
 
 FRAMES = 12
@@ -40,7 +40,7 @@ def video(tmp_path, frames):
 
 @pytest.fixture
 def network(tmp_path):
-    return colour_network(tmp_path / "colour.onnx")
+    return color_network(tmp_path / "color.onnx")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_frames_stops_early(run, video):
         ("still.png", ["--no-window"], "headpose estimate"),
         ("face.mp4", [], "no display"),
         ("face.mp4", ["--no-window", "--record", "angles.txt"], "a video needs one of the endings"),
-        ("face.mp4", ["--no-window", "--min-confidence", "0.5"], "model colour has no output face"),
+        ("face.mp4", ["--no-window", "--min-confidence", "0.5"], "model color has no output face"),
         ("face.mp4", ["--no-window", "--model", "no-such-model"], "unknown model"),
         ("face.mp4", ["--no-window", "--json", "nowhere/rows.json"], "folder nowhere does not exist"),
     ],
@@ -211,7 +211,7 @@ def test_a_signal_ends_it_with_whole_files(start, frames, tmp_path, how):
         assert process.wait(timeout=60) == 0, err
     assert err.startswith("webcam: saved until-then.mp4\nwebcam: ") and err.count("\n") == 2
     assert len(read_video(tmp_path / "until-then.mp4")[0]) == len(rows) < len(frames) * 30
-    assert {path.name for path in tmp_path.iterdir()} == {"long.mp4", "colour.onnx", "until-then.mp4"}
+    assert {path.name for path in tmp_path.iterdir()} == {"long.mp4", "color.onnx", "until-then.mp4"}
 
 
 def test_a_camera_that_goes_away_is_an_error_and_its_recording_is_kept(frames, network, tmp_path, monkeypatch, capsys):
@@ -254,7 +254,7 @@ def test_the_mirror_is_one_of_the_window_only(play, video):
 
 
 def test_keys_switch_the_network_and_a_broken_one_leaves_the_old(play, network, tmp_path, capsys):
-    other = colour_network(tmp_path / "other.onnx", name="other")
+    other = color_network(tmp_path / "other.onnx", name="other")
     (tmp_path / "broken.onnx").write_bytes(b"not a network")
     names = [str(other), str(tmp_path / "broken.onnx")]
     session, _, rows, _ = play("1 2", models=names)

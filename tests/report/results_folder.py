@@ -10,7 +10,7 @@ import numpy as np
 
 from headpose import geometry
 from headpose.evaluation import accuracy, predictions, testsets
-from tests.evaluation.faces import write_coloured_faces
+from tests.evaluation.faces import write_colored_faces
 
 SHA = {name: digit * 64 for name, digit in (("ours", "a"), ("theirs", "b"))}
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-43, 44, 2) for pitch in (-10, 0, 10)]
@@ -19,7 +19,7 @@ OFFSETS = {"ours": (2.0, 0.0, 0.0), "theirs": (0.0, 6.0, 0.0)}  # of their predi
 
 def write_results(folder: Path) -> tuple[Path, Path]:
     """Writes DIR/accuracy, predictions, networks.json, robustness, stability and the rest; returns both."""
-    data = write_coloured_faces(folder / "faces", EULERS)
+    data = write_colored_faces(folder / "faces", EULERS)
     faces = testsets.read(data).select("99")
     labels = np.array([sample.euler for sample in faces.samples])
     results = folder / "results"

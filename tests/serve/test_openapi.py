@@ -7,7 +7,7 @@ import pytest
 
 from headpose.serve.app import create_app
 from headpose.serve.settings import ServeSettings
-from tests.network_files import colour_network
+from tests.network_files import color_network
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_answers_are_those_of_the_document(tmp_path):
     )
 
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-    network = str(colour_network(tmp_path / "colour.onnx"))
+    network = str(color_network(tmp_path / "color.onnx"))
     app = create_app(ServeSettings(models=(network,), workers=1, megabytes=1, megapixels=2))
     document = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": "127.0.0.1"})
     # Its plugin for pytest has its own idea of pytest's internals, so operations are run as plain Hypothesis tests.

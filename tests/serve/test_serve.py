@@ -26,7 +26,7 @@ from headpose.errors import HeadPoseError, InputError
 from headpose.images import decode_image
 from headpose.serve.app import create_app
 from headpose.serve.settings import ServeSettings, check_exposure
-from tests.network_files import colour_network
+from tests.network_files import color_network
 from tests.picture_files import encoded
 
 TOKEN = "a secret of some length"
@@ -53,7 +53,7 @@ def serving(settings):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return str(colour_network(tmp_path_factory.mktemp("networks") / "colour.onnx"))
+    return str(color_network(tmp_path_factory.mktemp("networks") / "color.onnx"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_picture_as_body_and_as_form(client, jpeg):
     answer = client.post("/v1/estimate", content=jpeg)
     assert answer.status_code == 200
     result = answer.json()
-    assert (result["model"], result["width"], result["height"]) == ("colour", 512, 512)
+    assert (result["model"], result["width"], result["height"]) == ("color", 512, 512)
     (face,) = result["faces"]
     assert face["box"] == pytest.approx([178, 83, 273, 176], abs=2) and np.shape(face["rotation"]) == (3, 3)
     assert set(face) >= {"track", "score", "yaw", "pitch", "roll", "quality"}
@@ -112,7 +112,7 @@ def test_a_drawn_picture(client, jpeg, accept, kind):
 
 def test_models_health_and_metrics(client, jpeg):
     (model,) = client.get("/v1/models").json()["models"]
-    assert model == {"name": "colour", "default": True, "license": "unknown", "bytes": None, "metrics": {}}
+    assert model == {"name": "color", "default": True, "license": "unknown", "bytes": None, "metrics": {}}
     assert client.get("/healthz").json() == {"status": "ok"}
     before = metric(client, "headpose_faces_total")
     client.post("/v1/estimate", content=jpeg)

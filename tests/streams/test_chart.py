@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headpose.draw import ANGLE_COLOURS
+from headpose.draw import ANGLE_COLORS
 from headpose.geometry import rotation_from_euler
 from headpose.streams.chart import SPAN_S, History, draw_chart
 from headpose.types import Box, Face, HeadPose
@@ -60,8 +60,8 @@ def test_the_newest_angles_are_those_of_the_last_frame():
 def centers(image):
     """Mean row of the pixels in the color of each angle, right of the axis and below the texts."""
     found = {}
-    for name, colour in ANGLE_COLOURS.items():
-        rows, columns = np.nonzero((np.argmax(image, -1) == np.argmax(colour)) & (np.ptp(image, -1) > 60))
+    for name, color in ANGLE_COLORS.items():
+        rows, columns = np.nonzero((np.argmax(image, -1) == np.argmax(color)) & (np.ptp(image, -1) > 60))
         found[name] = rows[(rows > 352) & (columns > 360)].mean()
     return found
 

@@ -29,7 +29,7 @@ def bare_scene(studio, euler, index=0):
         clothes=dataclasses.replace(drawn.clothes, kind="bare", scarf=0.0),
         wear=dataclasses.replace(drawn.wear, glasses=None, hat="", mask=False),
         occluders=occluders.Occluders((), ()),
-        light=dataclasses.replace(drawn.light, sky=sky, towards=lamp, colours=np.full((1, 3), 0.6, np.float32)),
+        light=dataclasses.replace(drawn.light, sky=sky, towards=lamp, colors=np.full((1, 3), 0.6, np.float32)),
         camera=dataclasses.replace(drawn.camera, distance=30.0, framing=1.8, shift=(0.0, 0.0)),
         post=dataclasses.replace(
             drawn.post, defocus=0.0, motion=0.0, noise=0.0, reduced=1.0, jpeg=0, grey=False, vignette=0.0
@@ -40,7 +40,7 @@ def bare_scene(studio, euler, index=0):
 def rotation_of_landmarks(rendered):
     """(3, 3) by perspective-n-point from the 2-D landmarks, those of the head and the camera's focal length."""
     view = rendered.view
-    matrix = np.array([[view.focal, 0, view.centre[0]], [0, view.focal, view.centre[1]], [0, 0, 1]])
+    matrix = np.array([[view.focal, 0, view.center[0]], [0, view.focal, view.center[1]], [0, 0, 1]])
     model = rendered.head_landmarks * [1, -1, -1]
     found, vector, _ = cv2.solvePnP(model, rendered.landmarks[:, :2].copy(), matrix, None, flags=cv2.SOLVEPNP_SQPNP)
     assert found

@@ -140,7 +140,7 @@ def test_the_bust_is_closed_below(studio):
     caps = next(each for each in parts if len(each.faces) == sum(map(len, studio.anatomy.openings)))
     corners = caps.vertices[caps.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
-    assert area > 1.5  # square decimetres of two arms and a chest
+    assert area > 1.5  # square decimeters of two arms and a chest
     ends, counts = np.unique(np.concatenate(studio.anatomy.openings), return_counts=True)
     assert (counts == 2).all(), "each opening is a closed line"
     assert len(ends) == len(caps.faces)
@@ -152,7 +152,7 @@ def test_light_turns_with_the_camera():
     turn = geometry.rotation_from_euler([10.0, -50.0, 20.0])
     turned = light.turned(lit, turn)
     assert turned.towards == pytest.approx(lit.towards @ turn.T, abs=1e-6)
-    assert turned.colours == pytest.approx(lit.colours)
+    assert turned.colors == pytest.approx(lit.colors)
     normal = np.array([0.6, 0.64, 0.48])
     for each, place in ((lit, normal), (turned, turn @ normal)):
         ambient = each.sky[0] + place @ each.sky[1:]

@@ -1,4 +1,4 @@
-"""The script that measures the head axes of rendered heads against labelled photographs."""
+"""The script that measures the head axes of rendered heads against labeled photographs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_without_people_every_head_is_the_same(studio):
     for index in range(2):
         _, rendered = writer.make(Settings(seed=5, size=48, without=("people",)), index, studio)
         marks.append(rendered.head_landmarks)
-    np.testing.assert_allclose(marks[0], marks[1], atol=0.05)  # decimetres; lids follow the eyes
+    np.testing.assert_allclose(marks[0], marks[1], atol=0.05)  # decimeters; lids follow the eyes
     drawn = [writer.make(Settings(seed=5, size=48), index, studio)[1].head_landmarks for index in range(2)]
     assert abs(drawn[0] - drawn[1]).max() > 0.1
 

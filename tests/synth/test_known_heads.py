@@ -57,6 +57,6 @@ def test_they_are_rendered_as_they_were(rendered):
 
 
 def test_the_labels_are_the_poses_that_were_asked_for(rendered):
-    """But for the degree between the axes that heads are turned in and those that are labelled."""
+    """But for the degree between the axes that heads are turned in and those that are labeled."""
     for asked, each in zip(known_heads.POSES, rendered, strict=True):
         assert geometry.geodesic_degrees(geometry.rotation_from_euler(asked), each.rotation) < 1.5

@@ -21,7 +21,7 @@ def test_landmarks_tell_the_label_whoever_it_is(studio, index):
     drawn = scene.draw(5, index, studio)
     rendered = render(stage(drawn, studio, 48), studio)
     assert geometry.geodesic_degrees(rotation_of_landmarks(rendered), rendered.rotation) < 0.3
-    # Heads are turned in one set of axes, and labelled in the one that was measured.
+    # Heads are turned in one set of axes, and labeled in the one that was measured.
     assert np.allclose(rendered.rotation @ anatomy.LABEL.T, geometry.rotation_from_euler(drawn.pose.euler))
 
 

@@ -33,12 +33,12 @@ def test_light_contrast_and_detail_are_distinguished(program, tmp_path, monkeypa
     (tmp_path / "faces.csv").write_text("\n".join(lines))
     monkeypatch.setattr(sys, "argv", ["measure_pictures", str(tmp_path / "faces.csv")])
     assert program.main() == 0
-    even, striped, coloured = rows(capsys.readouterr().out).values()
+    even, striped, colored = rows(capsys.readouterr().out).values()
     assert even == pytest.approx([0.2, 0, 0.2, 0.2, 0, 0, 0], abs=0.01)
     assert striped[0] == pytest.approx(0.6, abs=0.02)
     assert striped[5] > 0.05
     assert striped[6] == 0
-    assert coloured[6] == pytest.approx(1)
+    assert colored[6] == pytest.approx(1)
 
     monkeypatch.setattr(sys, "argv", ["measure_pictures", str(tmp_path / "none.csv")])
     assert program.main() == 1

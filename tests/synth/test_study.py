@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.datasets.labels import write_face
-from tests.evaluation.faces import write_coloured_faces
-from tests.network_files import colour_network
+from tests.evaluation.faces import write_colored_faces
+from tests.network_files import color_network
 
 EULERS = [(float(yaw), float(pitch), 0.0) for yaw in range(-48, 49, 16) for pitch in (-20, 20)]
 PARTS = ("all", "0-30", "30-60", "60-99")
@@ -32,15 +32,15 @@ def write_finished(folder, geodesic):
     folder.mkdir(parents=True)
     errors = dict.fromkeys(("yaw", "pitch", "roll", "mae"), geodesic / 2) | {"geodesic": geodesic, "pitch bias": -1.0}
     (folder / "photographs.json").write_text(json.dumps(dict.fromkeys(PARTS, errors)))
-    colour_network(folder / "compact-clean.onnx")
+    color_network(folder / "compact-clean.onnx")
 
 
 def test_seeds_share_a_row_and_the_test_set_is_read_with_each_network(run, tmp_path):
     write_finished(tmp_path / "study" / "12000-0", 8.0)
     write_finished(tmp_path / "study" / "12000-1", 9.0)
-    faces = write_coloured_faces(tmp_path / "faces", EULERS)
-    # Colours say no yaw beyond 50 degrees: a face of 62 is read wrong.
-    write_face(faces / "image99999.png", colour=(128, 0, 255), Pose_Para=np.array([[0, np.deg2rad(62), 0, 0, 0, 0, 1]]))
+    faces = write_colored_faces(tmp_path / "faces", EULERS)
+    # Colors say no yaw beyond 50 degrees: a face of 62 is read wrong.
+    write_face(faces / "image99999.png", color=(128, 0, 255), Pose_Para=np.array([[0, np.deg2rad(62), 0, 0, 0, 0, 1]]))
     ended = run(tmp_path, "--out", tmp_path / "study", "--table", "--test", faces)
     assert ended.returncode == 0, ended.stderr
     photographs, read = (line for line in ended.stdout.splitlines() if line.startswith("| 12000"))

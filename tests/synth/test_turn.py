@@ -27,7 +27,7 @@ def rendered(studio, euler, index=0, bare=True):
     """A head of the renderer with its label in ``euler``, evenly lit from all sides, before a grey wall."""
     drawn = bare_scene(studio, (0, 0, 0), index)
     sky = np.array([[1.0] * 3, [0] * 3, [0] * 3, [0] * 3], np.float32)
-    even = dataclasses.replace(drawn.light, sky=sky, colours=np.zeros((1, 3), np.float32))
+    even = dataclasses.replace(drawn.light, sky=sky, colors=np.zeros((1, 3), np.float32))
     drawn = dataclasses.replace(drawn, light=even)
     if not bare:
         own = scene.draw(7, index, studio)
@@ -168,14 +168,14 @@ def test_filling_keeps_what_is_known_and_is_smooth_in_between():
 
 def test_diffusion_meets_its_goal_and_its_fixed_values():
     start = np.array([0, 1, 3, 5, 7, 8], np.int32)  # a chain of five
-    neighbours = np.array([1, 0, 2, 1, 3, 2, 4, 3], np.int32)
+    neighbors = np.array([1, 0, 2, 1, 3, 2, 4, 3], np.int32)
     values = np.zeros((5, 3), np.float32)
     values[4] = 8
     fixed = np.array([np.inf, 0, 0, 0, np.inf], np.float32)
-    texture.diffuse(values, fixed, np.zeros_like(values), start, neighbours, 60)
+    texture.diffuse(values, fixed, np.zeros_like(values), start, neighbors, 60)
     assert values[:, 0] == pytest.approx([0, 2, 4, 6, 8], abs=1e-3)
     goal = np.full((5, 3), 5, np.float32)
-    texture.diffuse(values, np.full(5, 100, np.float32), goal, start, neighbours, 10)
+    texture.diffuse(values, np.full(5, 100, np.float32), goal, start, neighbors, 10)
     assert values == pytest.approx(goal, abs=0.1)
 
 
@@ -216,7 +216,7 @@ def test_people_and_expressions_survive_the_turn(studio, turner):
 @pytest.mark.parametrize(
     ("shape", "box", "euler"),
     [
-        ((60, 60), (20, 20, 40, 45), (0, 0, 0)),  # of one colour: nothing to tell the head by
+        ((60, 60), (20, 20, 40, 45), (0, 0, 0)),  # of one color: nothing to tell the head by
         ((60, 60), (40, 40, 80, 90), (30, 10, 0)),  # cut by the picture's edge
         ((60, 60), (-30, -30, 12, 10), (-80, 0, 40)),
         ((6, 5), (1, 1, 4, 5), (0, 0, 0)),
@@ -258,7 +258,7 @@ def test_what_is_no_skin_at_the_edge_of_the_face_is_left_out(studio, turner):
         assert spot.sum() > 3
         middle = bare.attributes[spot, :2].mean(0) - bare.fit.origin
         scale = source.view.focal / source.view.distance / bare.fit.scale
-        place = source.view.centre + middle * scale
+        place = source.view.center + middle * scale
         photo = source.image.copy()
         cv2.circle(photo, (round(place[0]), round(place[1])), 5, (60, 190, 60), -1)
         own = fit_rendered(turner, source, photo).attributes[spot, 4]
@@ -282,18 +282,18 @@ def test_the_mirror_image_is_as_bright_as_the_side_that_it_stands_for(studio, tu
     assert here - 10 < matched < (mirrored[dark].mean() + here) / 2
 
 
-def test_unseen_hair_has_the_colour_of_the_hair_and_unseen_skin_that_of_the_skin(studio, turner):
+def test_unseen_hair_has_the_color_of_the_hair_and_unseen_skin_that_of_the_skin(studio, turner):
     drawn = bare_scene(studio, (0, 0, 0))
-    dark = dataclasses.replace(drawn.hair, style="shaved", painted=0.95, colour=(0.02, 0.015, 0.01))
+    dark = dataclasses.replace(drawn.hair, style="shaved", painted=0.95, color=(0.02, 0.015, 0.01))
     source = render(stage(dataclasses.replace(drawn, hair=dark), studio, 96), studio)
     fitted = fit_rendered(turner, source)
-    colour = fitted.attributes[:, 9:12].mean(1)
+    color = fitted.attributes[:, 9:12].mean(1)
     x, y, z = turner.space.mean.T
     crown = (y > 0.9) & (z < -0.5) & (turner.space.source >= 0)
     neck = (abs(x) < 0.4) & (y < -0.3) & (y > -0.9) & (z < -0.5)
     cheek = (abs(x) > 0.2) & (abs(x) < 0.4) & (abs(y) < 0.2) & (z > 0.5)
-    assert colour[crown].mean() < 0.6 * colour[cheek].mean()
-    assert colour[neck].mean() > 0.75 * colour[cheek].mean()
+    assert color[crown].mean() < 0.6 * color[cheek].mean()
+    assert color[neck].mean() > 0.75 * color[cheek].mean()
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(1.0, 1.0), (1.25, 1.25), (3.0, 1.55), (0.6, 0.96)])
@@ -304,9 +304,9 @@ def test_the_scalp_grows_to_the_outline_of_the_hair(studio, turner, ratio, expec
     vertices = turner.space.vertices(found.amounts)
     middle = found.project((found.rotation @ hairline.SKULL)[None])[0, :2]
     skull, mask = np.zeros((2, 260, 260), np.uint8)
-    centre, radius = (round(middle[0]), round(middle[1])), 24
-    cv2.circle(skull, centre, radius, (1,), -1)
-    cv2.circle(mask, centre, round(radius * ratio), (1,), -1)
+    center, radius = (round(middle[0]), round(middle[1])), 24
+    cv2.circle(skull, center, radius, (1,), -1)
+    cv2.circle(mask, center, round(radius * ratio), (1,), -1)
     scalp = vertices[:, 1] > 0.9
     grown = hairline.grow(vertices, scalp.astype(np.float32), found, mask, skull)
     assert grown[~scalp] == pytest.approx(vertices[~scalp], abs=1e-5)

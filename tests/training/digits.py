@@ -8,8 +8,8 @@ from scripts.digits_as_cifar10 import digits
 
 def write_digits(folder: Path, count: int = 600) -> Path:
     images, labels = digits()
-    training = cifar10.LabelledImages(images[:count], labels[:count])
-    test = cifar10.LabelledImages(images[count : count + 200], labels[count : count + 200])
+    training = cifar10.LabeledImages(images[:count], labels[:count])
+    test = cifar10.LabeledImages(images[count : count + 200], labels[count : count + 200])
     cifar10.write(folder, training, test, [str(i) for i in range(10)])
     return folder
 

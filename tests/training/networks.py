@@ -42,10 +42,10 @@ def write_drawn_heads(folder: Path, count: int, seed: int = 0) -> Path:
         rotation = geometry.rotation_from_euler(euler)
         picture = np.full((48, 48, 3), 40, np.uint8)
         cv2.circle(picture, (24, 24), 20, (90, 90, 90), -1, cv2.LINE_AA)
-        for axis, colour in enumerate([(0, 0, 255), (0, 255, 0), (255, 0, 0)]):
+        for axis, color in enumerate([(0, 0, 255), (0, 255, 0), (255, 0, 0)]):
             x, y, _ = rotation[:, axis]
             tip = (round(24 + 18 * x), round(24 - 18 * y))
-            cv2.line(picture, (24, 24), tip, colour, 3, cv2.LINE_AA)
+            cv2.line(picture, (24, 24), tip, color, 3, cv2.LINE_AA)
         cv2.imwrite(str(folder / f"head{i:03d}.png"), picture)
         lines.append(f"head{i:03d}.png,4,4,44,44," + ",".join(f"{a:.4f}" for a in euler))
     path = folder / "labels.csv"

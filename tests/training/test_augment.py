@@ -18,22 +18,22 @@ BOX = Box(100, 80, 220, 200)
 PIXELS = ("brightness", "shade", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude")
 STEPS = (*PIXELS, "flip", "wide_turn")
 STILL = AugmentRecipe(scale=(1.3, 1.3), shift=0.0, stretch=0.0, turn=0.0, **dict.fromkeys(STEPS, 0.0))
-COLOURS = np.array([(0, 255, 0), (255, 0, 0)])
+COLORS = np.array([(0, 255, 0), (255, 0, 0)])
 
 
 def drawn(rotation):
     """A dot at the top of a head (y axis, green) and at its nose (z axis, blue) around the middle of BOX."""
     picture = np.zeros((300, 320, 3), np.uint8)
-    for tip, colour in zip((rotation[:2, 1:] * [[1], [-1]]).T * 50 + BOX.center, COLOURS, strict=True):
-        cv2.circle(picture, tuple(int(v) for v in tip.round()), 6, colour.tolist(), -1)
+    for tip, color in zip((rotation[:2, 1:] * [[1], [-1]]).T * 50 + BOX.center, COLORS, strict=True):
+        cv2.circle(picture, tuple(int(v) for v in tip.round()), 6, color.tolist(), -1)
     return picture
 
 
 def seen(view):
     """Image directions (2, 2), right and up, of the two dots from the middle of a crop."""
     tips = []
-    for colour in COLOURS:
-        weight = (np.abs(view.astype(int) - colour).sum(2) < 150).astype(float)
+    for color in COLORS:
+        weight = (np.abs(view.astype(int) - color).sum(2) < 150).astype(float)
         ys, xs = np.nonzero(weight)
         tips.append((xs.mean() - 47.5, 47.5 - ys.mean()))
     return np.array(tips) / (50 * 96 / (1.3 * 120))
@@ -154,7 +154,7 @@ def test_shade_is_light_that_falls_off_evenly_to_any_side():
     augmenter = Augmenter(dataclasses.replace(STILL, shade=1.0), SPEC)
     picture = np.full((300, 320, 3), 100, np.uint8)
     views = [augmenter(picture, BOX, np.eye(3), np.random.default_rng(seed))[0] for seed in range(200)]
-    light = np.log(np.array(views).mean(-1) / 100)  # means of the colours: (200, 96, 96)
+    light = np.log(np.array(views).mean(-1) / 100)  # means of the colors: (200, 96, 96)
     assert np.abs(np.diff(light, axis=1)).max() < 0.05  # no edges
     slopes = np.array([light[:, :20].mean((1, 2)), light[:, :, :20].mean((1, 2))])
     slopes -= np.array([light[:, -20:].mean((1, 2)), light[:, :, -20:].mean((1, 2))])

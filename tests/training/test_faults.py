@@ -193,7 +193,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked(tmp_path):
     with pytest.raises(DataError, match="unpacks to 100,0"):
         checkpoint.load(bomb)
     with pytest.raises(WeightsError, match="unpacks to 100,0"):
-        pretrained.initialise(network(TINY_BASIC), bomb)
+        pretrained.initialize(network(TINY_BASIC), bomb)
 
 
 def test_weights_to_start_from_that_are_damaged_are_reported(tmp_path, home, train):
@@ -213,7 +213,7 @@ def test_weights_to_start_from_that_are_damaged_are_reported(tmp_path, home, tra
     for content in files:
         file.write_bytes(content)
         try:
-            pretrained.initialise(network(state), file)
+            pretrained.initialize(network(state), file)
         except WeightsError as error:
             assert len(str(error).splitlines()) == 1
     file.write_bytes(b"PK")

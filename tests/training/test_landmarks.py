@@ -33,7 +33,7 @@ TEMPLATE = (_HALF + _HALF[MIRRORED] * (-1, 1)) / 2
 
 STEPS = ("brightness", "shade", "light", "grey", "blur", "low_resolution", "noise", "jpeg", "occlude", "cut", "flip")
 STILL = AugmentRecipe(shift=0.0, stretch=0.0, turn=0.0, wide_turn=0.0, **dict.fromkeys(STEPS, 0.0))
-COLOURS = {0: (0, 0, 255), 30: (0, 255, 0), 45: (255, 0, 0)}  # of three landmarks: ear, nose, eye
+COLORS = {0: (0, 0, 255), 30: (0, 255, 0), 45: (255, 0, 0)}  # of three landmarks: ear, nose, eye
 SPEC = CropSpec(96)
 
 
@@ -82,9 +82,9 @@ def test_faces_without_landmarks_are_left_out(task):
 
 def drawn(places):
     picture = np.zeros((300, 320, 3), np.uint8)
-    for number, colour in COLOURS.items():
+    for number, color in COLORS.items():
         center = tuple(round((value - 0.5) * 16) for value in places[number])
-        cv2.circle(picture, center, 6 * 16, colour, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, center, 6 * 16, color, -1, cv2.LINE_AA, 4)
     return picture
 
 
@@ -108,8 +108,8 @@ def test_landmarks_stay_on_what_they_mark(changes):
         labels = Landmarks(places, np.arange(68) / 68)
         view = augmenter(drawn(places), box, np.eye(3), np.random.default_rng(seed), labels)
         found = {}
-        for number, colour in COLOURS.items():
-            mask = np.abs(view.image.astype(int) - colour).sum(2) < 150
+        for number, color in COLORS.items():
+            mask = np.abs(view.image.astype(int) - color).sum(2) < 150
             if mask.sum() > 20 and not (mask[[0, -1]].any() or mask[:, [0, -1]].any()):
                 found[number] = np.argwhere(mask).mean(0)[::-1] + 0.5
         # The nose is its own counterpart, so only the two others tell whether the picture was mirrored.
@@ -197,7 +197,7 @@ def test_a_run_learns_them_and_its_file_locates_them(run, task):
     assert rows[-1].figures["nme"] < 0.5 * rows[0].figures["nme"]
     model = load_landmark_model(run / "tiny.onnx", device="cpu", threads=1)
     assert (model.metadata["kind"], model.metadata["outputs"]) == ("landmarks", ["landmarks"])
-    inputs = crop.normalise(np.stack([view.image for view in task.views]), model.crop)
+    inputs = crop.normalize(np.stack([view.image for view in task.views]), model.crop)
     yaw = np.array([face.sample.euler.yaw for face in task.split.validation])
     figures = evaluation.figures(model.predict(inputs), task.labels, yaw)
     assert figures["nme"] == pytest.approx(min(row.figures["nme"] for row in rows), rel=1e-3)

@@ -24,7 +24,7 @@ COUNT = 30
 
 @pytest.fixture(scope="module")
 def walls(tmp_path_factory):
-    """Pictures of one colour each, the number of the picture."""
+    """Pictures of one color each, the number of the picture."""
     folder = tmp_path_factory.mktemp("walls")
     for number in range(COUNT):
         cv2.imwrite(str(folder / f"{number:02d}.png"), np.full((60, 80, 3), 5 * number, np.uint8))

@@ -25,7 +25,7 @@ ALL = ["region", "covariance", "face"]
 
 
 def write_stripes(folder, count):
-    """Pictures without a head: stripes in the colours of the heads' axes, some with a disc."""
+    """Pictures without a head: stripes in the colors of the heads' axes, some with a disc."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for number in range(count):
@@ -205,6 +205,6 @@ def test_a_network_learns_its_outputs(values, tmp_path, capsys):
     assert model.calibration.temperature != 1 and model.calibration.face_temperature != 1
     # Calibrated on these faces: on average the errors are as large as predicted.
     task = HeadPoseTask(recipe.load_saved(tmp_path / "run" / "recipe.json"))
-    reading = model.read(crop.normalise(np.stack(task.validator.crops), model.crop))
+    reading = model.read(crop.normalize(np.stack(task.validator.crops), model.crop))
     errors = geometry.geodesic_degrees(reading.rotation, task.validator.labels)
     assert geometry.expected_angle(reading.covariance).mean() == pytest.approx(errors.mean(), rel=0.3)

@@ -6,7 +6,7 @@ import type { Euler } from "./types";
 const SPAN_S = 10;
 const GAP_S = 1; // a longer gap interrupts the lines
 const NAMES = ["yaw", "pitch", "roll"] as const;
-// Lines differ by their dashes, too, for people who do not tell the colours apart.
+// Lines differ by their dashes, too, for people who do not tell the colors apart.
 const DASHES: Record<(typeof NAMES)[number], number[]> = { yaw: [], pitch: [6, 4], roll: [2, 3] };
 
 /** Angles over the last ten seconds. */
@@ -39,7 +39,7 @@ export class Chart {
     const context = canvas.getContext("2d");
     if (!context || !width) return;
     const style = getComputedStyle(canvas);
-    const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
+    const color = (name: string) => style.getPropertyValue(`--${name}`).trim();
     const largest = Math.max(30, ...this.points.flatMap(({ euler }) => NAMES.map((name) => Math.abs(euler[name]))));
     const limit = [30, 60, 90, 180].find((each) => each >= largest) ?? 180;
     const margin = 34 * ratio;
@@ -51,9 +51,9 @@ export class Chart {
     context.textAlign = "right";
     context.lineWidth = ratio;
     for (const angle of [-limit, 0, limit]) {
-      context.fillStyle = colour("muted");
+      context.fillStyle = color("muted");
       context.fillText(`${signed(angle)}°`, margin - 5 * ratio, y(angle));
-      context.strokeStyle = colour("line");
+      context.strokeStyle = color("line");
       context.beginPath();
       context.moveTo(margin, y(angle));
       context.lineTo(width, y(angle));
@@ -61,7 +61,7 @@ export class Chart {
     }
     context.lineWidth = 2 * ratio;
     for (const name of NAMES) {
-      context.strokeStyle = colour(name);
+      context.strokeStyle = color(name);
       context.setLineDash(DASHES[name].map((length) => length * ratio));
       context.beginPath();
       let before = -Infinity;

@@ -54,7 +54,7 @@ export function cut(picture: Pixels, box: Box, spec: CropSpec): Pixels {
   return warp(picture, grid(x, perX / finer), grid(y, perY / finer), spec.size, finer, spec.border);
 }
 
-/** Normalise crops into one (N, 3, S, S) tensor (`normalise`). */
+/** Normalize crops into one (N, 3, S, S) tensor (`normalize`). */
 export function networkInput(crops: readonly Pixels[], spec: CropSpec): Float32Array {
   const pixels = spec.size * spec.size;
   const input = new Float32Array(crops.length * 3 * pixels);

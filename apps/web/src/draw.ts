@@ -5,8 +5,8 @@ import type { Box, Euler, Pose } from "./types";
 
 export type Style = "axes" | "cube" | "box";
 
-export const COLOURS = { yaw: "#3cd250", pitch: "#ff3c3c", roll: "#3282ff" } as const;
-const AXES = [COLOURS.pitch, COLOURS.yaw, COLOURS.roll];
+export const COLORS = { yaw: "#3cd250", pitch: "#ff3c3c", roll: "#3282ff" } as const;
+const AXES = [COLORS.pitch, COLORS.yaw, COLORS.roll];
 const SHADE = "#191919";
 
 type Point = readonly [number, number];
@@ -66,18 +66,18 @@ function drawCube(context: CanvasRenderingContext2D, center: Point, half: number
   for (const part of parts) part();
 }
 
-function line(context: CanvasRenderingContext2D, points: readonly Point[], colour: string, thickness: number): void {
+function line(context: CanvasRenderingContext2D, points: readonly Point[], color: string, thickness: number): void {
   context.beginPath();
   points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-  for (const [style, width] of [[SHADE, thickness + 2], [colour, thickness]] as const) {
+  for (const [style, width] of [[SHADE, thickness + 2], [color, thickness]] as const) {
     context.strokeStyle = style;
     context.lineWidth = width;
     context.stroke();
   }
 }
 
-function dot(context: CanvasRenderingContext2D, [x, y]: Point, radius: number, colour: string): void {
-  for (const [style, size] of [[SHADE, radius + 1], [colour, radius]] as const) {
+function dot(context: CanvasRenderingContext2D, [x, y]: Point, radius: number, color: string): void {
+  for (const [style, size] of [[SHADE, radius + 1], [color, radius]] as const) {
     context.fillStyle = style;
     context.beginPath();
     context.arc(x, y, size, 0, 2 * Math.PI);
@@ -85,7 +85,7 @@ function dot(context: CanvasRenderingContext2D, [x, y]: Point, radius: number, c
   }
 }
 
-/** Draw the angles below a face, inside of the picture, each in the colour of the axis that it turns about. */
+/** Draw the angles below a face, inside of the picture, each in the color of the axis that it turns about. */
 function drawLabel(context: CanvasRenderingContext2D, pose: Pose, euler: Euler, mirror: boolean, number?: number): void {
   const { width, height } = context.canvas;
   const side = sideOf(pose.box);
@@ -93,7 +93,7 @@ function drawLabel(context: CanvasRenderingContext2D, pose: Pose, euler: Euler, 
   context.font = `600 ${size}px system-ui, sans-serif`;
   const parts: [string, string][] = number === undefined ? [] : [[`${number}: `, "#ffffff"]];
   for (const name of ["yaw", "pitch", "roll"] as const) {
-    parts.push([`${name === "yaw" ? "" : "  "}${signed(euler[name])}`, lighter(COLOURS[name])]);
+    parts.push([`${name === "yaw" ? "" : "  "}${signed(euler[name])}`, lighter(COLORS[name])]);
   }
   const total = parts.reduce((sum, [text]) => sum + context.measureText(text).width, 0);
   const middle = (pose.box.x1 + pose.box.x2) / 2;
@@ -102,9 +102,9 @@ function drawLabel(context: CanvasRenderingContext2D, pose: Pose, euler: Euler, 
   context.lineJoin = "round";
   context.strokeStyle = SHADE;
   context.lineWidth = Math.max(3, size / 5);
-  for (const [text, colour] of parts) {
+  for (const [text, color] of parts) {
     context.strokeText(text, x, y);
-    context.fillStyle = colour;
+    context.fillStyle = color;
     context.fillText(text, x, y);
     x += context.measureText(text).width;
   }
@@ -121,7 +121,7 @@ export function signed(angle: number, digits = 0): string {
   return `${zero ? "" : angle > 0 ? "+" : "−"}${zero ? text.replace("-", "") : text.replace("-", "")}`;
 }
 
-function lighter(colour: string): string {
-  const part = (at: number) => Math.round(0.7 * parseInt(colour.slice(at, at + 2), 16) + 0.3 * 255);
+function lighter(color: string): string {
+  const part = (at: number) => Math.round(0.7 * parseInt(color.slice(at, at + 2), 16) + 0.3 * 255);
   return `rgb(${part(1)}, ${part(3)}, ${part(5)})`;
 }

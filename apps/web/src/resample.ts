@@ -11,7 +11,7 @@ import type { Pixels } from "./types";
 /** Weights of one axis: output i is the sum of `weights[offset[i] + j] * source[first[i] + j]`, j < count. */
 export interface Taps {
   readonly first: Int32Array;
-  /** One more entry than outputs; the difference of neighbours is the number of weights. */
+  /** One more entry than outputs; the difference of neighbors is the number of weights. */
   readonly offset: Int32Array;
   readonly weights: Float32Array;
 }
@@ -190,7 +190,7 @@ export function warpTurned(picture: Pixels, [a, b, c, d, e, f]: Affine, size: nu
   return means(sums, size, finer);
 }
 
-/** Rows of a picture, sampled along x and multiplied by 32; the two newest are kept, since neighbours share them. */
+/** Rows of a picture, sampled along x and multiplied by 32; the two newest are kept, since neighbors share them. */
 class Lines {
   private readonly left: Int32Array;
   private readonly right: Int32Array;

@@ -70,7 +70,7 @@ export function isVideo(file: File): boolean {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi)$/i.test(file.name);
 }
 
-/** Decode a picture, upright, with its stored colours. Throws an error whose message says what is wrong. */
+/** Decode a picture, upright, with its stored colors. Throws an error whose message says what is wrong. */
 export async function openPicture(file: File): Promise<ImageBitmap> {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch(() => {
     throw new Error(`This browser cannot read ${file.name}: it is damaged, or not a picture.`);

@@ -34,8 +34,8 @@ _View = tuple[Image, int]
 class Split:
     """Training and validation images."""
 
-    training: cifar10.LabelledImages
-    validation: cifar10.LabelledImages
+    training: cifar10.LabeledImages
+    validation: cifar10.LabeledImages
 
 
 class ClassificationTask:
@@ -126,14 +126,14 @@ def _read(recipe: DataRecipe) -> Split:
     return Split(_pick(everything, np.sort(order[held_out:])), _pick(everything, np.sort(order[:held_out])))
 
 
-def _pick(images: cifar10.LabelledImages, index: NDArray[np.int64]) -> cifar10.LabelledImages:
-    return cifar10.LabelledImages(images.images[index], images.labels[index])
+def _pick(images: cifar10.LabeledImages, index: NDArray[np.int64]) -> cifar10.LabeledImages:
+    return cifar10.LabeledImages(images.images[index], images.labels[index])
 
 
 class _Views(Dataset[_View]):
     """Dataset of augmented images, indexed by ``stream.Draw``."""
 
-    def __init__(self, images: cifar10.LabelledImages, recipe: AugmentRecipe) -> None:
+    def __init__(self, images: cifar10.LabeledImages, recipe: AugmentRecipe) -> None:
         self._images, self._recipe = images, recipe
 
     def __getitem__(self, draw: stream.Draw) -> _View:
@@ -159,10 +159,10 @@ class _Collate:
 
 def _batch(images: Image, labels: NDArray[np.int64], spec: CropSpec) -> Batch:
     label = torch.from_numpy(labels)
-    return Batch(torch.from_numpy(crop.normalise(images, spec)), torch.ones(len(labels)), {"label": label})
+    return Batch(torch.from_numpy(crop.normalize(images, spec)), torch.ones(len(labels)), {"label": label})
 
 
-def _in_order(images: cifar10.LabelledImages, spec: CropSpec, batch: int) -> Iterator[Batch]:
+def _in_order(images: cifar10.LabeledImages, spec: CropSpec, batch: int) -> Iterator[Batch]:
     for start in range(0, len(images.labels), batch):
         yield _batch(images.images[start : start + batch], images.labels[start : start + batch], spec)
 

@@ -217,7 +217,7 @@ class _Collate:
         euler = np.deg2rad(geometry.euler_from_rotation(rotation))
         targets = {"rotation": rotation, "euler": euler, "region": region, "face": np.array(faces)}
         return Batch(
-            torch.from_numpy(crop.normalise(np.stack([view.image for view in views]), self.spec)),
+            torch.from_numpy(crop.normalize(np.stack([view.image for view in views]), self.spec)),
             torch.tensor(weights, dtype=torch.float32),
             {name: torch.from_numpy(values.astype(np.float32)) for name, values in targets.items()},
         )

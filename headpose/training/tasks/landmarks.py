@@ -149,7 +149,7 @@ def predict(network: Network, crops: Sequence[Image], spec: CropSpec) -> NDArray
     network.eval()
     found = []
     for start in range(0, len(crops), _BATCH):
-        images = torch.from_numpy(crop.normalise(np.stack(crops[start : start + _BATCH]), spec)).to(device)
+        images = torch.from_numpy(crop.normalize(np.stack(crops[start : start + _BATCH]), spec)).to(device)
         found.append(decode(network.raw(images.contiguous(memory_format=torch.channels_last)).float()))
     network.train(training)
     return torch.cat(found).cpu().double().numpy()
@@ -217,7 +217,7 @@ class _Collate:
             "known": np.stack([view.landmarks.known for view in views]),
         }
         return Batch(
-            torch.from_numpy(crop.normalise(np.stack([view.image for view in views]), self.spec)),
+            torch.from_numpy(crop.normalize(np.stack([view.image for view in views]), self.spec)),
             torch.tensor(weights, dtype=torch.float32),
             {name: torch.from_numpy(values.astype(np.float32)) for name, values in targets.items()},
         )
