@@ -180,7 +180,7 @@ def _read(
     data: bytes, max_pixels: int, find: Callable[[Image], list[HeadPose]], draw: str | None, *, png: bool
 ) -> tuple[Image, list[HeadPose], bytes | None]:
     """Decode a picture, find its poses, and draw them if ``draw`` is a style. Runs in a worker."""
-    image = decode_image(data, max_pixels=max_pixels)
+    image = decode_image(data, "the body", max_pixels=max_pixels)
     poses = find(image)
     if draw is None:
         return image, poses, None

@@ -93,4 +93,4 @@ async def _answer(
 
 def _read(data: bytes, max_pixels: int, faces: FaceStream, time_s: float) -> list[HeadPose]:
     """Decode a picture and find its poses. Runs in a worker."""
-    return faces.update(decode_image(data, max_pixels=max_pixels), time_s)
+    return faces.update(decode_image(data, "the frame", max_pixels=max_pixels), time_s)
