@@ -52,7 +52,8 @@ def read(recipe: DataRecipe) -> Split:
     sources: list[int] = []
     for number, source in enumerate(recipe.sources):
         train, held_out = splits.split(_samples(source), recipe.validation, recipe.split_seed)
-        train = [dataclasses.replace(sample, weight=_weight(recipe, sample) * source.weight) for sample in train]
+        weights = [weight * source.weight for weight in _weights(recipe, train)]
+        train = [dataclasses.replace(sample, weight=weight) for sample, weight in zip(train, weights, strict=True)]
         held_out = [dataclasses.replace(sample, weight=sample.weight * source.weight) for sample in held_out]
         training += train
         validation += held_out
@@ -74,17 +75,18 @@ def faces_only(recipe: DataRecipe) -> DataRecipe:
     return dataclasses.replace(recipe, sources=shared)
 
 
-def _weight(recipe: DataRecipe, sample: Sample) -> float:
-    """Return the weight of a training face in the loss, without the weight of its source.
+def _weights(recipe: DataRecipe, samples: list[Sample]) -> list[float]:
+    """Return the weights of training faces in the loss, without the weight of their source.
 
     The weight is max(spread_floor, 1 / (1 + (spread / 10)^2)) up to an absolute yaw of ``spread_until``, and 1 beyond
     it. A face without a spread keeps its weight.
     """
-    if sample.spread is None:
-        return sample.weight
-    if recipe.spread_until < 180.0 and abs(density.angles([sample])[0, 0]) > recipe.spread_until:
-        return 1.0
-    return max(recipe.spread_floor, sample.weight)
+    weights = [each.weight if each.spread is None else max(recipe.spread_floor, each.weight) for each in samples]
+    if recipe.spread_until < 180.0 and samples:
+        beyond = np.abs(density.angles(samples)[:, 0]) > recipe.spread_until
+        for number in np.flatnonzero(beyond):
+            weights[number] = weights[number] if samples[number].spread is None else 1.0
+    return weights
 
 
 def describe(side: str, source: SourceRecipe, sample: Sample) -> str:
