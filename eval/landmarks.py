@@ -3,9 +3,10 @@
 python eval/landmarks.py runs/landmarks-vgg [small.onnx ...] [--json FILE] [--out SHEET.png]
 
 The first argument is the folder of a run of `headpose train`: its recipe says which faces were held out. Measured are
-the network that it exported and any further .onnx files, each with its own crop, on the same faces. The errors are in
-percent of the root of the area of the tight box of a face's labeled points (`headpose.evaluation.landmarks`); the
-intervals are 95 % bootstrap intervals of the NME, over groups of near-duplicates.
+the network that it exported and any further files (.onnx, .safetensors), each with its own crop, on the same faces. The
+errors are in percent of the root of the area of the tight box of a face's labeled points
+(`headpose.evaluation.landmarks`); the intervals are 95 % bootstrap intervals of the NME, over groups of
+near-duplicates.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from headpose.cli.program import imports_from, run_program
 from headpose.datasets.points import Landmarks, LandmarkSample
 from headpose.errors import DataError
 from headpose.evaluation import landmarks as evaluation
-from headpose.files import check_outputs, write_text
+from headpose.files import check_outputs, sha256_of, write_text
 from headpose.geometry import Array
 from headpose.images import read_image
 from headpose.landmarks import OnnxLandmarkModel
@@ -46,6 +47,7 @@ class Measured:
 
     Attributes:
         name: Name of the network.
+        sha256: SHA-256 of its file.
         figures: Result of ``evaluation.figures``.
         interval: (2,) 95 % interval of the NME.
         crops: N crops, (S, S, 3) uint8 BGR.
@@ -54,6 +56,7 @@ class Measured:
     """
 
     name: str
+    sha256: str
     figures: dict[str, float]
     interval: Array
     crops: list[Image]
@@ -82,7 +85,7 @@ def _main() -> int:
     measured = [measure(model, faces) for model in models]
     print(table(measured, faces))
     if arguments.json:
-        write_text(Path(arguments.json), json.dumps([_plain(each) for each in measured], indent=1) + "\n")
+        write_text(Path(arguments.json), json.dumps({"networks": [_plain(each) for each in measured]}, indent=1) + "\n")
     if arguments.out:
         last = measured[-1]
         errors = np.nanmean(evaluation.errors(last.predicted, last.labels), axis=1)
@@ -103,7 +106,15 @@ def measure(model: OnnxLandmarkModel, faces: list[LandmarkSample]) -> Measured:
     predicted = np.concatenate(found)
     nme = np.nanmean(evaluation.errors(predicted, labels), axis=1)
     interval = metrics.bootstrap_interval(nme, groups=[face.group for face in faces])
-    return Measured(model.name, evaluation.figures(predicted, labels, _yaw(faces)), interval, crops, predicted, labels)
+    return Measured(
+        model.name,
+        sha256_of(model.path),
+        evaluation.figures(predicted, labels, _yaw(faces)),
+        interval,
+        crops,
+        predicted,
+        labels,
+    )
 
 
 def _in_crop(face: LandmarkSample, spec: CropSpec) -> Landmarks:
@@ -133,13 +144,16 @@ def table(measured: list[Measured], faces: list[LandmarkSample]) -> str:
 
 
 def _plain(each: Measured) -> dict[str, Any]:
-    return {"name": each.name, **each.figures, "nme_interval": list(map(float, each.interval))}
+    known = {"name": each.name, "model_sha256": each.sha256, "faces": len(each.labels)}
+    return {**known, **each.figures, "nme_interval": list(map(float, each.interval))}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="landmarks", description=__doc__.splitlines()[0])
     parser.add_argument("run", metavar="RUN", type=non_empty, help="folder of a finished run of headpose train")
-    parser.add_argument("networks", nargs="*", metavar="FILE", type=non_empty, help="further landmark networks, .onnx")
+    parser.add_argument(
+        "networks", nargs="*", metavar="FILE", type=non_empty, help="further landmark networks: .onnx, .safetensors"
+    )
     parser.add_argument("--json", type=non_empty, metavar="FILE", help="write the figures to a file")
     parser.add_argument("--out", type=non_empty, metavar="FILE", help="draw faces of the last network into an image")
     parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")

@@ -9,12 +9,16 @@ python scripts/publish_weights.py runs/student teacher student student-fp16
 headpose quantize mine.onnx --precision int8 --recipe recipe.json --out mine-int8.onnx --json mine-int8.json
 python scripts/publish_weights.py . mine mine-int8    # with aflw2000/mine.json and aflw2000/mine-int8.json
 
+python eval/landmarks.py runs/landmarks-vgg runs/landmarks/landmarks.safetensors --json runs/landmarks/landmarks.json
+python scripts/publish_weights.py runs/landmarks landmarks
+
 python scripts/publish_weights.py --cards
 
 The folder is one that ``headpose train`` or, where networks are named, ``headpose compress`` has finished, or one of
 ``headpose train`` with variants of its network and the comparisons of ``headpose quantize``. Every figure of a card
-comes from these records and from the evaluation, whose network must be the one that is published. Publishing again
-replaces. ``--cards`` writes the cards again, without changing a network: their text is ``model_card.md``, their
+comes from these records and from the evaluation, whose network must be the one that is published; a network that says
+how sure it is needs heldout/NAME.json, too, from eval/heldout.py. Publishing again replaces. ``--cards`` writes the
+cards again, without changing a network: their text is ``model_card_pose.md`` or ``model_card_landmarks.md``, their
 figures and history are in ``weights/records.json``.
 """
 
@@ -25,7 +29,6 @@ import dataclasses
 import json
 import re
 import shutil
-import string
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,23 +36,24 @@ from typing import Any
 
 from headpose.cli.arguments import named_path
 from headpose.cli.program import imports_from, run_program
+from headpose.coded import SUFFIX
 from headpose.errors import WeightsError
 from headpose.files import atomic_path, check_outputs, sha256_of, write_text
-from headpose.inference import OnnxPoseModel
+from headpose.inference import OnnxModel, OnnxPoseModel
+from headpose.landmarks import OnnxLandmarkModel
 from headpose.weights import read_manifest
 
 with imports_from("test", "publish_weights"):
     import tomlkit
 
-    from headpose.networks.spec import ResNetSpec, macs, parameters
     from headpose.recipes import training as recipes
     from headpose.recipes.training import Recipe
+    from headpose.report import model_cards
     from headpose.synth.anatomy import FRAME
     from headpose.training import log
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, MANIFEST, README = ROOT / "weights", ROOT / "headpose" / "models.toml", ROOT / "README.md"
-_CARD, _TEXTS = ROOT / "scripts" / "model_card.md", ROOT / "scripts" / "model_card_texts.toml"
 _RECORDS = "records.json"
 
 
@@ -79,14 +83,16 @@ class Origin:
     """Where a network comes from.
 
     Attributes:
-        file: the network.
-        result: what eval/aflw2000.py wrote of it.
-        history: lines of its card: how it was made, and by what it was chosen.
+        file: Network file.
+        result: What eval/aflw2000.py wrote about it; for landmarks, what eval/landmarks.py wrote.
+        history: Lines of its card: how it was made, and by what it was chosen.
+        doubt: What eval/heldout.py wrote about it; read if the network has the output ``covariance``.
     """
 
     file: Path
     result: Path
     history: list[str]
+    doubt: Path | None = None
 
 
 def origins(run: Path, names: list[str]) -> list[Origin]:
@@ -94,59 +100,96 @@ def origins(run: Path, names: list[str]) -> list[Origin]:
     compressed = (run / "report.json").exists()
     if not names and compressed:
         raise WeightsError(f"{run} holds a compression: say which of its networks to publish")
-    if not compressed:
-        recipe = recipes.load_saved(run / "recipe.json")
-        history = _trained(run, recipe)
-        if not names:
-            return [Origin(run / f"{recipe.name}.onnx", run / "aflw2000.json", history)]
-        results = [run / "aflw2000" / f"{name}.json" for name in names]
-        return [
-            Origin(run / f"{name}.onnx", result, history if name == recipe.name else _variant(run, name, recipe.name))
-            for name, result in zip(names, results, strict=True)
-        ]
-    report = _read_json(run / "report.json")
-    made = {variant["name"]: variant for variant in report["variants"]}
-    if missing := [name for name in names if name not in made]:
-        raise WeightsError(f"{run / 'report.json'} has no network {missing[0]}; it has {', '.join(made)}")
-    return [
-        Origin(run / f"{name}.onnx", run / "aflw2000" / f"{name}.json", _compressed(report, made[name]))
-        for name in names
-    ]
+    if compressed:
+        report = _read_json(run / "report.json")
+        made = {variant["name"]: variant for variant in report["variants"]}
+        if missing := [name for name in names if name not in made]:
+            raise WeightsError(f"{run / 'report.json'} has no network {missing[0]}; it has {', '.join(made)}")
+        return [_origin(run, name, _compressed(report, made[name])) for name in names]
+    recipe = recipes.load_saved(run / "recipe.json")
+    history = _trained(run, recipe)
+    if not names:
+        alone = run / "aflw2000.json"
+        origin = _origin(run, recipe.name, history)
+        return [dataclasses.replace(origin, result=alone) if recipe.task == "head-pose" else origin]
+    return [_origin(run, name, history if name == recipe.name else _variant(run, name, recipe.name)) for name in names]
+
+
+def _origin(run: Path, name: str, history: list[str]) -> Origin:
+    """Return a network of a folder, with the places of its figures."""
+    coded = run / f"{name}{SUFFIX}"
+    file = coded if coded.exists() else run / f"{name}.onnx"
+    points = run / "landmarks.json"
+    result = points if points.exists() else run / "aflw2000" / f"{name}.json"
+    return Origin(file, result, history, run / "heldout" / f"{name}.json")
 
 
 def publish(origin: Origin) -> None:
     """Copy a network into weights/ and describe it."""
-    model = OnnxPoseModel(origin.file, device="cpu")
-    result = _read_json(origin.result)
-    sha256 = sha256_of(model.path)
-    if result.get("model_sha256") != sha256:
-        raise WeightsError(f"{origin.result} was measured on another network than {model.path}: measure again")
-    about = model.metadata
+    model: OnnxModel
+    try:
+        model = OnnxPoseModel(origin.file, device="cpu")
+    except WeightsError:
+        model = OnnxLandmarkModel(origin.file, device="cpu")
+    about, sha256 = model.metadata, sha256_of(origin.file)
     if about["license"] not in ("permissive", "research-only"):
         raise WeightsError(
             f"{model.path} has the license {about['license']}: state what its data allow, with --set license=, "
             "license_terms= and data_note=, where it is trained"
         )
+    read = _landmark_figures if model.kind == "landmarks" else _pose_figures
+    result, metrics = read(origin.result, sha256)
+    record = {"history": origin.history, "result": result}
+    if "covariance" in about.get("outputs", []):
+        record["doubt"] = _doubt(origin, model.name, sha256)
     entry = {
-        "file": f"{model.name}.onnx",
+        "file": f"{model.name}{origin.file.suffix}",
         "sha256": sha256,
-        "bytes": model.path.stat().st_size,
+        "bytes": origin.file.stat().st_size,
         **{key: about[key] for key in ("precision", "license", "license_terms", "data", "recipe", "parent")},
         "crop": model.crop.to_dict(),
-        "metrics": {"aflw2000_geodesic": round(result["geodesic"], 2), "aflw2000_mae": round(result["mae"], 2)},
+        "metrics": metrics,
+        **({"kind": model.kind} if model.kind != "pose" else {}),
     }
-    check_outputs([origin.file, origin.result], data={"weights/": [WEIGHTS / entry["file"], MANIFEST, README]})
+    read_files = [origin.file, origin.result, origin.doubt]
+    check_outputs(read_files, data={"weights/": [WEIGHTS / entry["file"], MANIFEST, README]})
     WEIGHTS.mkdir(exist_ok=True)
     with atomic_path(WEIGHTS / entry["file"]) as temporary:
-        shutil.copyfile(model.path, temporary)
+        shutil.copyfile(origin.file, temporary)
     _add_to_manifest(model.name, entry)
     records = _read_json(WEIGHTS / _RECORDS) if (WEIGHTS / _RECORDS).exists() else {}
-    kept = ("geodesic", "mae", "yaw", "pitch", "roll", "ci", "bins", "bias", "protocol", "list_sha256")
-    records[model.name] = {"history": origin.history, "result": {key: result[key] for key in kept}}
+    records[model.name] = record
     write_text(WEIGHTS / _RECORDS, json.dumps(_rounded(records), indent=1, ensure_ascii=False) + "\n")
     write_text(WEIGHTS / f"{model.name}.md", card(model.name))
     write_text(WEIGHTS / "README.md", index())
     _update_readme()
+
+
+def _pose_figures(file: Path, sha256: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what the card repeats of a measurement, and the metrics of the manifest."""
+    result = _read_json(file)
+    if result.get("model_sha256") != sha256:
+        raise WeightsError(f"{file} was measured on another network: measure again")
+    kept = ("geodesic", "mae", "yaw", "pitch", "roll", "ci", "bins", "bias", "protocol", "list_sha256")
+    metrics = {"aflw2000_geodesic": round(result["geodesic"], 2), "aflw2000_mae": round(result["mae"], 2)}
+    return {key: result[key] for key in kept}, metrics
+
+
+def _landmark_figures(file: Path, sha256: str) -> tuple[dict[str, Any], dict[str, float]]:
+    found = [each for each in _read_json(file)["networks"] if each["model_sha256"] == sha256]
+    if not found:
+        raise WeightsError(f"{file} has no measurement of this network: measure again")
+    return found[0], {"heldout_nme": round(found[0]["nme"], 2)}
+
+
+def _doubt(origin: Origin, name: str, sha256: str) -> dict[str, Any]:
+    found = _read_json(origin.doubt) if origin.doubt else {}
+    if found.get("networks_sha256", {}).get(name) != sha256:
+        raise WeightsError(
+            f"{origin.doubt} was measured on another network: measure again, with eval/heldout.py --json"
+        )
+    negatives = found["negatives_read_as_faces"].get(name)
+    return {**found["doubt"][name], "negatives": negatives, "sets": list(found["samples_sha256"])}
 
 
 def _trained(run: Path, recipe: Recipe) -> list[str]:
@@ -234,7 +277,7 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
         f"{prune['last_images']:,} images at the end, loss: {_parts(prune['guide'])}"
     )
     student = name.removesuffix("-fp16").removesuffix("-int8")
-    if name == "teacher":
+    if name == "teacher" or name in made["product"]:
         lines.append(f"- Pruned: {pruned}.")
     elif student in report["students"]:
         ratio = made["students"][student]["ratio"]
@@ -248,6 +291,13 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     if variant["parity"]:
         mean, p99 = variant["parity"]["mean"], variant["parity"]["p99"]
         lines.append(f"- Distance from {student} on held-out faces: {mean:.3f} degrees (99th percentile {p99:.2f}).")
+    lines += _coded(made, name)
+    if "nme" in variant["figures"]:
+        faces = report["examples"]["validation"]
+        return [
+            *lines,
+            f"- Chosen by: {faces:,} held-out faces, on which its NME is {variant['figures']['nme']:.2f} %.",
+        ]
     error, mae = variant["figures"]["geodesic"], variant["figures"]["mae"]
     return [
         *lines,
@@ -258,78 +308,55 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
     ]
 
 
+def _coded(made: dict[str, Any], name: str) -> list[str]:
+    """Describe what made a network of codewords: the pruning of connections before it, and the codes."""
+    if not (codes := made["product"].get(name)):
+        return []
+    lines = []
+    if sparse := made["connections"].get(codes["network"]):
+        lines.append(
+            f"- Connections: {sparse['rule']['value']:.0%} of those of {sparse['network']} removed by "
+            f"{sparse['importance']}, in {sparse['steps']} steps; {sparse['last_images']:,} images at the end."
+        )
+    lines.append(
+        f"- Codes: {codes['codewords']} codewords for each layer, vectors of {codes['kernel_length']} weights of a 3x3 "
+        f"kernel and of {codes['length']} otherwise, {'signed' if codes['signed'] else 'signs apart'}; "
+        f"{codes['last_images']:,} images at the end."
+    )
+    return lines
+
+
 def _parts(loss: dict[str, Any]) -> str:
     """Which parts a loss has, and their weights."""
     return ", ".join(f"{key} {loss[key]:g}" for key in ("features", "output", "rotation", "labels") if loss.get(key))
 
 
 def _rounded(values: Any) -> Any:
-    """Round values to the two decimals that a card shows."""
+    """Round values to three decimals; a card shows at most so many."""
     if isinstance(values, float):
-        return round(values, 2)
+        return round(values, 3)
     if isinstance(values, dict):
         return {key: _rounded(value) for key, value in values.items()}
     return [_rounded(value) for value in values] if isinstance(values, list) else values
 
 
 def card(name: str) -> str:
-    """Return the model card of a network of weights/, in Markdown with the header of the Hugging Face hub."""
-    info, record = read_manifest(MANIFEST)[name], _read_json(WEIGHTS / _RECORDS)[name]
-    model, result = OnnxPoseModel(WEIGHTS / info.file, device="cpu"), record["result"]
-    spec, side = ResNetSpec.from_dict(model.metadata["architecture"]), model.crop.size
-    axes = ", ".join(f"{axis} {angle:g}" for axis, angle in FRAME._asdict().items())
-    texts = {key: text.strip().replace("$axes", axes) for key, text in _read_toml(_TEXTS)[info.license].items()}
-    rows = {"geodesic": "geodesic", "mae": "Euler MAE", "yaw": "yaw", "pitch": "pitch", "roll": "roll"}
-    errors = [
-        "| degrees | error | 95 % interval |",
-        "|---|---|---|",
-        *(
-            f"| {title} | {result[key]:.2f} | {result['ci'][key][0]:.2f} to {result['ci'][key][1]:.2f} |"
-            for key, title in rows.items()
-        ),
-    ]
-    bins = [
-        "| by \\|yaw\\| of the label | faces | geodesic | Euler MAE |",
-        "|---|---|---|---|",
-        *(f"| {name} | {b['n']} | {b['geodesic']:.2f} | {b['mae']:.2f} |" for name, b in result["bins"].items()),
-    ]
+    """Return the model card of a network of weights/."""
+    info = read_manifest(MANIFEST)[name]
     wheel = _read_toml(ROOT / "pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
     fetched = info.bytes > wheel["largest_bytes"] or name in wheel["left_out"]
-    values = {
-        "name": name,
-        "precision": info.precision,
-        "geodesic": info.metrics["aflw2000_geodesic"],
-        "mae": info.metrics["aflw2000_mae"],
-        "size": f"{parameters(spec) / 1e6:.2f} M parameters, {macs(spec, side) / 1e6:.0f} M multiply-accumulates, "
-        f"{info.bytes / 1e6:.2f} MB, {info.precision}.",
-        "license": info.license,
-        "terms": info.license_terms,
-        "parent": f" Parent: [{info.parent}]({info.parent}.md)." if info.parent else "",
-        "fetch": f"    # first: headpose fetch {name}" if fetched else "",
-        "file": info.file,
-        "sha256": info.sha256,
-        "short": info.sha256[:12],
-        "side": side,
-        "crop": "square" if model.crop.square else "stretched",
-        "scale": f"{model.crop.scale:g}",
-        "block": spec.block,
-        "blocks": len(spec.blocks),
-        "output": spec.output,
-        "data": info.data,
-        "history": "\n".join(record["history"]),
-        "errors": "\n".join(errors),
-        "bins": "\n".join(bins),
-        "bias": f"Mean of predicted minus label, degrees: yaw {result['bias']['yaw']:+.2f}, "
-        f"pitch {result['bias']['pitch']:+.2f}, roll {result['bias']['roll']:+.2f}.",
-        "protocol": result["protocol"],
-        "list_sha256": result["list_sha256"],
-        "method": 'The method of compression is that of Aghli and Ribeiro, "Combining Weight Pruning and Knowledge '
-        'Distillation for CNN Compression", CVPR Workshops 2021.'
-        if info.recipe == "student"
-        else "",
-        **texts,
-    }
-    return string.Template(_CARD.read_text("utf-8")).substitute(values).rstrip() + "\n"
+    record = _read_json(WEIGHTS / _RECORDS)[name]
+    return model_cards.card(info, WEIGHTS / info.file, record, _texts(), fetched=fetched)
+
+
+def _texts() -> model_cards.Texts:
+    folder = ROOT / "scripts"
+    templates = {kind: (folder / f"model_card_{kind}.md").read_text("utf-8") for kind in ("pose", "landmarks")}
+    found = _read_toml(folder / "model_card_texts.toml")
+    axes = ", ".join(f"{axis} {angle:g}" for axis, angle in FRAME._asdict().items())
+    for texts in found["license"].values():
+        texts["data_terms"] = texts["data_terms"].replace("$axes", axes)
+    return model_cards.Texts(templates, found["license"], found["outputs"])
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -338,31 +365,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def index() -> str:
-    """weights/README.md: one line for each network of the manifest."""
-    lines = [
-        "# Weights",
-        "",
-        "One ONNX file and one card for each network of `headpose/models.toml`. Errors are degrees on AFLW2000-3D;",
-        "the card has intervals, the protocol and the command.",
-        "",
-        "| network | MB | precision | license | geodesic error | Euler MAE |",
-        "|---|---|---|---|---|---|",
-    ]
-    for info in read_manifest(MANIFEST).values():
-        measured = [info.metrics.get(f"aflw2000_{name}") for name in ("geodesic", "mae")]
-        cells = ["-" if value is None else f"{value:.2f}" for value in measured]
-        lines.append(
-            f"| [{info.name}]({info.name}.md) | {info.bytes / 1e6:.2f} | {info.precision} | {info.license} | "
-            f"{cells[0]} | {cells[1]} |"
-        )
-    return "\n".join([*lines, ""])
+    """Return the content of weights/README.md."""
+    return model_cards.index(read_manifest(MANIFEST).values())
 
 
 def _update_readme() -> None:
-    """Insert the rows of the index into the table of README.md."""
+    """Insert the rows of the head pose networks into the table of README.md."""
     lines = README.read_text("utf-8").splitlines()
     old = [i for i, line in enumerate(lines) if re.match(r"\| \[(.+)\]\(weights/\1\.md\) \|", line)]
-    rows = [row.replace("](", "](weights/") for row in index().splitlines() if row.startswith("| [")]
+    networks = [info for info in read_manifest(MANIFEST).values() if info.kind == "pose"]
+    listed = model_cards.index(networks).splitlines()
+    rows = [row.replace("](", "](weights/") for row in listed if row.startswith("| [")]
     write_text(README, "\n".join([*lines[: old[0]], *rows, *lines[old[-1] + 1 :], ""]))
 
 

@@ -18,6 +18,7 @@ from headpose.networks.build import build
 from headpose.networks.spec import PlainLayerSpec, PlainSpec, macs
 from headpose.recipes import training as recipe
 from headpose.training.loop import contiguous_state
+from scripts import publish_weights
 from tests.cli.errors import assert_error
 from tests.compression.test_compress import FINE
 from tests.training.networks import network, recipe_values
@@ -153,6 +154,11 @@ def test_landmarks_go_through_the_chain(faces, tmp_path):
     network = surgery.load(tmp_path / "run" / "product" / "small" / "network.safetensors")
     assert not any(layer.max_pool for layer in network.spec.layers)
     assert len(product.layers(network)) == 5
+    (origin,) = publish_weights.origins(tmp_path / "run", ["small"])
+    assert (origin.file.name, origin.result.name) == ("small.safetensors", "small.json")
+    assert "- Pruned: 1 steps of pruning by correlation (share)" in "\n".join(origin.history)
+    assert "256 codewords for each layer, vectors of 9 weights" in origin.history[-2]
+    assert f"held-out faces, on which its NME is {variants['small']['figures']['nme']:.2f} %." in origin.history[-1]
 
 
 def test_students_of_plain_networks_are_refused(faces, tmp_path, capsys):

@@ -1,16 +1,24 @@
 """scripts/publish_weights.py in a copy of what it writes to."""
 
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
 from headpose import weights
 from headpose.errors import WeightsError
+from headpose.files import sha256_of
+from headpose.networks.export import ModelCard as ExportCard
+from headpose.networks.export import export_onnx
 from headpose.recipes import training as recipes
+from headpose.types import CropSpec
 from scripts import publish_weights
 from scripts.publish_weights import Origin, card, index, publish
+from tests.network_files import landmark_network
+from tests.training.networks import TINY_BASIC, network
 
 
 @pytest.fixture
@@ -151,3 +159,47 @@ def test_a_measurement_of_another_network_is_refused(copy):
     with pytest.raises(WeightsError, match="was measured on another network"):
         publish(origin(copy, "compact", model_sha256="0" * 64))
     assert (copy / "models.toml").read_bytes() == before and not (copy / "weights").exists()
+
+
+def test_a_landmark_network_gets_a_card_and_a_table_of_its_own(repo, copy):
+    spec = recipes.load("landmarks-vgg").spec
+    about = {"name": "dots", "license": "research-only", "license_terms": "research", "data": "two faces"}
+    about |= {"precision": "fp32", "recipe": "by-hand", "parent": "", "architecture": spec.to_dict()}
+    file = landmark_network(copy / "dots.onnx", np.full((68, 2), 0.5), CropSpec(size=64), about=about)
+    figures = {"nme": 4.126, "nme_front": 3.5, "nme_profile": 6.25, "rmse": 5.0, "failures": 2.0}
+    measured = {"name": "dots", "model_sha256": sha256_of(file), "faces": 1234, "nme_interval": [4.0, 4.25], **figures}
+    (copy / "landmarks.json").write_text(json.dumps({"networks": [{**measured, "model_sha256": "0" * 64}, measured]}))
+    publish(Origin(file, copy / "landmarks.json", ["- Recipe: by hand."]))
+    info = weights.read_manifest(copy / "models.toml")["dots"]
+    assert (info.kind, info.metrics, info.file) == ("landmarks", {"heldout_nme": 4.13}, "dots.onnx")
+    text = (copy / "weights" / "dots.md").read_text("utf-8")
+    limits = ("8 convolutions and 2 dense", "interval of the NME is 4.00 to 4.25", "1,234 faces", "MERL-RAV", "$")
+    assert [part in text for part in limits] == [True, True, True, True, False]
+    assert "| NME, yaw from 45 | 6.25 |" in text and ModelCard(text).data.license == "other"
+    listed = (copy / "weights" / "README.md").read_text("utf-8")
+    assert listed.endswith("| [dots](dots.md) | 0.00 | research-only | 4.13 |\n")
+    assert (copy / "README.md").read_bytes() == (repo / "README.md").read_bytes()
+    (copy / "landmarks.json").write_text(json.dumps({"networks": [{**measured, "model_sha256": "0" * 64}]}))
+    with pytest.raises(WeightsError, match="has no measurement of this network"):
+        publish(Origin(file, copy / "landmarks.json", []))
+
+
+def test_the_card_of_a_network_that_knows_its_doubt_says_how_well(copy):
+    spec = dataclasses.replace(TINY_BASIC, output="6d", outputs=("region", "covariance", "face"))
+    described = ExportCard("sure", "fp32", "research-only", "research", "two faces", "by-hand")
+    export_onnx(network(spec), CropSpec(size=32), described, copy / "sure.onnx")
+    sha256 = sha256_of(copy / "sure.onnx")
+    result = origin(copy, "compact", model_sha256=sha256).result
+    parts = [{"n": 50, "predicted": 2.0, "true": 2.25}, {"n": 50, "predicted": 9.0, "true": 8.5}]
+    found = {"n": 100, "far_degrees": 15.0, "far": 3, "auc": 0.9614, "parts": parts}
+    heldout = {"networks_sha256": {"sure": sha256}, "samples_sha256": {"aflw": "", "web": ""}, "doubt": {"sure": found}}
+    heldout["negatives_read_as_faces"] = {"sure": 0.02}
+    (copy / "heldout.json").write_text(json.dumps(heldout))
+    publish(Origin(copy / "sure.onnx", result, ["- Recipe: by hand."], copy / "heldout.json"))
+    text = (copy / "weights" / "sure.md").read_text("utf-8")
+    for part in ("`covariance` (N, 3, 3)", "(aflw, web)", "| true | 2.2 | 8.5 |", "curve of 0.961", "2.0% are read"):
+        assert part in text, part
+    assert "No confidence" not in text and "Roll.** Heads are read at any angle" in text
+    (copy / "heldout.json").write_text(json.dumps({**heldout, "networks_sha256": {"sure": "0" * 64}}))
+    with pytest.raises(WeightsError, match=r"heldout\.json was measured on another network"):
+        publish(Origin(copy / "sure.onnx", result, [], copy / "heldout.json"))

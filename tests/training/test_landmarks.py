@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from headpose import cli, crop
+from headpose import cli, crop, files
 from headpose.datasets import points
 from headpose.datasets.points import MIRRORED, Landmarks
 from headpose.errors import DataError, RecipeError
@@ -227,7 +227,8 @@ def test_the_program_measures_networks_on_the_faces_of_a_run(run, task, tmp_path
     ]
     monkeypatch.setattr("sys.argv", ["landmarks", *words])
     assert program.main() == 0
-    ours, other = json.loads((tmp_path / "a.json").read_text())
+    ours, other = json.loads((tmp_path / "a.json").read_text())["networks"]
+    assert other["model_sha256"] == files.sha256_of(still) and other["faces"] == task.examples["validation"]
     best = min(row.figures["nme"] for row in log.read(run / log.FILE))
     assert ours["nme"] == pytest.approx(best, rel=1e-3)
     assert ours["nme_interval"][0] < ours["nme"] < ours["nme_interval"][1] < other["nme"]
