@@ -128,6 +128,7 @@ MIXES = {
     "all-floor": dataclasses.replace(ALL, spread_floor=0.5),
     "all-until-45": dataclasses.replace(ALL, spread_until=45.0),
     "all-less": Mix(more=True, more_share=0.15, turned=0.10, far=0.05, cut=0.10),
+    "light": Mix(more=True, turned=0.05, far=0.05, repeats=2.0, spread_until=45.0, cut=0.10),
     "all-less-by-pose": Mix(more=True, turned=0.10, far=0.07, repeats=2.0, spread_until=45.0, cut=0.10),
 }
 """Runs by name."""
