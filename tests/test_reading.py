@@ -22,7 +22,7 @@ ALL = {"region": [0.5, 0.45, 0.6, 0.7], "covariance": COVARIANCE, "face": 2.0}
 INPUTS = np.full((2, 3, 16, 16), 0.5, np.float32)
 
 turns = hnp.arrays(float, 3, elements=st.floats(-300, 300)).map(geometry.rotation_from_vector)
-variances = hnp.arrays(float, 3, elements=st.floats(0, 0.3))
+variances = hnp.arrays(float, 3, elements=st.just(0.0) | st.floats(1e-200, 0.3))  # SciPy has NaN for smaller ones
 
 
 def test_all_outputs_of_a_file(tmp_path):
