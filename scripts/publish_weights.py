@@ -126,19 +126,18 @@ def _origin(run: Path, name: str, history: list[str]) -> Origin:
 
 def publish(origin: Origin) -> None:
     """Copy a network into weights/ and describe it."""
-    model: OnnxModel
-    try:
-        model = OnnxPoseModel(origin.file, device="cpu")
-    except WeightsError:
-        model = OnnxLandmarkModel(origin.file, device="cpu")
+    found = _read_json(origin.result)
+    measured, figures = (OnnxLandmarkModel, _landmarks) if "networks" in found else (OnnxPoseModel, _pose)
+    model: OnnxModel = measured(origin.file, device="cpu")
     about, sha256 = model.metadata, sha256_of(origin.file)
     if about["license"] not in ("permissive", "research-only"):
         raise WeightsError(
             f"{model.path} has the license {about['license']}: state what its data allow, with --set license=, "
             "license_terms= and data_note=, where it is trained"
         )
-    read = _landmark_figures if model.kind == "landmarks" else _pose_figures
-    result, metrics = read(origin.result, sha256)
+    if (about_file := figures(found, sha256)) is None:
+        raise WeightsError(f"{origin.result} was measured on another network than {model.path}: measure again")
+    result, metrics = about_file
     record = {"history": origin.history, "result": result}
     if "covariance" in about.get("outputs", []):
         record["doubt"] = _doubt(origin, model.name, sha256)
@@ -165,21 +164,19 @@ def publish(origin: Origin) -> None:
     _update_readme()
 
 
-def _pose_figures(file: Path, sha256: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return what the card repeats of a measurement, and the metrics of the manifest."""
-    result = _read_json(file)
-    if result.get("model_sha256") != sha256:
-        raise WeightsError(f"{file} was measured on another network: measure again")
+def _pose(found: dict[str, Any], sha256: str) -> tuple[dict[str, Any], dict[str, float]] | None:
+    """Return what the card repeats of a measurement, and the metrics of the manifest; None if it is of another file."""
+    if found.get("model_sha256") != sha256:
+        return None
     kept = ("geodesic", "mae", "yaw", "pitch", "roll", "ci", "bins", "bias", "protocol", "list_sha256")
-    metrics = {"aflw2000_geodesic": round(result["geodesic"], 2), "aflw2000_mae": round(result["mae"], 2)}
-    return {key: result[key] for key in kept}, metrics
+    metrics = {"aflw2000_geodesic": round(found["geodesic"], 2), "aflw2000_mae": round(found["mae"], 2)}
+    return {key: found[key] for key in kept}, metrics
 
 
-def _landmark_figures(file: Path, sha256: str) -> tuple[dict[str, Any], dict[str, float]]:
-    found = [each for each in _read_json(file)["networks"] if each["model_sha256"] == sha256]
-    if not found:
-        raise WeightsError(f"{file} has no measurement of this network: measure again")
-    return found[0], {"heldout_nme": round(found[0]["nme"], 2)}
+def _landmarks(found: dict[str, Any], sha256: str) -> tuple[dict[str, Any], dict[str, float]] | None:
+    """Return the same of a landmark network."""
+    of_file = next((each for each in found["networks"] if each["model_sha256"] == sha256), None)
+    return of_file and (of_file, {"heldout_nme": round(of_file["nme"], 2)})
 
 
 def _doubt(origin: Origin, name: str, sha256: str) -> dict[str, Any]:
@@ -292,17 +289,13 @@ def _compressed(report: dict[str, Any], variant: dict[str, Any]) -> list[str]:
         mean, p99 = variant["parity"]["mean"], variant["parity"]["p99"]
         lines.append(f"- Distance from {student} on held-out faces: {mean:.3f} degrees (99th percentile {p99:.2f}).")
     lines += _coded(made, name)
-    if "nme" in variant["figures"]:
-        faces = report["examples"]["validation"]
-        return [
-            *lines,
-            f"- Chosen by: {faces:,} held-out faces, on which its NME is {variant['figures']['nme']:.2f} %.",
-        ]
-    error, mae = variant["figures"]["geodesic"], variant["figures"]["mae"]
+    faces, figures = report["examples"]["validation"], variant["figures"]
+    if "nme" in figures:
+        return [*lines, f"- Chosen by: {faces:,} held-out faces, on which its NME is {figures['nme']:.2f} %."]
     return [
         *lines,
-        f"- Chosen by: {report['examples']['validation']:,} held-out faces of the training sets, split by photograph, "
-        f"on which its geodesic error is {error:.2f} degrees (Euler MAE {mae:.2f}). The held-out labels are "
+        f"- Chosen by: {faces:,} held-out faces of the training sets, split by photograph, on which its geodesic error "
+        f"is {figures['geodesic']:.2f} degrees (Euler MAE {figures['mae']:.2f}). The held-out labels are "
         "pseudo-labels, like the training labels. AFLW2000-3D was not used for any choice here; the card of "
         "[baseline](baseline.md), from which this network derives, describes its role there.",
     ]

@@ -180,7 +180,7 @@ def test_a_landmark_network_gets_a_card_and_a_table_of_its_own(repo, copy):
     assert listed.endswith("| [dots](dots.md) | 0.00 | research-only | 4.13 |\n")
     assert (copy / "README.md").read_bytes() == (repo / "README.md").read_bytes()
     (copy / "landmarks.json").write_text(json.dumps({"networks": [{**measured, "model_sha256": "0" * 64}]}))
-    with pytest.raises(WeightsError, match="has no measurement of this network"):
+    with pytest.raises(WeightsError, match="was measured on another network"):
         publish(Origin(file, copy / "landmarks.json", []))
 
 
