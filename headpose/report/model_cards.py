@@ -169,7 +169,6 @@ def _landmarks(file: Path, spec: specs.Spec, result: Mapping[str, Any]) -> dict[
         "dense": len(spec.head) + 1,
         "coded": coded if file.suffix != ".onnx" else "",
         "faces": f"{result['faces']:,}",
-        "nme": round(result["nme"], 2),
         "interval": f"{low:.2f} to {high:.2f}",
         "errors": "\n".join(
             ["| percent | |", "|---|---|", *(f"| {title} | {result[key]:.2f} |" for key, title in titles.items())]
