@@ -31,15 +31,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import cv2
 import numpy as np
 
+from headpose.choices import DEFAULT_DETECTOR, DEFAULT_MODEL, DETECTORS, DEVICES, STYLES
 from headpose.cli.arguments import port
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import imports_from, run_program
-from headpose.detection import DETECTORS
-from headpose.draw import STYLES, draw_mirrored, draw_poses
+from headpose.draw import draw_mirrored, draw_poses
 from headpose.errors import HeadPoseError
-from headpose.estimator import DEFAULT_MODEL, Estimators
+from headpose.estimator import Estimators
 from headpose.images import decode_image
-from headpose.inference import DEVICES, bounded_threads
+from headpose.inference import bounded_threads
 from headpose.neutral import NeutralPose
 from headpose.smoothing import Smoothing
 from headpose.streams import VideoFile, csv_file, open_source, silence_codecs
@@ -218,7 +218,7 @@ def build(estimators: Estimators, model: str, uploads: Uploads) -> gr.Blocks:
         with gr.Row():
             models = [(Path(name).stem, name) for name in estimators.models]
             choice = gr.Dropdown(models, value=model, label="Model", scale=2, min_width=150)
-            style = gr.Radio(list(STYLES), value="axes", label="Drawing", scale=3, min_width=270, elem_id="style")
+            style = gr.Radio(list(STYLES), value=STYLES[0], label="Drawing", scale=3, min_width=270, elem_id="style")
             max_faces = gr.Slider(1, MOST_FACES, value=MOST_FACES, step=1, label="Max faces", scale=2, min_width=150)
             min_score = gr.Slider(0.5, 0.95, value=0.5, step=0.05, label="Min score", scale=2, min_width=150)
             confidence = gr.Slider(0.0, 1.0, value=0.0, step=0.05, label="Min confidence", scale=2, min_width=150)
@@ -322,7 +322,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate (PEM); enables https, which cameras need")
     parser.add_argument("--ssl-keyfile", metavar="FILE", help="key without a password (default: in the certificate)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .onnx file of the network ({DEFAULT_MODEL})")
-    parser.add_argument("--detector", choices=DETECTORS[:2], default=DETECTORS[0], help=f"detector ({DETECTORS[0]})")
+    parser.add_argument(
+        "--detector", choices=DETECTORS[:2], default=DEFAULT_DETECTOR, help=f"detector ({DEFAULT_DETECTOR})"
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (all)")
     add_verbose(parser)

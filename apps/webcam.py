@@ -25,18 +25,27 @@ from pathlib import Path
 
 import cv2
 
-from headpose.cli.arguments import add_face_options, named_path, non_empty, positive, whole
+from headpose.cli.arguments import (
+    add_detect_every_option,
+    add_draw_option,
+    add_face_options,
+    add_network_options,
+    add_threads_option,
+    named_path,
+    non_empty,
+    positive,
+)
 from headpose.cli.live import Live, add_live_arguments, check_stdout
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
-from headpose.detection import DETECTORS, create_detector
-from headpose.draw import STYLES, draw_mirrored, draw_panel, draw_poses
+from headpose.detection import create_detector
+from headpose.draw import draw_mirrored, draw_panel, draw_poses
 from headpose.errors import HeadPoseError
-from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.estimator import HeadPoseEstimator
 from headpose.facestream import FaceStream
 from headpose.files import check_outputs
 from headpose.images import write_image
-from headpose.inference import DEVICES, bounded_threads, load_model
+from headpose.inference import bounded_threads, load_model
 from headpose.smoothing import Smoothing
 from headpose.streams import (
     Frame,
@@ -304,21 +313,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="0",
         help="number (0) or device of a camera, video, URL (rtsp, http, ...), or GStreamer pipeline in quotes",
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .onnx file of the network ({DEFAULT_MODEL})")
-    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=f"face detector ({DETECTORS[0]})")
-    parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
-    )
-    parser.add_argument(
-        "--min-face", type=positive, default=80, metavar="PX", help="smallest face that blazeface detects, pixels (80)"
-    )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
-    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (all)")
+    add_network_options(parser, min_face=80)
+    add_threads_option(parser)
     add_face_options(parser)
-    parser.add_argument(
-        "--detect-every", type=positive, default=15, metavar="N", help="frames between two looks for new faces (15)"
-    )
-    parser.add_argument("--draw", choices=STYLES, default="axes", help="drawing style (axes)")
+    add_detect_every_option(parser)
+    add_draw_option(parser)
     parser.add_argument("--mirror", action="store_true", help="mirror the window at the start")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses at the start, with track numbers")
     parser.add_argument(

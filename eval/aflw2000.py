@@ -24,18 +24,19 @@ from typing import Any, Literal
 import cv2
 
 from headpose import files, geometry, weights
+from headpose.choices import DETECTORS, DEVICES
 from headpose.cli.arguments import positive
 from headpose.cli.log import show_log
 from headpose.cli.program import run_program
 from headpose.datasets import biwi
-from headpose.detection import DETECTORS, create_detector
+from headpose.detection import create_detector
 from headpose.errors import DataError
 from headpose.evaluation import accuracy, audit, crops, invariance, paired, predictions, protocols, testsets
 from headpose.evaluation.adapters import Adapter, load_adapter
 from headpose.evaluation.predictions import Predictions
 from headpose.evaluation.testsets import FaceSet
 from headpose.geometry import Array
-from headpose.inference import DEVICES, OnnxPoseModel, load_model
+from headpose.inference import OnnxPoseModel, load_model
 
 INVARIANCE_FACES = 400
 

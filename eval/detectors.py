@@ -24,11 +24,12 @@ import cv2
 import numpy as np
 
 from headpose import geometry
+from headpose.choices import DEFAULT_DETECTOR, DETECTORS
 from headpose.cli.arguments import named_path
 from headpose.cli.program import run_program
 from headpose.corruptions import CLEAN
 from headpose.datasets import aflw2000, manifest, w300lp
-from headpose.detection import DETECTORS, FaceDetector, create_detector
+from headpose.detection import FaceDetector, create_detector
 from headpose.detection.offsets import BY_DETECTOR
 from headpose.errors import DataError
 from headpose.evaluation import heldout
@@ -295,7 +296,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     ):
         measure = measures.add_parser(name, help=text)
         measure.add_argument(
-            "--detector", choices=DETECTORS, default="blazeface", help="detector to measure (blazeface)"
+            "--detector", choices=DETECTORS, default=DEFAULT_DETECTOR, help="detector to measure (blazeface)"
         )
         measure.add_argument("--model-path", type=named_path, help="model file of the detector (default: packaged)")
         measure.add_argument("--min-score", type=float, help="minimum score of a face")

@@ -24,10 +24,11 @@ import cv2
 import onnxruntime
 
 from headpose import files
+from headpose.choices import DEFAULT_DETECTOR, DETECT_EVERY, DETECTORS, DEVICES
 from headpose.cli.arguments import positive
 from headpose.cli.log import add_verbose, show_log
 from headpose.cli.program import run_program
-from headpose.detection import DETECTORS, FaceDetector, create_detector
+from headpose.detection import FaceDetector, create_detector
 from headpose.errors import HeadPoseError
 from headpose.evaluation import latency, memory, networks, peak, pipeline, sending
 from headpose.evaluation.latency import Part, Timing
@@ -35,7 +36,7 @@ from headpose.evaluation.networks import NetworkFacts
 from headpose.evaluation.pipeline import Steady
 from headpose.evaluation.sending import Sending
 from headpose.images import read_image
-from headpose.inference import DEVICES, OnnxPoseModel, bounded_threads
+from headpose.inference import OnnxPoseModel, bounded_threads
 from headpose.types import Box, Image
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -256,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         "--peers", metavar="DIR", help="folder of third-party networks; if no adapter is named, all that it contains"
     )
     parser.add_argument("--reference", metavar="NAME", help="network that ratios refer to (default: the first)")
-    parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="detector (default: blazeface)")
+    parser.add_argument("--detector", choices=DETECTORS, default=DEFAULT_DETECTOR, help="detector (default: blazeface)")
     parser.add_argument("--min-face", type=positive, metavar="PX", help="smallest face that blazeface detects (40)")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="device of the networks (default: cpu)")
     parser.add_argument(
@@ -280,9 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--detect-every",
         type=positive,
-        default=15,
+        default=DETECT_EVERY,
         metavar="N",
-        help="pipeline: frames between two looks for faces (15)",
+        help="pipeline: frames between two looks for faces (%(default)s)",
     )
     parser.add_argument("--max-faces", type=positive, metavar="N", help="pipeline: maximum number of faces (all)")
     parser.add_argument(

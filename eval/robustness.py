@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 
 from headpose import corruptions, files
+from headpose.choices import DEVICES
 from headpose.cli.arguments import positive
 from headpose.cli.log import show_log
 from headpose.cli.program import run_program
@@ -32,7 +33,6 @@ from headpose.evaluation import accuracy, corrupted_set, networks, protocols, ro
 from headpose.evaluation.adapters import Adapter
 from headpose.evaluation.cells import Cells, collect, hashed_subset, network_sha256, samples_sha256
 from headpose.evaluation.robustness import Result, Setup
-from headpose.inference import DEVICES
 from headpose.types import Sample
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from headpose import weights
 from headpose._version import __version__
+from headpose.choices import DEFAULT_MODEL
 from headpose.errors import HeadPoseError, install_advice
 
 _DISTRIBUTION = "open-headpose"
@@ -144,8 +145,6 @@ def _extras() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from headpose.estimator import DEFAULT_MODEL
-
     models = weights.manifest()
     if not models:
         yield Finding("note", "models", "none in the manifest of this version")

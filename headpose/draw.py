@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from headpose.choices import STYLES, Style
 from headpose.errors import InputError
 from headpose.types import Box, Face, HeadPose, Image, check_image
-
-Style = Literal["axes", "cube", "none"]
-STYLES: tuple[Style, ...] = ("axes", "cube", "none")
 
 Color = tuple[int, int, int]
 _RED, _GREEN, _BLUE = (60, 60, 255), (80, 210, 60), (255, 130, 50)

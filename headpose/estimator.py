@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headpose import looking
+from headpose.choices import DEFAULT_DETECTOR, DEFAULT_MODEL
 from headpose.errors import HeadPoseError, ImageError, InputError
 from headpose.images import Color, ImageLike, as_image, is_pillow
 from headpose.inference import PoseModel, load_model
@@ -22,9 +23,6 @@ from headpose.types import Box, Face, HeadPose, Image
 
 if TYPE_CHECKING:
     from headpose.detection import FaceDetector
-
-DEFAULT_MODEL = "student"
-"""Name of the default network."""
 
 Boxes = Sequence[Box | Sequence[float]]
 """Tight boxes, each a ``Box`` or x1, y1, x2, y2 in pixels."""
@@ -56,7 +54,7 @@ class HeadPoseEstimator:
         self,
         model: str | os.PathLike[str] | PoseModel = DEFAULT_MODEL,
         *,
-        detector: str | FaceDetector = "blazeface",
+        detector: str | FaceDetector = DEFAULT_DETECTOR,
         device: str = "auto",
         threads: int = 0,
         max_faces: int | None = None,
@@ -68,8 +66,8 @@ class HeadPoseEstimator:
         Args:
             model: Name of a network (``headpose models`` lists them), path of its file (.onnx, or .safetensors after
                 product quantization), or a loaded network.
-            detector: One of ``headpose.detection.DETECTORS``, or a detector object.
-            device: One of ``headpose.inference.DEVICES``, for a network or detector that is loaded here.
+            detector: One of ``choices.DETECTORS``, or a detector object.
+            device: One of ``choices.DEVICES``, for a network or detector that is loaded here.
             threads: Number of CPU threads per call, for a network or detector that is loaded here. 0 uses ONNX
                 Runtime's default; values above the number of CPUs are reduced to it.
             max_faces: Maximum number of faces per image, highest score first; None for all.
@@ -216,8 +214,8 @@ class Estimators:
 
         Args:
             models: Names of networks, or paths of their files.
-            detector: One of ``headpose.detection.DETECTORS``.
-            device: One of ``headpose.inference.DEVICES``.
+            detector: One of ``choices.DETECTORS``.
+            device: One of ``choices.DEVICES``.
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
         """
         self.models = tuple(models)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from headpose import crop, geometry, looking
+from headpose.choices import DETECT_EVERY
 from headpose.errors import InputError
 from headpose.estimator import HeadPoseEstimator
 from headpose.looking import Look
@@ -66,7 +67,7 @@ class FaceStream:
         estimator: HeadPoseEstimator,
         *,
         smoothing: Smoothing | None = None,
-        detect_every: int = 15,
+        detect_every: int = DETECT_EVERY,
         min_score: float = 0.0,
         forget_s: float = 0.5,
     ) -> None:

@@ -21,12 +21,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from headpose import coded, metadata, weights
+from headpose.choices import DEVICES
 from headpose.errors import HeadPoseError, InputError, WeightsError, first_line
 from headpose.reading import OPTIONAL_OUTPUTS, checked
 from headpose.reading import Reading as Reading
 from headpose.types import CropSpec, Kind
-
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml")
 
 _CPU = "CPUExecutionProvider"
 _PROVIDER = {
@@ -80,7 +79,7 @@ class OnnxModel:
         crop: Crop settings in the file's metadata.
         metadata: The ``headpose.model`` object of the file's metadata, with the current keys.
         path: Path of the file.
-        device: Device that it runs on: one of ``DEVICES`` except "auto".
+        device: Device that it runs on: one of ``choices.DEVICES`` except "auto".
     """
 
     kind: ClassVar[Kind]
@@ -91,7 +90,7 @@ class OnnxModel:
 
         Args:
             path: Path of an .onnx file, or of a .safetensors file of ``headpose.coded``.
-            device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
+            device: One of ``choices.DEVICES``. "auto" selects the best one that is installed and works.
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
         Raises:
@@ -190,7 +189,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str = "auto", th
     Args:
         name_or_path: Name in the manifest (``headpose models`` lists them) or path of an .onnx file, or of a
             .safetensors file of ``headpose.coded``.
-        device: One of ``DEVICES``. "auto" selects the best one that is installed and works.
+        device: One of ``choices.DEVICES``. "auto" selects the best one that is installed and works.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
     Raises:
@@ -238,11 +237,11 @@ def create_session(path: str | os.PathLike[str], *, device: str = "auto", thread
 
     Args:
         path: Path of an .onnx file, or of a .safetensors file of ``headpose.coded``.
-        device: One of ``DEVICES``.
+        device: One of ``choices.DEVICES``.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default (see ``bounded_threads``).
 
     Returns:
-        The session, and its device: one of ``DEVICES`` except "auto".
+        The session, and its device: one of ``choices.DEVICES`` except "auto".
 
     Raises:
         WeightsError: The file does not exist, or ONNX Runtime cannot run it.

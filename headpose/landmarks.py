@@ -71,7 +71,7 @@ def load_landmark_model(
 
     Args:
         name_or_path: Name in the manifest, or path of an .onnx file.
-        device: One of ``inference.DEVICES``. "auto" selects the best one that is installed and works.
+        device: One of ``choices.DEVICES``. "auto" selects the best one that is installed and works.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
     Raises:

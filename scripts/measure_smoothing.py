@@ -19,9 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 from headpose import geometry
+from headpose.choices import DEFAULT_MODEL
 from headpose.cli.program import imports_from, run_program
 from headpose.errors import HeadPoseError
-from headpose.estimator import DEFAULT_MODEL, HeadPoseEstimator
+from headpose.estimator import HeadPoseEstimator
 from headpose.geometry import Array
 from headpose.smoothing import Smoothing
 from headpose.tracking import FaceTracker

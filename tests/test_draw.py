@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from headpose.draw import ANGLE_COLORS, STYLES, draw_labels, draw_mirrored, draw_panel, draw_pose, draw_poses
+from headpose.choices import STYLES
+from headpose.draw import ANGLE_COLORS, draw_labels, draw_mirrored, draw_panel, draw_pose, draw_poses
 from headpose.geometry import rotation_from_euler
 from headpose.types import Box, Face, HeadPose
 from tests.golden import assert_golden

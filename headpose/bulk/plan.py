@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from headpose import files
 from headpose._version import __version__
+from headpose.choices import DEFAULT_DETECTOR, DEFAULT_MODEL
 from headpose.errors import DataError
 
 MANIFEST, PLAN = "manifest.json", "plan.parquet"
@@ -113,18 +114,18 @@ class Settings:
 
     Attributes:
         model: Name of a network or path of an .onnx file.
-        detector: One of ``headpose.detection.DETECTORS``.
+        detector: One of ``choices.DETECTORS``.
         detector_model: Model file of the detector; None for the packaged one.
         min_face: Smallest face that blazeface detects, in pixels; None for the default.
         max_faces: Maximum number of faces per picture, highest score first; None for all.
         min_score: Minimum score of a face, in [0, 1].
         every: Label one of this many frames of a video.
-        device: One of ``headpose.inference.DEVICES``. It does not change the rows beyond rounding, and may differ in a
+        device: One of ``choices.DEVICES``. It does not change the rows beyond rounding, and may differ in a
             continued run.
     """
 
-    model: str = "student"
-    detector: str = "blazeface"
+    model: str = DEFAULT_MODEL
+    detector: str = DEFAULT_DETECTOR
     detector_model: str | None = None
     min_face: float | None = None
     max_faces: int | None = None

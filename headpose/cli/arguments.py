@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from headpose.choices import DEFAULT_DETECTOR, DEFAULT_MODEL, DETECT_EVERY, DETECTORS, DEVICES, STYLES
+
 _LANDMARKS = "landmarks"  # network of --landmarks without a value
+_NETWORK_FILES = (".onnx", ".safetensors")
 
 
 def non_empty(text: str) -> str:
@@ -55,6 +58,56 @@ def share(text: str) -> float:
     return value
 
 
+def add_network_options(parser: argparse.ArgumentParser, *, min_face: int | None = None) -> None:
+    """Add the options of the networks that find and read faces; ``min_face`` is the default of --min-face."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="name (headpose models lists them) or file (.onnx, .safetensors) of the network (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--detector", choices=DETECTORS, default=DEFAULT_DETECTOR, help="face detector (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
+    )
+    parser.add_argument(
+        "--min-face",
+        type=positive,
+        default=min_face,
+        metavar="PX",
+        help="size of the smallest face that blazeface detects, in pixels; larger values are faster (default: "
+        f"{min_face or 40})",
+    )
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="device of the networks (default: auto, the best one that is installed and works)",
+    )
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")
+
+
+def add_detect_every_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--detect-every``."""
+    parser.add_argument(
+        "--detect-every",
+        type=positive,
+        default=DETECT_EVERY,
+        metavar="N",
+        help="look for new faces in a video every N frames, if the network can follow faces (default: %(default)s)",
+    )
+
+
+def add_draw_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--draw``."""
+    parser.add_argument("--draw", choices=STYLES, default=STYLES[0], help="how poses are drawn (default: %(default)s)")
+
+
 def add_face_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select and judge faces: ``--max-faces``, ``--min-score`` and ``--min-confidence``."""
     parser.add_argument(
@@ -85,14 +138,16 @@ def add_landmark_option(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_LANDMARKS,
         metavar="MODEL",
-        help=f"also locate the 68 landmarks of each face, with a network by name or .onnx file (default: {_LANDMARKS})",
+        help="also locate the 68 landmarks of each face, with a network by name or file (.onnx, .safetensors; default: "
+        f"{_LANDMARKS})",
     )
 
 
 def _landmark_network(text: str) -> str:
     """Return the name of a landmark network or its file; a SOURCE that follows the option is an error."""
-    if text != _LANDMARKS and not text.endswith(".onnx"):
+    if text != _LANDMARKS and not text.endswith(_NETWORK_FILES):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither {_LANDMARKS!r} nor an .onnx file; if it is a SOURCE, give it before --landmarks"
+            f"{text!r} is neither {_LANDMARKS!r} nor an .onnx or .safetensors file; if it is a SOURCE, give it before "
+            "--landmarks"
         )
     return text

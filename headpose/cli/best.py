@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from headpose.cli.arguments import named_path, non_empty, positive, share, whole
+from headpose.cli.arguments import add_network_options, add_threads_option, named_path, positive, share
 from headpose.cli.live import seconds
 from headpose.cli.program import INTERRUPTED, printable, sigterm_as_interrupt
 from headpose.errors import HeadPoseError
@@ -27,22 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gap", type=seconds, default=0.5, metavar="SECONDS", help="least time between two pictures of a person (0.5)"
     )
-    parser.add_argument(
-        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
-    )
-    parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
-    parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
-    )
-    parser.add_argument("--min-face", type=positive, metavar="PX", help="size of the smallest face, pixels (40)")
+    add_network_options(parser)
+    add_threads_option(parser)
     parser.add_argument("--min-score", type=share, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (0)")
-    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"),
-        default="auto",
-        help="device of the networks (auto)",
-    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no summary")
 
 
@@ -69,9 +56,12 @@ def run(args: argparse.Namespace) -> int:
     with open_source(args.source) as source:
         if source.kind not in ("video", "camera"):
             raise HeadPoseError(f"{source.name} is not a video: best chooses among the frames of a video or camera")
-        smallest = args.min_face
         detector = create_detector(
-            args.detector, threads=args.threads, device=args.device, model_path=args.detector_model, min_face=smallest
+            args.detector,
+            threads=args.threads,
+            device=args.device,
+            model_path=args.detector_model,
+            min_face=args.min_face,
         )
         estimator = HeadPoseEstimator(args.model, detector=detector, device=args.device, threads=args.threads)
         faces = FaceStream(estimator, min_score=args.min_score)

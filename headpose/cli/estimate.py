@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headpose.cli.arguments import add_face_options, add_landmark_option, non_empty, positive, whole
+from headpose.cli.arguments import (
+    add_detect_every_option,
+    add_draw_option,
+    add_face_options,
+    add_landmark_option,
+    add_network_options,
+    add_threads_option,
+    non_empty,
+)
 from headpose.cli.frames import check_tracking, frame_estimator
 from headpose.cli.live import EPILOG, Live, add_live_arguments, check_stdout, events_target
 from headpose.cli.program import INTERRUPTED, NO_READER, printable, sigterm_as_interrupt
@@ -69,41 +77,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder of images, video, number or device of a camera, URL (rtsp, rtmp, http, ...), or "
         "GStreamer pipeline in quotes; an existing file or folder of that name takes precedence",
     )
-    parser.add_argument(
-        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
-    )
-    parser.add_argument("--detector", default="blazeface", help="blazeface (default), mediapipe or yunet")
-    parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
-    )
-    parser.add_argument(
-        "--min-face",
-        type=positive,
-        metavar="PX",
-        help="size of the smallest face that blazeface detects, in pixels (default: 40); larger values are faster",
-    )
+    add_network_options(parser)
+    add_threads_option(parser)
     parser.add_argument("--json", type=non_empty, metavar="FILE", help="write JSON Lines to a file; - for stdout")
     parser.add_argument("--csv", type=non_empty, metavar="FILE", help="write CSV to a file; - for stdout")
     parser.add_argument("--out", type=non_empty, metavar="FILE|DIR", help="write the images or video with drawn poses")
-    parser.add_argument("--draw", choices=("axes", "cube", "none"), default="axes", help="style of --out (axes)")
+    add_draw_option(parser)
     add_face_options(parser)
     add_landmark_option(parser)
     parser.add_argument("--track", action="store_true", help="assign each face of a video a stable track number")
     parser.add_argument("--smooth", action="store_true", help="smooth the angles and boxes; implies --track")
-    parser.add_argument(
-        "--detect-every",
-        type=positive,
-        default=15,
-        metavar="N",
-        help="look for new faces in a video every N frames, if the network can follow faces (default: 15)",
-    )
-    parser.add_argument("--threads", type=whole, default=0, metavar="N", help="number of CPU threads (default: all)")
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"),
-        default="auto",
-        help="device of the networks (default: auto, the best one that is installed and works)",
-    )
+    add_detect_every_option(parser)
     add_live_arguments(parser, neutral="give poses relative to the neutral pose in FILE (JSON, saved by the window)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no results on stdout and no progress bar")
 

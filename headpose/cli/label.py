@@ -13,9 +13,7 @@ from headpose.bulk import commit, plan, storage
 from headpose.bulk import run as runs
 from headpose.bulk.plan import Settings
 from headpose.bulk.progress import duration
-from headpose.cli.arguments import named_path, non_empty, positive, share, whole
-from headpose.detection import DETECTORS
-from headpose.inference import DEVICES
+from headpose.cli.arguments import add_network_options, named_path, non_empty, positive, share, whole
 
 _EPILOG = """\
 SOURCE is a picture, a video, a folder (with its subfolders), a pattern in quotes ("shots/*.jpg"), a tar file of
@@ -41,14 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=whole, default=0, metavar="N", help="number of processes (default: one for each CPU)"
     )
-    parser.add_argument(
-        "--model", default="student", help="name (headpose models lists them) or file (.onnx, .safetensors)"
-    )
-    parser.add_argument("--detector", choices=DETECTORS, default="blazeface", help="face detector (blazeface)")
-    parser.add_argument(
-        "--detector-model", type=non_empty, metavar="FILE", help="model file of the detector (required for yunet)"
-    )
-    parser.add_argument("--min-face", type=positive, metavar="PX", help="as in headpose estimate")
+    add_network_options(parser)
     parser.add_argument("--max-faces", type=positive, metavar="N", help="keep the N best-scoring faces of each picture")
     parser.add_argument(
         "--min-score", type=share, default=0.0, metavar="S", help="minimum score of a face, 0 to 1 (default: 0)"
@@ -61,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", type=positive, default=runs.SHARD, metavar="N",
         help="number of pictures in a part, the most that is lost when a run is killed (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (default: auto)")
     parser.add_argument(
         "--dry-run", action="store_true", help="label a sample, say how long all will take, and write nothing"
     )

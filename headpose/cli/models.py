@@ -7,8 +7,8 @@ import dataclasses
 import json
 
 from headpose import weights
+from headpose.choices import DEFAULT_MODEL
 from headpose.errors import WeightsError
-from headpose.estimator import DEFAULT_MODEL
 from headpose.types import ModelInfo
 
 LICENSES = """

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 
+from headpose.choices import DEFAULT_MODEL
 from headpose.cli.arguments import port, positive
 from headpose.cli.live import seconds
 from headpose.cli.program import sigterm_as_interrupt
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=port, default=8000, metavar="N", help="TCP port (8000)")
     parser.add_argument(
-        "--models", default="student", metavar="NAME,...", help="networks that requests may use, the default first"
+        "--models",
+        default=DEFAULT_MODEL,
+        metavar="NAME,...",
+        help="networks that requests may use, the default first (%(default)s)",
     )
     parser.add_argument(
         "--workers", type=positive, default=0, metavar="N", help="pictures processed at once, one thread each (CPUs)"

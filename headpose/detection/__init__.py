@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from headpose.choices import DEFAULT_DETECTOR, DETECTORS
 from headpose.errors import HeadPoseError
 from headpose.types import Face, Image
-
-DETECTORS = ("blazeface", "mediapipe", "yunet")
 
 
 class FaceDetector(Protocol):
     """Interface of a face detector.
 
     Attributes:
-        name: One of ``DETECTORS``, or the name of a custom detector.
+        name: One of ``choices.DETECTORS``, or the name of a custom detector.
     """
 
     name: str
@@ -34,7 +33,7 @@ class FaceDetector(Protocol):
 
 
 def create_detector(
-    name: str = "blazeface",
+    name: str = DEFAULT_DETECTOR,
     *,
     threads: int = 0,
     device: str = "auto",
@@ -45,10 +44,10 @@ def create_detector(
     """Create a detector by name.
 
     Args:
-        name: One of ``DETECTORS``. ``blazeface`` needs nothing else, ``mediapipe`` needs the package mediapipe, and
-            ``yunet`` needs ``model_path``.
+        name: One of ``choices.DETECTORS``. ``blazeface`` needs nothing else, ``mediapipe`` needs the package
+            mediapipe, and ``yunet`` needs ``model_path``.
         threads: Number of CPU threads per call; 0 uses the library's default. Ignored by mediapipe.
-        device: One of ``headpose.inference.DEVICES``, for blazeface. The other detectors run on the CPU.
+        device: One of ``choices.DEVICES``, for blazeface. The other detectors run on the CPU.
         model_path: Model file that replaces the packaged one. Required for yunet.
         min_score: Minimum score of a face, in (0, 1). None uses the detector's default.
         min_face: Longer side, in pixels, of the smallest tight box to detect, for blazeface only. Larger values are

@@ -82,7 +82,7 @@ class BlazeFace:
 
         Args:
             model_path: ONNX file made by ``scripts/convert_blazeface.py``. None uses the packaged file.
-            device: One of ``headpose.inference.DEVICES``.
+            device: One of ``choices.DEVICES``.
             threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
             min_score: Minimum score of a face, in (0, 1). Faces narrower than a third of the image's longer side need a
                 higher score: 0.69 where this is 0.5.

@@ -34,7 +34,7 @@ class Adapter:
         crop: Crop of its input.
         spec: Content of the adapter file.
         paths: ONNX files.
-        device: Device that runs it, one of ``headpose.inference.DEVICES`` except "auto".
+        device: Device that runs it, one of ``choices.DEVICES`` except "auto".
     """
 
     def __init__(
@@ -134,7 +134,7 @@ def load_adapter(
     Args:
         path: Adapter file.
         models: Folder with its ONNX files.
-        device: One of ``headpose.inference.DEVICES``.
+        device: One of ``choices.DEVICES``.
         threads: Number of CPU threads per call; 0 uses ONNX Runtime's default.
 
     Raises:

@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from headpose.choices import DETECT_EVERY
 from headpose.detection import FaceDetector
 from headpose.errors import HeadPoseError
 from headpose.estimator import HeadPoseEstimator
@@ -119,7 +120,7 @@ def measure(
     frames: Sequence[Image],
     *,
     rounds: int = 3,
-    detect_every: int = 15,
+    detect_every: int = DETECT_EVERY,
     fps: float = 30.0,
     skipped: int = 10,
     max_faces: int | None = None,

@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from headpose.choices import DETECT_EVERY
 from headpose.detection import FaceDetector
 from headpose.errors import HeadPoseError
 from headpose.estimator import HeadPoseEstimator
@@ -82,7 +83,7 @@ def measure(
     rounds: int = 3,
     seconds: float = 60.0,
     fps: float = 60.0,
-    detect_every: int = 15,
+    detect_every: int = DETECT_EVERY,
     max_faces: int | None = None,
 ) -> list[Sending]:
     """Measure the latency with each network, in turns.

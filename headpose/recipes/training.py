@@ -323,8 +323,8 @@ def _check(recipe: Recipe) -> None:
         "empty": not isinstance(recipe.spec, PlainSpec) or (recipe.spec.size == recipe.crop.size and not run.growing),
         f"network has {size / 1e6:,.0f} M parameters, {_MOST_PARAMETERS / 1e6:,.0f} M are the most": size
         <= _MOST_PARAMETERS,
-        f"run.growing: until ascends, below run.images, {run.images}; got {untils}; --set 'run.growing=[]' "
-        "trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
+        f"run.growing: each until must be above the one before and below run.images, {run.images}; got {untils}; "
+        "--set 'run.growing=[]' trains at one size": untils == sorted({*untils}) and untils[-1:] < [run.images],
         f"optimiser.drops ascend; got {list(drops)}": list(drops) == sorted({*drops}),
         "data.density and data.sources.N.share are for tasks with faces": not by_pose
         or recipe.task != "classification",

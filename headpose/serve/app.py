@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 
 from headpose import weights
 from headpose._version import __version__
-from headpose.draw import STYLES, draw_poses
+from headpose.choices import STYLES
+from headpose.draw import draw_poses
 from headpose.errors import HeadPoseError, ImageError
 from headpose.estimator import HeadPoseEstimator
 from headpose.facestream import FaceStream

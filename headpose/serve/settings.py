@@ -6,8 +6,8 @@ import math
 import os
 from dataclasses import dataclass
 
+from headpose.choices import DEFAULT_MODEL
 from headpose.errors import HeadPoseError, InputError
-from headpose.estimator import DEFAULT_MODEL
 from headpose.streams.senders import is_loopback
 
 TOKEN = "HEADPOSE_TOKEN"

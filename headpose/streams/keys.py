@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headpose.draw import STYLES, Style
+from headpose.choices import STYLES, Style
 from headpose.streams.window import ESCAPE, letter_of
 
 HELP = (

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from headpose import files
-from headpose.draw import Style, draw_poses
+from headpose.choices import Style
+from headpose.draw import draw_poses
 from headpose.errors import HeadPoseError
 from headpose.images import is_writable_format, writable_name, write_image
 from headpose.streams.sources import Frame

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headpose.draw import STYLES, Style
+from headpose.choices import STYLES, Style
 from headpose.errors import HeadPoseError
 from headpose.estimator import Estimators, HeadPoseEstimator
 from headpose.facestream import FaceStream

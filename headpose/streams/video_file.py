@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from headpose import files
-from headpose.draw import Style, draw_poses
+from headpose.choices import Style
+from headpose.draw import draw_poses
 from headpose.errors import HeadPoseError
 from headpose.streams import ffmpeg
 from headpose.streams.sources import Frame
