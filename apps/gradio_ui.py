@@ -1,6 +1,6 @@
 """Head pose in the browser: photos, webcam and videos, processed on this computer without internet access.
 
-    python apps/gradio_ui.py [--host 127.0.0.1] [--port 7860] [--model student] [--device auto] [--threads 0]
+    python apps/gradio_ui.py [--host 127.0.0.1] [--port 7860] [--model student-wide] [--device auto] [--threads 0]
     python apps/gradio_ui.py --host 0.0.0.0 --ssl-certfile cert.pem --ssl-keyfile key.pem   # cameras over the network
     python apps/gradio_ui.py --root-path /headpose   # behind a reverse proxy, under this path
 

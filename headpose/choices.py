@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-DEFAULT_MODEL = "student"
+DEFAULT_MODEL = "student-wide"
 """Name of the default network."""
 
 DETECTORS = ("blazeface", "mediapipe", "yunet")

@@ -40,7 +40,7 @@ class HeadPoseEstimator:
         >>> estimator = HeadPoseEstimator()
         >>> for pose in estimator("photo.jpg"):
         ...     print(f"yaw {pose.yaw:+.1f}  pitch {pose.pitch:+.1f}  roll {pose.roll:+.1f}")
-        yaw +0.7  pitch -7.1  roll +2.9
+        yaw +1.0  pitch -6.5  roll +3.2
 
     Attributes:
         model: Head pose network.

@@ -349,7 +349,7 @@ def _texts() -> model_cards.Texts:
     axes = ", ".join(f"{axis} {angle:g}" for axis, angle in FRAME._asdict().items())
     for texts in found["license"].values():
         texts["data_terms"] = texts["data_terms"].replace("$axes", axes)
-    return model_cards.Texts(templates, found["license"], found["outputs"])
+    return model_cards.Texts(templates, found["license"], found["outputs"], found["recipe"])
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_the_wheel_has_the_card_of_each_of_its_networks_and_its_license(wheel, r
         card = (repo / "weights" / f"{info.name}.md").read_text("utf-8")
         assert f"License: **{info.license}**. Terms: {info.license_terms}." in card
         assert ("- Use: research only" in card) == (info.license == "research-only")
-        research = notice[notice.index("student, the default") : notice.index("compact-clean alone")]
+        research = notice[notice.index("student-wide, the default") : notice.index("compact-clean alone")]
         assert (f" {info.name}" in f" {research}") == (info.license == "research-only")
     for info in carried_networks():
         assert wheel[f"headpose/_weights/{info.name}.md"] == (repo / "weights" / f"{info.name}.md").read_bytes()

@@ -20,7 +20,7 @@ FACE = Box(178, 83, 273, 176)
 
 
 def test_there_is_a_default_network():
-    from headpose.estimator import DEFAULT_MODEL
+    from headpose.choices import DEFAULT_MODEL
 
     assert DEFAULT_MODEL in MODELS
 

@@ -45,11 +45,13 @@ class Texts:
         templates: Template of each kind of network.
         by_license: Values of the templates by license.
         by_outputs: Values of the templates for head pose networks, by ``rotation`` (no other output) and ``all``.
+        by_recipe: Values that replace those by license, for networks of a recipe with other data.
     """
 
     templates: Mapping[str, str]
     by_license: Mapping[str, Mapping[str, str]]
     by_outputs: Mapping[str, Mapping[str, str]]
+    by_recipe: Mapping[str, Mapping[str, str]]
 
 
 def card(info: ModelInfo, file: Path, record: Mapping[str, Any], texts: Texts, *, fetched: bool) -> str:
@@ -87,10 +89,14 @@ def card(info: ModelInfo, file: Path, record: Mapping[str, Any], texts: Texts, *
         "scale": f"{model.crop.scale:g}",
         "data": info.data,
         "history": "\n".join(record["history"]),
-        **{key: text.strip() for key, text in texts.by_license[info.license].items()},
+        **{key: text.strip() for key, text in _texts_on_data(info, texts).items()},
         **(_pose(info, spec, model, record, texts) if is_pose else _landmarks(file, spec, record["result"])),
     }
     return string.Template(texts.templates[info.kind]).substitute(values).rstrip() + "\n"
+
+
+def _texts_on_data(info: ModelInfo, texts: Texts) -> dict[str, str]:
+    return {**texts.by_license[info.license], **texts.by_recipe.get(info.recipe, {})}
 
 
 def _pose(

@@ -187,7 +187,7 @@ def test_a_run_starts_from_a_network_of_the_package_by_its_name(tmp_path, capsys
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("compakt", "no network of that name; give a name (student, "),
+        ("compakt", "no network of that name; give a name (student-wide, "),
         ("none.onnx", "the file does not exist"),
         ("folder/none", "the file does not exist"),
         ("student-int8", "cannot be turned back"),
