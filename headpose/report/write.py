@@ -66,8 +66,9 @@ def docs_page(results: Results) -> str:
     intro = Text(
         "Written by `headpose report docs/results.json --docs docs/results.md --readme README.md`; a test compares. To "
         "measure all again, run `python eval/all.py --data AFLW2000 --models "
-        "student,student-int8,compact,compact-clean,opentrack,3ddfa_v2,lwpose,fsanet,whenet --peers NETWORKS --out DIR "
-        "--sequences HEADS --clips VIDEO ...`, then `headpose report DIR --data AFLW2000 --docs docs/results.md`, "
+        "student,student-int8,student-wide,student-wide-int8,compact,compact-clean,opentrack,3ddfa_v2,lwpose,fsanet,"
+        "whenet --peers NETWORKS --out DIR --sequences HEADS --clips VIDEO ...`, then "
+        "`headpose report DIR --data AFLW2000 --docs docs/results.md`, "
         "which writes `results.json` too. [protocols.md](protocols.md) describes the effect of each choice of a "
         "protocol, [robustness.md](robustness.md) the corruptions, [devices.md](devices.md) measurements on a Pi, a "
         "Jetson or a PC."
