@@ -72,6 +72,7 @@ def test_the_hub_reads_the_header_of_a_card(repo, name):
 @pytest.mark.parametrize("name", weights.manifest())
 def test_a_card_states_use_limits_and_terms(repo, name):
     text = (repo / "weights" / f"{name}.md").read_text("utf-8")
+    doubtful = weights.lookup(name).recipe == "student-wide"
     titles = [
         "Usage",
         "Intended use",
@@ -79,6 +80,7 @@ def test_a_card_states_use_limits_and_terms(repo, name):
         "Training data and terms",
         "Training",
         "Errors on AFLW2000-3D",
+        *(["Uncertainty"] if doubtful else []),
         "Citation",
     ]
     assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == titles
@@ -87,6 +89,7 @@ def test_a_card_states_use_limits_and_terms(repo, name):
     terms = text.partition("## Training data and terms")[2].partition("\n## ")[0]
     sources = ("AFLW (", "HELEN (", "opentrack 0.4 (", "3DDFA_V2 (", "LwPose (")
     assert all((source in terms) == (weights.lookup(name).license == "research-only") for source in sources)
+    assert all((source in terms) == doubtful for source in ("LFW (", "UTKFace (", "Sun et al."))
     assert "$" not in text
 
 
