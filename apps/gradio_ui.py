@@ -322,9 +322,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate (PEM); enables https, which cameras need")
     parser.add_argument("--ssl-keyfile", metavar="FILE", help="key without a password (default: in the certificate)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .onnx file of the network ({DEFAULT_MODEL})")
-    parser.add_argument(
-        "--detector", choices=DETECTORS[:2], default=DEFAULT_DETECTOR, help=f"detector ({DEFAULT_DETECTOR})"
-    )
+    parser.add_argument("--detector", choices=DETECTORS[:2], default=DEFAULT_DETECTOR, help="detector (%(default)s)")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="device of the networks (auto)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="number of CPU threads (all)")
     add_verbose(parser)
